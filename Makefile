@@ -1,0 +1,63 @@
+# What one types in this folder. `make` alone lists it. Python 3.10 to 3.13 and make are all that is needed.
+
+# Say `make demo PYTHON=/path/to/python` to choose the interpreter; else the first of these that can be used is taken.
+PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10 python
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    text, tokenizer, training, evaluation, export and generated text, in runs/demo"
+	@echo "make test    formatting, lint, types and every test"
+	@echo "make lint    formatting, lint and types alone"
+	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
+	@echo "The first of them installs into .venv, here in this folder (about 2.7 GB)."
+
+demo: .venv/installed-train
+	.venv/bin/python pipelines/run_all.py configs/demo.toml --out runs/demo
+
+test: lint
+	.venv/bin/python -m pytest -q
+
+lint: .venv/installed-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed-train: pyproject.toml constraints.txt
+	$(call install,train)
+	@touch .venv/installed-train
+
+.venv/installed-dev: pyproject.toml constraints.txt
+	$(call install,train$(comma)dev)
+	@touch .venv/installed-train .venv/installed-dev
+
+# pip can take a package for installed that an interruption left half written. So the marks go before an install and
+# come back after it, and a .venv without a mark is made afresh.
+comma := ,
+define install
+	@if ! ls .venv/installed-* >/dev/null 2>&1; then $(find_python); "$$python" -m venv --clear .venv; fi
+	@rm -f .venv/installed-*
+	@echo "installing $(1) packages into .venv with $$(.venv/bin/python --version) (some minutes, about 2.7 GB) ..."
+	@.venv/bin/python -m pip install -q -c constraints.txt -e '.[$(1)]'
+endef
+
+define find_python
+python=; bare=; \
+for candidate in $(PYTHON); do \
+  "$$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 || continue; \
+  if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+  bare=$${bare:-$$candidate}; \
+done; \
+if [ -z "$$python" ] && [ -n "$$bare" ]; then \
+  echo "error: $$bare lacks venv or ensurepip; install them (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; \
+elif [ -z "$$python" ]; then \
+  echo "error: Python 3.10 to 3.13 is needed, tried: $(PYTHON); install one or say make PYTHON=/path/to/python" >&2; exit 1; \
+fi
+endef

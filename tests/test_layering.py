@@ -1,0 +1,199 @@
+"""The walls of the house: imports point down, and each heavy package has one home."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import pytest
+from tiny_bundle import write_tiny_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the bottom up. A module belongs to the longest name here that begins its own; it may import its own layer and
+# those below. `textrnn` itself is `__init__.py`, the public names of inference.
+LAYERS = [
+    {"textrnn.errors", "textrnn.files"},
+    {"textrnn.config", "textrnn.tokenizers", "textrnn.sampling", "textrnn.scoring", "textrnn.generation"},
+    {"textrnn.bundle", "textrnn.runtime"},
+    {"textrnn"},
+    {"textrnn.train"},
+    {"textrnn.train.trainer", "textrnn.train.export_onnx"},
+    {"textrnn.cli", "textrnn.__main__"},
+]
+
+# Where a package from outside may be imported; what is not listed may be imported nowhere.
+HOMES = {
+    "numpy": {"textrnn"},
+    "tomllib": {"textrnn.config"},  # of the standard library from Python 3.11
+    "tomli": {"textrnn.config"},
+    "tqdm": {"textrnn.runtime", "textrnn.train", "textrnn.cli"},
+    "sentencepiece": {"textrnn.tokenizers.sentence_piece"},
+    # The exporter quantises with onnxruntime and runs every graph it writes before it gives it a name.
+    "onnxruntime": {"textrnn.runtime", "textrnn.train.export_onnx"},
+    "tensorflow": {"textrnn.train"},
+    "keras": {"textrnn.train"},
+    "datasets": {"textrnn.train"},
+    "onnx": {"textrnn.train"},
+    "matplotlib": {"textrnn.train"},
+}
+TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}
+
+
+def is_within(module: str, home: str) -> bool:
+    return module == home or module.startswith(f"{home}.")
+
+
+def layer(module: str) -> int | None:
+    homes = [(len(home), level) for level, names in enumerate(LAYERS) for home in names if is_within(module, home)]
+    name_length, level = max(homes)
+    # A module that nobody placed must not hide behind the package's own name.
+    return None if name_length == len("textrnn") and module != "textrnn" else level
+
+
+def imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import in a file, also those inside functions and given to `import_module`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = "." * node.level + (node.module or "")
+            for alias in node.names:
+                submodule = root.joinpath(*package.split("."), alias.name)
+                is_module = submodule.is_dir() or submodule.with_suffix(".py").is_file()
+                yield node.lineno, f"{package}.{alias.name}" if is_module else package
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = ast.unparse(node.func)
+            if function in {"__import__", "import_module", "importlib.import_module"}:
+                yield node.lineno, str(node.args[0].value)
+
+
+def violation(module: str, imported: str) -> str | None:
+    """What is wrong with one import, or None."""
+    package = imported.split(".")[0]
+    if imported.startswith("."):
+        return "imports are absolute"
+    if package in sys.stdlib_module_names:
+        return None
+    if package != "textrnn":
+        homes = HOMES.get(package)
+        if homes is None:
+            return f"{package} is not a dependency"
+        return None if any(is_within(module, home) for home in homes) else f"{package} belongs in {sorted(homes)}"
+    own, other = layer(module), layer(imported)
+    if own is None or other is None:
+        return f"{module if own is None else imported} has no layer; give it one in {Path(__file__).name}"
+    if is_within(module, "textrnn.train") and is_within(imported, "textrnn.runtime"):
+        return "train and runtime meet only in the bundle folder"
+    return None if other <= own else "imports point down"
+
+
+def violations(root: Path) -> list[str]:
+    found = []
+    for path in sorted((root / "textrnn").rglob("*.py")):
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        if layer(module) is None:
+            found.append(f"{module} has no layer; give it one in {Path(__file__).name}")
+            continue
+        for line, imported in imports(path, root):
+            if wrong := violation(module, imported):
+                found.append(f"{path.relative_to(root).as_posix()}:{line} imports {imported}: {wrong}")
+    return found
+
+
+def test_imports_point_down_and_heavy_packages_stay_at_home() -> None:
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "rule"),
+    [
+        ("errors.py", "import textrnn.config", "imports point down"),
+        ("files.py", "from textrnn import sampling", "imports point down"),
+        ("config.py", "from textrnn.bundle import load", "imports point down"),
+        ("sampling.py", "def f():\n    import textrnn.runtime", "imports point down"),
+        ("runtime.py", "import textrnn.train.trainer", "imports point down"),
+        ("runtime.py", "from textrnn import train", "imports point down"),
+        ("bundle.py", "import importlib\nimportlib.import_module('textrnn.train')", "imports point down"),
+        ("generation.py", "from textrnn import load", "imports point down"),
+        ("train/evaluation.py", "from textrnn.train.trainer import Trainer", "imports point down"),
+        ("train/trainer.py", "import textrnn.cli", "imports point down"),
+        ("train/export_onnx.py", "from textrnn.runtime import Model", "train and runtime meet only in the bundle"),
+        ("train/evaluation.py", "import textrnn.runtime as model", "train and runtime meet only in the bundle"),
+        ("tokenizers/char.py", "from .base import Tokenizer", "imports are absolute"),
+        ("cli.py", "def train():\n    import tensorflow as tf", "tensorflow belongs in"),
+        ("generation.py", "from keras import ops", "keras belongs in"),
+        ("tokenizers/word.py", "import datasets.features", "datasets belongs in"),
+        ("runtime.py", "import onnx", "onnx belongs in"),
+        ("bundle.py", "import matplotlib.pyplot as plt", "matplotlib belongs in"),
+        ("bundle.py", "import onnxruntime", "onnxruntime belongs in"),
+        ("train/trainer.py", "import onnxruntime", "onnxruntime belongs in"),
+        ("tokenizers/char.py", "import sentencepiece", "sentencepiece belongs in"),
+        ("train/datasets.py", "import sentencepiece", "sentencepiece belongs in"),
+        ("config.py", "import torch", "torch is not a dependency"),
+        ("server.py", "", "textrnn.server has no layer"),
+    ],
+)
+def test_a_breach_is_found(tmp_path: Path, path: str, code: str, rule: str) -> None:
+    for module in ("__init__", "config", "sampling", "bundle", "runtime", "cli", "train/trainer", "train/__init__"):
+        file = tmp_path / "textrnn" / f"{module}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("import json\nimport numpy as np\nfrom textrnn import errors\n", encoding="utf-8")
+    (tmp_path / "textrnn" / "errors.py").touch()
+    assert violations(tmp_path) == []
+
+    file = tmp_path / "textrnn" / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(code, encoding="utf-8")
+    (found,) = violations(tmp_path)
+    assert rule in found
+
+
+@pytest.mark.parametrize("folder", ["pipelines", "export"])
+def test_scripts_are_no_package_and_shadow_no_module(folder: str) -> None:
+    # Running a script puts its folder first on sys.path: export/onnx.py would be what `import onnx` finds.
+    installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    names = sorted(path.stem for path in (ROOT / folder).glob("*.py"))
+    taken = {name for name in names if PathFinder.find_spec(name, installed)}
+    assert [name for name in names if name in {"__init__", "textrnn", *HOMES, *sys.stdlib_module_names, *taken}] == []
+
+
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after `code`."""
+    code += "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, env=environment, timeout=60)
+    assert run.returncode == 0, run.stderr.decode()
+    return {name.split(".")[0] for name in json.loads(run.stderr.splitlines()[-1])}
+
+
+def test_import_textrnn_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import textrnn")
+    assert "textrnn" in loaded
+    assert not loaded & (TRAINING_ONLY | {"onnxruntime", "sentencepiece"})
+
+
+@pytest.mark.parametrize("command", ["generate", "info", "evaluate"])
+def test_inference_commands_load_no_training_package(tmp_path: Path, command: str) -> None:
+    arguments = {
+        "generate": ["--prompt", "hello", "--length", "5", "--seed", "1"],
+        "info": [],
+        "evaluate": [str(tmp_path / "held_out.txt")],
+    }[command]
+    (tmp_path / "held_out.txt").write_text("hello world", encoding="utf-8")
+    write_tiny_bundle(tmp_path / "bundle")
+    call = "import sys\nfrom textrnn.cli import main\nif main(sys.argv[1:]): sys.exit('the command failed')"
+    loaded = loaded_by(call, command, str(tmp_path / "bundle"), *arguments)
+    assert "textrnn" in loaded
+    assert not loaded & (TRAINING_ONLY | {"sentencepiece"})
+
+
+def test_a_loaded_training_package_is_noticed() -> None:
+    assert loaded_by("import onnx") & TRAINING_ONLY == {"onnx"}

@@ -1,0 +1,203 @@
+"""A tiny real bundle, its graphs made with the onnx library's own builders, and the same network in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
+from textrnn.tokenizers import BEGINNING_ID
+from textrnn.tokenizers.char import FIRST_CHARACTER, CharTokenizer
+
+OPSET = 17
+IR_VERSION = 8
+
+TEXT = "hello world"
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TinyNetwork:
+    """An embedding, layers of the plain recurrent network, and an output.
+
+    embedding (vocabulary, hidden); of each layer W (hidden, hidden), U (hidden, hidden), b (hidden,);
+    V (hidden, vocabulary), c (vocabulary,).
+    """
+
+    embedding: Array
+    layers: tuple[tuple[Array, Array, Array], ...]
+    V: Array
+    c: Array
+
+    @staticmethod
+    def random(vocabulary_size: int, *, hidden: int = 5, layers: int = 2, seed: int = 0) -> TinyNetwork:
+        generator = np.random.default_rng(seed)
+
+        def weights(*shape: int) -> Array:
+            return np.asarray(generator.standard_normal(shape) / np.sqrt(shape[0]), np.float32)
+
+        return TinyNetwork(
+            embedding=weights(vocabulary_size, hidden),
+            layers=tuple((weights(hidden, hidden), weights(hidden, hidden), weights(hidden)) for _ in range(layers)),
+            V=3 * weights(hidden, vocabulary_size),
+            c=weights(vocabulary_size),
+        )
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.c)
+
+    @property
+    def state_shape(self) -> tuple[int | str, ...]:
+        return (len(self.layers), "batch", len(self.layers[0][2]))
+
+    def logits(self, ids: list[int]) -> NDArray[np.float64]:
+        """Logits (time, vocabulary) after each of the ids, from the zero state: the equations, spelled out."""
+        states = [np.zeros(len(b)) for _, _, b in self.layers]
+        rows = []
+        for token in ids:
+            x = self.embedding[token].astype(np.float64)
+            for index, (W, U, b) in enumerate(self.layers):
+                x = states[index] = np.tanh(x @ W + states[index] @ U + b)
+            rows.append(x @ self.V + self.c)
+        return np.array(rows)
+
+    def log_probs(self, ids: list[int]) -> NDArray[np.float64]:
+        """Log probability of each of the ids, the first one after the beginning token."""
+        logits = self.logits([BEGINNING_ID, *ids[:-1]])
+        return np.asarray(logits[np.arange(len(ids)), ids] - np.log(np.exp(logits).sum(axis=1)))
+
+
+def step_graph(network: TinyNetwork) -> onnx.ModelProto:
+    """ids (batch,), state -> logits (batch, vocabulary), next_state."""
+    constants: dict[str, NDArray[Any]] = {"embedding": network.embedding, "V": network.V, "c": network.c}
+    constants["first_axis"] = np.array([0])
+    nodes = [helper.make_node("Gather", ["embedding", "ids"], ["x0"])]
+    for i, (W, U, b) in enumerate(network.layers):
+        constants |= {f"W{i}": W, f"U{i}": U, f"b{i}": b, f"layer{i}": np.array(i)}
+        nodes += [
+            helper.make_node("Gather", ["state", f"layer{i}"], [f"h{i}"], axis=0),
+            helper.make_node("MatMul", [f"x{i}", f"W{i}"], [f"Wx{i}"]),
+            helper.make_node("MatMul", [f"h{i}", f"U{i}"], [f"Uh{i}"]),
+            helper.make_node("Add", [f"Wx{i}", f"b{i}"], [f"Wx+b{i}"]),
+            helper.make_node("Add", [f"Wx+b{i}", f"Uh{i}"], [f"a{i}"]),
+            helper.make_node("Tanh", [f"a{i}"], [f"x{i + 1}"]),
+            helper.make_node("Unsqueeze", [f"x{i + 1}", "first_axis"], [f"n{i}"]),
+        ]
+    nodes += [helper.make_node("MatMul", [f"x{len(network.layers)}", "V"], ["Vh"])]
+    return _model(network, nodes, constants, ("batch",))
+
+
+def sequence_graph(network: TinyNetwork) -> onnx.ModelProto:
+    """ids (batch, time), state -> logits (batch, time, vocabulary), next_state."""
+    constants: dict[str, NDArray[Any]] = {"embedding": network.embedding, "V": network.V, "c": network.c}
+    constants["directions_axis"] = np.array([1])
+    nodes = [
+        helper.make_node("Transpose", ["ids"], ["ids_by_time"], perm=[1, 0]),
+        helper.make_node("Gather", ["embedding", "ids_by_time"], ["x0"]),
+    ]
+    for i, (W, U, b) in enumerate(network.layers):
+        constants |= {f"W{i}": W.T[None], f"U{i}": U.T[None], f"b{i}": np.concatenate([b, np.zeros_like(b)])[None]}
+        constants[f"layer{i}"] = np.array([i])
+        inputs = [f"x{i}", f"W{i}", f"U{i}", f"b{i}", "", f"h{i}"]
+        nodes += [
+            helper.make_node("Gather", ["state", f"layer{i}"], [f"h{i}"], axis=0),
+            helper.make_node("RNN", inputs, [f"y{i}", f"n{i}"], hidden_size=len(b)),
+            helper.make_node("Squeeze", [f"y{i}", "directions_axis"], [f"x{i + 1}"]),
+        ]
+    nodes += [
+        helper.make_node("Transpose", [f"x{len(network.layers)}"], ["h"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["h", "V"], ["Vh"]),
+    ]
+    return _model(network, nodes, constants, ("batch", "time"))
+
+
+def _model(
+    network: TinyNetwork, nodes: list[onnx.NodeProto], constants: dict[str, NDArray[Any]], id_shape: tuple[str, ...]
+) -> onnx.ModelProto:
+    next_states = [f"n{i}" for i in range(len(network.layers))]
+    nodes += [
+        helper.make_node("Add", ["Vh", "c"], ["logits"]),
+        helper.make_node("Concat", next_states, ["next_state"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT32, id_shape),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, network.state_shape),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, (*id_shape, network.vocabulary_size)),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, network.state_shape),
+        ],
+        [numpy_helper.from_array(value.copy(order="C"), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def tiny_manifest(network: TinyNetwork, *, sequence: bool = True) -> Manifest:
+    """The manifest of a bundle of this network with the tokenizer of `TEXT`."""
+    state = Tensor("state", "float32", network.state_shape)
+    uses: dict[str, tuple[str, tuple[str, ...]]] = {"step": ("model.onnx", ("batch",))}
+    if sequence:
+        uses["sequence"] = ("sequence.onnx", ("batch", "time"))
+    graphs = {
+        use: Graph(
+            file,
+            inputs=(Tensor("ids", "int32", free), state),
+            outputs=(
+                Tensor("logits", "float32", (*free, network.vocabulary_size)),
+                Tensor("next_state", "float32", network.state_shape),
+            ),
+        )
+        for use, (file, free) in uses.items()
+    }
+    return Manifest(
+        kind="language_model",
+        precision="float32",
+        tokenizer=TokenizerFile(CharTokenizer.kind, CharTokenizer.file_name),
+        start_id=BEGINNING_ID,
+        graphs=graphs,
+        metrics={"nats_per_token": 1.5},
+        config={"model": {"hidden_dim": 5}},
+        created_with={"textrnn": "0.1.0"},
+    )
+
+
+def tiny_tokenizer() -> CharTokenizer:
+    return CharTokenizer.train([TEXT])
+
+
+def tiny_network() -> TinyNetwork:
+    """A network that mostly writes letters of `TEXT`: special tokens and hexadecimal digits are improbable."""
+    network = TinyNetwork.random(tiny_tokenizer().vocabulary_size)
+    network.c[:FIRST_CHARACTER] -= 6
+    return network
+
+
+def write_tiny_bundle(folder: Path, *, sequence: bool = True, external_weights: bool = False) -> Bundle:
+    """Write a bundle of `tiny_network`, which writes nonsense over the letters of `TEXT`.
+
+    With `external_weights` the graphs keep their weights in files of their own beside them.
+    """
+    tokenizer, network = tiny_tokenizer(), tiny_network()
+    source = folder.with_name(folder.name + ".source")
+    source.mkdir(parents=True)
+    tokenizer.save(source)
+    graphs = {"model": step_graph(network)} | ({"sequence": sequence_graph(network)} if sequence else {})
+    for name, graph in graphs.items():
+        if external_weights:
+            onnx.save(
+                graph, source / f"{name}.onnx", save_as_external_data=True, location=f"{name}.bin", size_threshold=64
+            )
+        else:
+            onnx.save(graph, source / f"{name}.onnx")
+    return write_bundle(folder, tiny_manifest(network, sequence=sequence), source)

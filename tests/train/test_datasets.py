@@ -1,0 +1,318 @@
+"""Text to tokens on disk, and tokens to batches."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import END_ID
+from textrnn.tokenizers.char import CharTokenizer
+from textrnn.train import sources
+from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare, training_texts
+from textrnn.train.sources import SourceOptions
+
+LINES = SourceOptions(documents="line")
+TEXT = "第一回　甄士隱夢幻識通靈\r\nIt is a truth é universally acknowledged,\n" * 40
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def prepared(
+    folder: Path, *names: Path, options: SourceOptions | None = None, apart: bool = False, held_out: float | None = 0.1
+) -> tuple[CharTokenizer, TokenDataset, TokenDataset]:
+    """A tokenizer and datasets made the way a training run makes them; without held-out text the last two are one."""
+    options, given = options or SourceOptions(), [str(name) for name in names]
+    tokenizer = CharTokenizer.train(training_texts(given, options, held_out, apart))
+    train, other = prepare(tokenizer, given, options, folder, documents_apart=apart, held_out=held_out, quiet=True)
+    return tokenizer, train, other or train
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def error_of(action: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Splits
+
+
+@pytest.mark.parametrize("held_out", [0.1, 0.05, 0.5])
+def test_the_end_of_the_text_is_held_out_by_characters(tmp_path: Path, held_out: float) -> None:
+    half = len(TEXT) // 2
+    names = write(tmp_path / "1.txt", TEXT[:half]), write(tmp_path / "2.txt", TEXT[half:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK_BYTES", 256)
+        tokenizer, train, other = prepared(tmp_path / "data", *names, held_out=held_out)
+    cut = int(len(TEXT) * (1 - held_out))
+    assert tokenizer.decode(train.ids) == TEXT[:cut]
+    assert tokenizer.decode(other.ids) == TEXT[cut:]
+    assert (train.characters, other.characters) == (cut, len(TEXT) - cut)
+    assert (train.bytes, other.bytes) == (len(TEXT[:cut].encode()), len(TEXT[cut:].encode()))
+
+
+def test_no_text_need_be_held_out(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", TEXT)
+    tokenizer, train, _ = prepared(tmp_path / "data", tmp_path / "a.txt", held_out=None)
+    assert tokenizer.decode(train.ids) == TEXT
+    assert len(files(tmp_path / "data")) == 2
+
+
+def test_every_tenth_document_is_held_out_and_each_is_ended(tmp_path: Path) -> None:
+    lines = [f"document {number}" for number in range(30)]
+    write(tmp_path / "a.txt", "\n".join(lines))
+    tokenizer, train, other = prepared(tmp_path / "data", tmp_path / "a.txt", options=LINES, apart=True)
+    assert other.documents == 3
+    assert train.documents == 27
+    assert split_at_ends(tokenizer, other) == lines[9::10]
+    assert split_at_ends(tokenizer, train) == [line for line in lines if line not in lines[9::10]]
+    assert other.characters == sum(len(line) for line in lines[9::10])
+
+
+def split_at_ends(tokenizer: CharTokenizer, dataset: TokenDataset) -> list[str]:
+    *documents, rest = np.split(dataset.ids, np.flatnonzero(dataset.ids == END_ID) + 1)
+    assert not rest.size
+    return [tokenizer.decode(document) for document in documents]
+
+
+def test_lines_that_are_joined_keep_their_newlines(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", TEXT)
+    tokenizer, train, _ = prepared(tmp_path / "data", tmp_path / "a.txt", options=LINES, held_out=None)
+    assert tokenizer.decode(train.ids) == TEXT
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_held_out_text_never_reaches_the_tokenizer(tmp_path: Path, apart: bool) -> None:
+    name = write(tmp_path / "a.txt", "見過\n" * 9 + "沒見過\n" + "見過\n" * 9)
+    texts = "".join(training_texts([str(name)], LINES, 0.1, apart))
+    assert texts == ("見過" * 18 if apart else ("見過\n" * 9 + "沒見過\n" + "見過\n" * 7))
+    assert "".join(training_texts([str(name)], LINES, None, apart)).count("沒見過") == 1
+
+
+@pytest.mark.parametrize("held_out", [0.0, 1.0, -0.1, float("nan")])
+def test_a_share_out_of_range(tmp_path: Path, held_out: float) -> None:
+    name = write(tmp_path / "a.txt", TEXT)
+    assert str(held_out) in error_of(lambda: prepared(tmp_path / "data", name, held_out=held_out))
+
+
+def test_one_document_cannot_be_divided(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.txt", TEXT)
+    assert "held-out text" in error_of(lambda: prepared(tmp_path / "data", name, apart=True))
+    assert files(tmp_path / "data") == []
+
+
+# Files
+
+
+@pytest.mark.parametrize(("characters", "dtype"), [(230, "uint8"), (300, "uint16"), (70_000, "uint32")])
+def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: str) -> None:
+    alphabet = "".join(chr(0x10000 + number) for number in range(characters))
+    write(tmp_path / "a.txt", alphabet[-3:])
+    tokenizer = CharTokenizer(alphabet)
+    dataset, _ = prepare(
+        tokenizer, [str(tmp_path / "a.txt")], SourceOptions(), tmp_path, documents_apart=False, held_out=None
+    )
+    assert dataset.ids.dtype == dtype
+    assert tokenizer.decode(dataset.ids) == alphabet[-3:]
+    record = json.loads(dataset.path.with_suffix(".json").read_text())
+    assert record == {
+        "format_version": 1,
+        "dtype": dtype,
+        "tokens": 3,
+        "characters": 3,
+        "bytes": 12,
+        "documents": 1,
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "source_fingerprint": dataset.source_fingerprint,
+        "documents_apart": False,
+    }
+
+
+def test_what_is_prepared_is_used_again_and_other_text_lies_beside_it(tmp_path: Path) -> None:
+    name, folder = write(tmp_path / "a.txt", TEXT), tmp_path / "data"
+    _, first, _ = prepared(folder, name)
+    written = first.path.stat().st_mtime_ns
+    _, again, _ = prepared(folder, name)
+    assert again.path == first.path
+    assert again.path.stat().st_mtime_ns == written
+    tokenizer, other, _ = prepared(folder, write(name, TEXT[::-1]))
+    assert len(files(folder)) == 8
+    assert tokenizer.decode(other.ids) == TEXT[::-1][: len(other.ids)]
+    assert TokenDataset.open(first.path).tokens == first.tokens
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "newer", "no json"])
+def test_a_damaged_dataset_is_refused_by_name_and_prepared_anew(tmp_path: Path, damage: str) -> None:
+    name = write(tmp_path / "a.txt", TEXT)
+    tokenizer, dataset, _ = prepared(tmp_path / "data", name)
+    path, record = dataset.path, dataset.path.with_suffix(".json")
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "newer":
+        record.write_text(record.read_text().replace('"format_version": 1', '"format_version": 2'))
+    else:
+        record.write_text("[]")
+    assert str(path) in error_of(lambda: TokenDataset.open(path))
+    assert prepared(tmp_path / "data", name)[1].path == path
+    assert TEXT.startswith(tokenizer.decode(TokenDataset.open(path).ids))
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """Let the system refuse to write more than so many bytes to a file, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="needs a system that can limit the size of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000])
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, room: int) -> None:
+    name, folder = write(tmp_path / "a.txt", TEXT * 3), tmp_path / "data"
+    with files_limited_to(room):
+        message = error_of(lambda: prepared(folder, name))
+    assert "could not be written" in message
+    assert not list(folder.glob("*.json"))
+    assert not list(folder.glob(".*"))
+    tokenizer, train, _ = prepared(folder, name)
+    assert (TEXT * 3).startswith(tokenizer.decode(train.ids))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.txt", TEXT)
+    assert "could not be made" in error_of(lambda: prepared(name / "data", name))
+
+
+def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    tokenizer, good, bad = CharTokenizer("a"), write(tmp_path / "a.txt", TEXT), tmp_path / "b.txt"
+    bad.write_bytes(b"caf\xe9")
+    given = [str(good), str(bad)]
+    message = error_of(
+        lambda: prepare(tokenizer, given, SourceOptions(), tmp_path / "data", documents_apart=True, held_out=None)
+    )
+    assert str(bad) in message
+    assert files(tmp_path / "data") == []
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    path, tokenizer = tmp_path / "large.txt", CharTokenizer.train([TEXT])
+    megabyte = TEXT.encode() * (1_000_000 // len(TEXT.encode()) + 1)
+    with path.open("wb") as file:
+        for _ in range(60):
+            file.write(megabyte)
+    tracemalloc.start()
+    try:
+        train, other = prepare(
+            tokenizer, [str(path)], SourceOptions(), tmp_path / "data", documents_apart=False, held_out=0.1
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert other is not None
+    assert train.bytes + other.bytes == path.stat().st_size > 60e6
+    assert peak < 50e6, "the text alone would take 80 MB, its ids 160 MB"
+
+
+# Batches
+
+shapes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(0, 60))
+
+
+@given(shape=shapes, seed=st.integers(0, 5), epoch=st.integers(0, 3))
+def test_an_epoch_reads_each_place_at_most_once_in_parallel_streams(
+    shape: tuple[int, int, int], seed: int, epoch: int
+) -> None:
+    batch_size, length, more = shape
+    ids = np.arange(batch_size * (length + 1) + more, dtype=np.uint16)
+    batches = Batches(ids, batch_size, length, seed)
+    first = epoch * batches.steps_per_epoch
+    epoch_inputs = []
+    for step in range(first, first + batches.steps_per_epoch):
+        inputs, targets, starts_epoch = batches.batch(step)
+        assert inputs.shape == targets.shape == (batch_size, length)
+        assert inputs.dtype == targets.dtype == np.int32
+        assert starts_epoch == (step == first)
+        assert np.array_equal(targets, (inputs + 1) % len(ids))
+        epoch_inputs.append(inputs)
+    streams = np.concatenate(epoch_inputs, axis=1)
+    assert np.array_equal(streams[:, 1:], (streams[:, :-1] + 1) % len(ids)), "a stream broke between two batches"
+    assert len(np.unique(streams)) == streams.size
+    assert len(ids) - streams.size < batch_size * length + batch_size
+
+
+@given(seed=st.integers(0, 5), steps=st.lists(st.integers(0, 200), min_size=1, max_size=5))
+def test_a_batch_depends_on_seed_and_step_alone(seed: int, steps: list[int]) -> None:
+    ids = np.arange(500, dtype=np.uint16)
+    batches = Batches(ids, 4, 8, seed)
+    for step in steps:
+        inputs, targets, starts_epoch = batches.batch(step)
+        other_inputs, other_targets, other_starts_epoch = Batches(ids, 4, 8, seed).batch(step)
+        assert np.array_equal(inputs, other_inputs)
+        assert np.array_equal(targets, other_targets)
+        assert starts_epoch == other_starts_epoch
+
+
+def test_epochs_and_seeds_start_at_different_places() -> None:
+    ids = np.arange(10_000, dtype=np.uint16)
+    one, two = Batches(ids, 4, 8, seed=1), Batches(ids, 4, 8, seed=2)
+    starts = {int(batches.batch(epoch * one.steps_per_epoch)[0][0, 0]) for batches in (one, two) for epoch in range(5)}
+    assert len(starts) == 10
+
+
+def test_a_corpus_shorter_than_one_batch() -> None:
+    Batches(np.zeros(36, np.uint8), 4, 8, seed=0)
+    message = error_of(lambda: Batches(np.zeros(35, np.uint8), 4, 8, seed=0))
+    assert "36" in message
+    assert "35" in message
+    assert "lower batch_size or sequence_length" in message
+
+
+# Evaluation
+
+
+@given(tokens=st.integers(2, 80), batch_size=st.integers(1, 6), length=st.integers(1, 9))
+def test_every_token_but_the_first_is_predicted_once_from_the_one_before(
+    tokens: int, batch_size: int, length: int
+) -> None:
+    ids = np.arange(tokens, dtype=np.uint8)
+    batches = list(evaluation_batches(ids, batch_size, length))
+    for inputs, targets, weights in batches:
+        assert inputs.shape == targets.shape == weights.shape == (batch_size, length)
+        assert inputs.dtype == targets.dtype == np.int32
+        assert weights.dtype == np.float32
+        assert inputs.max() < tokens
+    inputs, targets, weights = (np.concatenate(part, axis=1) for part in zip(*batches, strict=True))
+    predicted = targets[weights == 1]
+    assert predicted.tolist() == list(range(1, tokens))
+    assert np.array_equal(inputs[weights == 1], predicted - 1)
+    assert set(np.unique(weights)) <= {0, 1}
+    # Filling comes only after a stream's own tokens, so it cannot spoil the state they are read with.
+    assert np.all(np.diff(weights, axis=1) <= 0)
+
+
+@pytest.mark.parametrize("ids", [np.empty(0, np.uint8), np.zeros(1, np.uint8)])
+def test_too_little_to_evaluate(ids: NDArray[np.uint8]) -> None:
+    assert "at least 2 tokens" in error_of(lambda: next(evaluation_batches(ids, 2, 3)))

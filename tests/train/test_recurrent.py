@@ -1,0 +1,152 @@
+"""The layer equals Keras's own, and equals the equations spelled out in numpy, forward and backward."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.train.recurrent import SimpleRNN, recurrence
+
+Array = NDArray[np.float64]
+
+FUNCTIONS = {
+    "tanh": (np.tanh, lambda a: 1 - np.tanh(a) ** 2),
+    "relu": (lambda a: np.maximum(a, 0), lambda a: (a > 0).astype(float)),
+    "linear": (lambda a: a, np.ones_like),
+}
+
+
+def reference(
+    projected: Array, first: Array, kernel: Array, activation: str, keep: Array, upstream: Array
+) -> tuple[Array, Array, Array, Array]:
+    """h_t = f(a_t + k_t h_{t-1} U), and back-propagation through time, one line an equation, in float64.
+
+    Returns states, and the gradients of sum(upstream * states) at a, h_0 and U.
+    """
+    f, slope = FUNCTIONS[activation]
+    time = len(projected)
+    states, pre_activations, previous = [], [], first
+    for t in range(time):
+        pre_activations.append(projected[t] + (keep[t] * previous) @ kernel)
+        previous = f(pre_activations[t])
+        states.append(previous)
+    deltas = np.zeros_like(projected)
+    kernel_gradient = np.zeros_like(kernel)
+    state_gradient = np.zeros_like(first)
+    for t in reversed(range(time)):
+        deltas[t] = (upstream[t] + state_gradient) * slope(pre_activations[t])
+        before = states[t - 1] if t else first
+        kernel_gradient += (keep[t] * before).T @ deltas[t]
+        state_gradient = keep[t] * (deltas[t] @ kernel.T)
+    return np.stack(states), deltas, state_gradient, kernel_gradient
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "linear"])
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_recurrence_equals_the_equations(activation: str, resets: bool, compiled: bool) -> None:
+    random = np.random.default_rng(3)
+    time, batch, hidden = 7, 3, 5
+    projected = random.normal(size=(time, batch, hidden))
+    first = random.normal(size=(batch, hidden))
+    kernel = random.normal(size=(hidden, hidden)) * 0.5
+    upstream = random.normal(size=(time, batch, hidden))
+    keep = (random.random((time, batch, 1)) > 0.4).astype(float) if resets else np.ones((time, batch, 1))
+    expected = reference(projected, first, kernel, activation, keep, upstream)
+
+    def run(a: tf.Tensor, h: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch([a, h, u])
+            states = recurrence(a, h, u, activation, tf.constant(keep, tf.float32) if resets else None)
+            total = tf.reduce_sum(states * tf.constant(upstream, tf.float32))
+        return states, tape.gradient(total, [a, h, u])
+
+    call = tf.function(run, jit_compile=True) if compiled else run
+    states, gradients = call(*(tf.constant(x, tf.float32) for x in (projected, first, kernel)))
+    for name, actual, wanted in zip(
+        ("states", "delta", "h_0", "U"), (states, *gradients), expected, strict=True
+    ):
+        np.testing.assert_allclose(actual.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_bfloat16_products_stay_close_and_states_stay_float32() -> None:
+    random = np.random.default_rng(4)
+    arrays = [random.normal(size=shape).astype("float32") * 0.3 for shape in ((9, 4, 16), (4, 16), (16, 16))]
+    exact = recurrence(*map(tf.constant, arrays), "tanh")
+    rough = recurrence(*map(tf.constant, arrays), "tanh", precision="bfloat16")
+    assert rough.dtype == tf.float32
+    assert 0 < np.abs(rough.numpy() - exact.numpy()).max() < 0.02
+
+
+OPTIONS = [
+    {},
+    {"activation": "relu"},
+    {"activation": "linear", "use_bias": False},
+    {"activation": "sigmoid"},
+    {"return_sequences": True},
+    {"return_sequences": True, "go_backwards": True},
+    {"return_state": True},
+    {"unroll": True},
+    {"kernel_regularizer": "l2", "recurrent_initializer": "identity"},
+]
+
+
+def twins(options: dict[str, object], features: int = 4) -> tuple[keras.Layer, keras.Layer]:
+    """Keras's layer and ours with the same weights."""
+    theirs, ours = keras.layers.SimpleRNN(6, **options), SimpleRNN(6, **options)
+    for layer in (theirs, ours):
+        layer.build((3, 8, features))
+    ours.set_weights(theirs.get_weights())
+    return theirs, ours
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_layer_equals_keras_forward_and_backward(options: dict[str, object]) -> None:
+    theirs, ours = twins(options)
+    inputs = tf.constant(np.random.default_rng(0).normal(size=(3, 8, 4)), tf.float32)
+    results = []
+    for layer in (theirs, ours):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = tf.nest.flatten(layer(inputs))
+            total = tf.add_n([tf.reduce_sum(tf.sin(output)) for output in outputs])
+        results.append([*outputs, *tape.gradient(total, [inputs, *layer.trainable_variables])])
+    for expected, actual in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layer_equals_keras_with_a_mask_and_an_initial_state() -> None:
+    theirs, ours = twins({"return_sequences": True})
+    random = np.random.default_rng(1)
+    inputs, state = random.normal(size=(3, 8, 4)), random.normal(size=(3, 6))
+    mask = np.arange(8)[None, :] < np.array([[8], [5], [1]])
+    for arguments in ({"initial_state": state}, {"mask": mask}, {"initial_state": state, "mask": mask}):
+        np.testing.assert_allclose(ours(inputs, **arguments), theirs(inputs, **arguments), rtol=1e-5, atol=1e-6)
+
+
+def test_stateful_layer_carries_its_state_as_keras_does() -> None:
+    theirs, ours = twins({"stateful": True})
+    inputs = np.random.default_rng(2).normal(size=(3, 8, 4))
+    models = []
+    for layer in (theirs, ours):
+        models.append(keras.Sequential([keras.Input(batch_shape=(3, 8, 4)), layer]))
+    for _ in range(3):
+        theirs_out, ours_out = (model(inputs) for model in models)
+        np.testing.assert_allclose(ours_out, theirs_out, rtol=1e-5, atol=1e-6)
+
+
+def test_layer_trains_with_keras_fit_and_saves(tmp_path: object) -> None:
+    model = keras.Sequential([keras.Input((5, 2)), SimpleRNN(8, dropout=0.1), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    random = np.random.default_rng(5)
+    inputs = random.normal(size=(64, 5, 2))
+    targets = inputs.sum(axis=(1, 2))[:, None]
+    losses = model.fit(inputs, targets, epochs=15, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    path = f"{tmp_path}/model.keras"
+    model.save(path)
+    again = keras.models.load_model(path, custom_objects={"SimpleRNN": SimpleRNN})
+    np.testing.assert_allclose(again(inputs), model(inputs), rtol=1e-5, atol=1e-6)

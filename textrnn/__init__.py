@@ -1,0 +1,44 @@
+"""Small recurrent text models: trained on your own text, shipped as a folder of ONNX.
+
+>>> import textrnn
+>>> model = textrnn.load("shakespeare")
+>>> model.generate("ROMEO:", length=200, seed=1)
+
+Importing this package loads neither numpy nor onnxruntime; `load` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from textrnn.runtime import LanguageModel
+
+__all__ = ["UserError", "__version__", "load"]
+
+
+def load(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
+    """Load a model for generation and scoring.
+
+    Args:
+        path: a bundle folder, or a run folder with a bundle in it.
+        threads: processor threads of one operation; small models are fastest on 1.
+
+    Raises:
+        UserError: no bundle there, or a file of it is missing, damaged or of a newer format.
+    """
+    from textrnn import runtime
+
+    return runtime.load(path, threads=threads)
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # looked up at first use: importlib.metadata takes longer than the rest of this import
+        from importlib.metadata import version
+
+        return version("textrnn")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""``python -m textrnn`` is the `textrnn` command."""
+
+import sys
+
+from textrnn.cli import main
+
+sys.exit(main())

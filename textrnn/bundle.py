@@ -1,0 +1,300 @@
+"""The on-disk contract of a finished model: a folder with a manifest that lists every file and its hash.
+
+manifest.json names the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, the
+metrics on held-out data, the whole config, and size and SHA-256 of every other file. Nothing is ever unpickled, and
+nothing outside the folder is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from textrnn.errors import UserError
+from textrnn.files import new_folder, sha256
+
+FORMAT = "textrnn-bundle"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 16_000_000
+PRECISIONS = ("float32", "int8")
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph; a dimension is a number or the name of one that is free, such as "batch"."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX file of the bundle with its inputs and outputs."""
+
+    file: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """The kind of tokenizer and its file in the bundle."""
+
+    kind: str
+    file: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file of the bundle must be: SHA-256 in hexadecimal digits and size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything there is to know of a bundle before one of its files is opened.
+
+    Attributes:
+        kind: what the model does, "language_model".
+        precision: of the weights, "float32" or "int8".
+        start_id: the token before every text.
+        graphs: by their use: "step" (one token a call), and for float32 "sequence" (many tokens a call).
+        labels: of a classifier, else None.
+        metrics: measured on held-out data.
+        config: the whole resolved config of the training run.
+        created_with: versions, by package.
+        files: every file but the manifest; filled in by `write_bundle`.
+    """
+
+    kind: str
+    precision: str
+    tokenizer: TokenizerFile
+    start_id: int
+    graphs: Mapping[str, Graph]
+    labels: tuple[str, ...] | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    created_with: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        document = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose manifest and files were checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, file: str) -> Path:
+        """Where a file of the bundle lies."""
+        return self.folder / file
+
+
+def find_bundle(path: Path) -> Path:
+    """The bundle folder a user means: `path` itself, or `path`/bundle of a training run.
+
+    Raises:
+        UserError: neither is there; the message says what was found.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    if not path.exists():
+        raise UserError(f"a model must be a bundle or a run folder, nothing was found at: {path}; check the name")
+    if not path.is_dir():
+        raise UserError(f"a model must be a bundle or a run folder, a file was found: {path}; give its folder")
+    names = sorted(entry.name for entry in path.iterdir())
+    found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+    raise UserError(
+        f"a model must be a folder with {MANIFEST} or bundle/{MANIFEST} in it, {path} has: {found}; "
+        "if it is a training run, let it end or use: textrnn export"
+    )
+
+
+def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, Path]) -> Bundle:
+    """Write a new bundle: all of it appears at once, or nothing.
+
+    Args:
+        folder: must not exist yet.
+        manifest: its `files` are replaced by those of `source`.
+        source: a folder, of which every file is taken, or the name in the bundle and the path of each file.
+
+    Raises:
+        UserError: the folder exists, the manifest names a file that `source` lacks, or the disk refuses.
+    """
+    if isinstance(source, Path):
+        source = {path.name: path for path in sorted(source.iterdir()) if path.name != MANIFEST}
+    with new_folder(folder) as temporary:
+        for name, path in source.items():
+            shutil.copyfile(path, temporary / _plain(name))
+        files = {name: FileEntry(sha256(temporary / name), (temporary / name).stat().st_size) for name in source}
+        manifest = dataclasses.replace(manifest, files=files)
+        (temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        read_bundle(temporary)  # what could not be read back is not kept
+    return Bundle(folder, manifest)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check all of it.
+
+    Raises:
+        UserError: no such folder, a manifest that cannot be read or is of a newer format, or a file that is missing,
+            leaves the folder, or differs from its size or hash in the manifest. The message names the file.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"a bundle must have a {MANIFEST}, none was found in: {folder}; check the name")
+    try:
+        manifest = _read_manifest(folder)
+        for name, entry in manifest.files.items():
+            _check_file(folder, name, entry)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder} could not be read: {error.strerror}; check its permissions"
+        ) from error
+    return Bundle(folder, manifest)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = _inside(folder, MANIFEST)
+    with path.open("rb") as file:
+        data = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise UserError(f"{path} must have at most {MAX_MANIFEST_BYTES:,} bytes, has more; it is no bundle's manifest")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} must be JSON, it is damaged: {error}; copy or export the bundle again") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f'{path} must have "format": "{FORMAT}", it has not; it belongs to something else')
+    version = document.get("format_version")
+    if type(version) is not int or version < 1:
+        raise UserError(f"{path}: format_version must be a whole number above 0, was: {version!r}; export it again")
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} was made by a newer textrnn (format {version}, this one reads {FORMAT_VERSION}); upgrade textrnn"
+        )
+    return _Reader(path).manifest(document)
+
+
+def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
+    path = folder / name
+    if not path.exists():
+        raise UserError(f"{path} is missing, the manifest lists it; copy or export the bundle again")
+    _inside(folder, name)
+    if not path.is_file():
+        raise UserError(f"{path} must be a file, it is not; copy or export the bundle again")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise UserError(
+            f"{path} must have {entry.bytes:,} bytes as the manifest says, has {size:,}; "
+            "it was cut short or replaced, copy or export the bundle again"
+        )
+    if sha256(path) != entry.sha256:
+        raise UserError(
+            f"{path} must have the SHA-256 that the manifest says, it has another; "
+            "it was changed or swapped, copy or export the bundle again"
+        )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a file, which no link may lead out of the folder."""
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise UserError(f"{path} must lie in the bundle, it is a link to: {path.resolve()}; put the file itself there")
+    return path
+
+
+def _plain(name: str) -> str:
+    if not _PLAIN_NAME.fullmatch(name) or name == MANIFEST:
+        raise UserError(
+            f"a file of a bundle must have a plain name of letters, digits, '.', '_' and '-', was: {name!r}; "
+            "export the bundle again"
+        )
+    return name
+
+
+class _Reader:
+    """Builds the parts of a manifest from JSON, naming what is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def manifest(self, document: dict[str, Any]) -> Manifest:
+        graphs = self._get(document, "graphs", dict)
+        labels = document.get("labels")
+        manifest = Manifest(
+            kind=self._get(document, "kind", str),
+            precision=self._get(document, "precision", str),
+            tokenizer=self._tokenizer(self._get(document, "tokenizer", dict)),
+            start_id=self._get(document, "start_id", int),
+            graphs={use: self._graph(self._get(graphs, use, dict)) for use in graphs},
+            labels=None if labels is None else tuple(self._list(document, "labels", str)),
+            metrics=self._get(document, "metrics", dict),
+            config=self._get(document, "config", dict),
+            created_with=self._get(document, "created_with", dict),
+            files=self._files(self._get(document, "files", dict)),
+        )
+        if manifest.precision not in PRECISIONS:
+            raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")
+        for name in (manifest.tokenizer.file, *(graph.file for graph in manifest.graphs.values())):
+            if name not in manifest.files:
+                raise self._error(f"files must list every file in use, {name!r} is missing")
+        return manifest
+
+    def _tokenizer(self, values: dict[str, Any]) -> TokenizerFile:
+        return TokenizerFile(kind=self._get(values, "kind", str), file=self._get(values, "file", str))
+
+    def _graph(self, values: dict[str, Any]) -> Graph:
+        return Graph(
+            file=self._get(values, "file", str),
+            inputs=tuple(self._tensor(tensor) for tensor in self._list(values, "inputs", dict)),
+            outputs=tuple(self._tensor(tensor) for tensor in self._list(values, "outputs", dict)),
+        )
+
+    def _tensor(self, values: dict[str, Any]) -> Tensor:
+        shape = self._get(values, "shape", list)
+        if not all(type(dimension) in (int, str) for dimension in shape):
+            raise self._error(f"shape must hold numbers and names, was: {shape!r}")
+        return Tensor(self._get(values, "name", str), self._get(values, "dtype", str), tuple(shape))
+
+    def _files(self, values: dict[str, Any]) -> dict[str, FileEntry]:
+        entries = {_plain(name): self._get(values, name, dict) for name in values}
+        return {
+            name: FileEntry(self._get(entry, "sha256", str), self._get(entry, "bytes", int))
+            for name, entry in entries.items()
+        }
+
+    def _list(self, values: dict[str, Any], name: str, of: type[_T]) -> list[_T]:
+        items = self._get(values, name, list)
+        if not all(type(item) is of for item in items):
+            raise self._error(f"{name} must hold {of.__name__} only, was: {items!r}")
+        return items
+
+    def _get(self, values: dict[str, Any], name: str, of: type[_T]) -> _T:
+        if name not in values:
+            raise self._error(f"{name} must be given, is missing")
+        value = values[name]
+        if type(value) is not of:  # not isinstance: true is no int
+            raise self._error(f"{name} must be {of.__name__}, was: {value!r}")
+        return value
+
+    def _error(self, problem: str) -> UserError:
+        return UserError(f"{self._path}: {problem[:300]}; export the bundle again")

@@ -1,0 +1,285 @@
+"""The `textrnn` command. Heavy imports stay inside the commands that need them, so that `generate` starts at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from textrnn.config import Config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 well, 1 a failure told in one line, 2 a wrong call, 130 stopped by a signal."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        if arguments.debug:
+            raise
+        print(f"textrnn: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("textrnn: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        sys.stderr.close()
+        return 1
+    except Stopped as stopped:
+        print(f"textrnn: {stopped}", file=sys.stderr)
+        return 130
+    return 0
+
+
+class Stopped(Exception):
+    """A command ended early because it was asked to."""
+
+
+def train_model(config: Config | None, folder: Path, *, resume: bool = False, quiet: bool = False) -> Path:
+    """Train, or go on training, in a run folder, and export its bundle.
+
+    Args:
+        config: the settings of the run; None takes those of the run that is resumed.
+        folder: the run folder.
+        resume: go on from the last checkpoint.
+        quiet: show no progress.
+
+    Returns:
+        the bundle's folder.
+    """
+    from textrnn.train.run import create_run, open_run
+
+    if resume:
+        run = open_run(folder, quiet)
+        if config is not None and config != run.config:
+            raise UserError(f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out")
+    else:
+        run = create_run(folder, config or _default_config(), quiet)
+
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    try:
+        tokenizer = run.tokenizer()
+        train, held_out = run.datasets(tokenizer)
+        import_tensorflow()
+        from textrnn.train.trainer import Interrupted, LanguageModelTrainer
+
+        trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
+    except UserError:
+        if not resume:  # nothing was trained: leave no folder that only stands in the way
+            shutil.rmtree(folder)
+        raise
+    try:
+        trainer.fit()
+    except Interrupted as interrupted:
+        raise Stopped(
+            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; go on with: textrnn train --resume --out {folder}"
+        ) from interrupted
+    if not run.bundle.exists():
+        trainer.export(run.bundle)
+    return run.bundle
+
+
+def _default_config() -> Config:
+    from textrnn.config import Config
+
+    return Config()
+
+
+# The commands
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from textrnn.config import load_config
+
+    overrides = list(arguments.set)
+    if arguments.source:
+        overrides.append(f"data.source={json.dumps(arguments.source)}")
+    if arguments.errors:
+        overrides.append(f"data.errors={arguments.errors}")
+    stated = bool(arguments.config or overrides)
+    config = load_config(arguments.config, overrides) if stated or not arguments.resume else None
+    folder = arguments.out or Path("runs") / _run_name(arguments)
+    bundle = train_model(config, folder, resume=arguments.resume, quiet=arguments.quiet)
+    print(bundle)
+    if not arguments.quiet:
+        print(f"try: textrnn generate {folder}", file=sys.stderr)
+
+
+def _run_name(arguments: argparse.Namespace) -> str:
+    if arguments.config:
+        return str(arguments.config.stem)
+    return Path(arguments.source[0]).name.split(".")[0] if arguments.source else "builtin"
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from textrnn.config import from_dict
+    from textrnn.runtime import load
+    from textrnn.train.evaluation import evaluate_text
+    from textrnn.train.sources import SourceOptions, read_documents
+
+    model = load(arguments.model, threads=os.cpu_count() or 1)
+    data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
+    sources = arguments.source or data.validation
+    if not sources:
+        raise UserError("evaluate needs a text that was not trained on, received none; give a SOURCE")
+    options = SourceOptions(text=data.text, errors=arguments.errors or data.errors, documents=data.document)
+    metrics = evaluate_text(
+        model.read,
+        model.tokenizer,
+        read_documents(sources, options),
+        model.manifest.start_id,
+        apart=data.apart,
+        window=arguments.window,
+    ).to_dict()
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "source": list(sources), "window": arguments.window, **metrics}))
+        return
+    for name, value in metrics.items():
+        print(f"{name.replace('_', ' '):20} {value:,.4f}" if isinstance(value, float) else f"{name:20} {value:,}")
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from textrnn.runtime import load
+
+    model = load(arguments.model)
+    options: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in ("length", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "beams", "stop", "seed")
+    }
+    prompt = arguments.prompt
+    if arguments.json:
+        texts = model.samples(prompt, count=arguments.count, **options)
+        print(json.dumps({"prompt": prompt, "texts": texts, **options}, ensure_ascii=False))
+    elif arguments.count > 1:
+        for index, text in enumerate(model.samples(prompt, count=arguments.count, **options)):
+            print(f"--- {index + 1}", file=sys.stderr)
+            print(prompt + text)
+    else:
+        sys.stdout.write(prompt)
+        for piece in model.stream(prompt, **options):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from textrnn.train.run import open_run
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    run = open_run(arguments.model, quiet=True)
+    folder = arguments.out or arguments.model / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
+    if folder.exists():
+        raise UserError(f"an output folder must not exist yet, found: {folder}; remove it or give another --out")
+    if not run.best.exists():
+        raise UserError(f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}")
+    tokenizer = run.tokenizer()
+    train, held_out = run.datasets(tokenizer)
+    import_tensorflow()
+    from textrnn.train.trainer import LanguageModelTrainer
+
+    bundle = LanguageModelTrainer(run, tokenizer, train, held_out).export(folder, arguments.quantize)
+    print(folder)
+    if "int8" in bundle.manifest.metrics:
+        print(f"int8 costs {bundle.manifest.metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from textrnn.bundle import find_bundle, read_bundle
+
+    bundle = read_bundle(find_bundle(arguments.model))
+    manifest = bundle.manifest
+    if arguments.json:
+        print(manifest.to_json(), end="")
+        return
+    size = sum(entry.bytes for entry in manifest.files.values())
+    print(f"bundle     {bundle.folder}")
+    print(f"kind       {manifest.kind}, {manifest.precision}, {size / 1e6:.2f} MB in {len(manifest.files)} files")
+    vocabulary = manifest.graphs["step"].outputs[0].shape[-1]
+    print(f"tokenizer  {manifest.tokenizer.kind}, {vocabulary:,} tokens")
+    for name, graph in manifest.graphs.items():
+        for way, tensors in (("in", graph.inputs), ("out", graph.outputs)):
+            for tensor in tensors:
+                print(f"{name:10} {way:3} {tensor.name}: {tensor.dtype} ({', '.join(map(str, tensor.shape))})")
+    for name, metrics in manifest.metrics.items():
+        print(f"{name:10} " + ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in metrics.items()))
+    print("made with  " + ", ".join(f"{name} {version}" for name, version in manifest.created_with.items()))
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+
+
+# The call
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="textrnn",
+        description="Train a small recurrent text model on your own text; run it anywhere.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = _command(commands, "train", _train, "train a model on text and export it")
+    train.add_argument("source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)")
+    train.add_argument("--config", type=Path, metavar="FILE.toml", help="settings that differ from the defaults")
+    train.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5")
+    train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
+    train.add_argument("--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them")
+    train.add_argument("--quiet", action="store_true", help="show no progress")
+
+    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True)
+    evaluate.add_argument("source", nargs="*", metavar="SOURCE", help="text the model was not trained on")
+    evaluate.add_argument("--window", type=int, metavar="N", help="read windows of N tokens, each from a fresh state")
+    evaluate.add_argument("--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON document")
+
+    generate = _command(commands, "generate", _generate, "write text", model=True)
+    generate.add_argument("--prompt", default="", metavar="TEXT", help="what the text goes on from")
+    generate.add_argument("--length", type=int, default=200, metavar="N", help="the most tokens to write (200)")
+    generate.add_argument("--temperature", type=float, default=1.0, metavar="F", help="below 1 bolder, above 1 wilder; 0 most probable (1)")
+    generate.add_argument("--top-k", type=int, default=0, metavar="N", help="keep the N most probable tokens (0: all)")
+    generate.add_argument("--top-p", type=float, default=1.0, metavar="F", help="keep tokens that make up this probability (1: all)")
+    generate.add_argument("--min-p", type=float, default=0.0, metavar="F", help="keep tokens this likely beside the likeliest (0: all)")
+    generate.add_argument("--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1, less repetition (1)")
+    generate.add_argument("--beams", type=int, default=1, metavar="N", help="search for the most probable text (1: sample)")
+    generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
+    generate.add_argument("--count", type=int, default=1, metavar="N", help="how many texts (1)")
+    generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
+    generate.add_argument("--json", action="store_true", help="print one JSON document")
+
+    export = _command(commands, "export", _export, "export a run's best weights")
+    export.add_argument("model", type=Path, metavar="RUN", help="a run folder")
+    export.add_argument("--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)")
+    export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits; the loss it costs is measured")
+
+    info = _command(commands, "info", _info, "describe a model", model=True)
+    info.add_argument("--json", action="store_true", help="print the manifest")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, text: str, model: bool = False) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    command.set_defaults(run=run)
+    command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    if model:
+        command.add_argument("model", type=Path, metavar="MODEL", help="a bundle or a run folder")
+    return command
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import textrnn
+
+        print(f"textrnn {textrnn.__version__}")
+        parser.exit()

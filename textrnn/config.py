@@ -1,0 +1,245 @@
+"""Every setting of a training run, with its default and its range.
+
+`Config()` is the default run. A TOML file and ``--set key.path=value`` state differences only; an unknown key is an
+error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from textrnn.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def _between(low: float, high: float, hint: str) -> dict[str, Any]:
+    return {"range": (low, high), "hint": hint}
+
+
+def _one_of(*choices: str) -> dict[str, Any]:
+    return {"choices": choices}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from and how it is cut."""
+
+    source: tuple[str, ...] = ("builtin",)
+    """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual)."""
+    validation: tuple[str, ...] = ()
+    """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
+    held_out: float = field(default=0.1, metadata=_between(0.0001, 0.5, "0.1 keeps the last tenth"))
+    text: str = "text"
+    """The column of a table that holds the text."""
+    document: str = field(default="file", metadata=_one_of("file", "line"))
+    """What one document of a plain text file is."""
+    apart: bool = False
+    """Keep documents apart: each ends with an end token, after which the state starts anew."""
+    errors: str = field(default="strict", metadata=_one_of("strict", "replace"))
+    """What to do with bytes that are not UTF-8."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes tokens."""
+
+    kind: str = field(default="char", metadata=_one_of("char", "word", "sentencepiece"))
+    vocabulary_size: int = field(default=0, metadata=_between(0, 10_000_000, "0 lets the corpus decide"))
+    """The largest vocabulary; 0 is every character or word seen, and 8,000 pieces for SentencePiece."""
+    min_count: int = field(default=1, metadata=_between(1, 1_000_000, "1 keeps every character or word"))
+    """Char and word: rarer ones are left out of the vocabulary."""
+    lowercase: bool = False
+    """Word only."""
+    split: str = field(default="space", metadata=_one_of("space", "punctuation"))
+    """Word only: cut at blanks, or at punctuation and between Chinese characters too."""
+    model_type: str = field(default="unigram", metadata=_one_of("unigram", "bpe"))
+    """SentencePiece only."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: embedding, stacked plain recurrent layers, output."""
+
+    hidden_dim: int = field(default=512, metadata=_between(1, 65_536, "256 to 1024 suit most corpora"))
+    layers: int = field(default=2, metadata=_between(1, 64, "1 to 3 suit most corpora"))
+    embedding_dim: int = field(default=0, metadata=_between(0, 65_536, "0 takes hidden_dim"))
+    activation: str = field(default="tanh", metadata=_one_of("tanh", "relu", "linear"))
+    residual: bool = True
+    """Add each layer's input to its output, from the second layer on."""
+    normalization: str = field(default="none", metadata=_one_of("none", "layer"))
+    """Layer normalisation (Ba et al. 2016) of what each layer hands on; never inside the recurrence."""
+    tied: bool = False
+    """Use the embedding as the output matrix too (Press & Wolf 2017)."""
+    dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"))
+    """Dropped between the layers and before the output (Zaremba et al. 2014)."""
+    embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
+    """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
+    weight_drop: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 to 0.5 for a small corpus"))
+    """Entries of the recurrent matrix U dropped, the same for all steps of a batch (Merity et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training loop."""
+
+    epochs: float = field(default=10.0, metadata=_between(0.0001, 1e6, "10 to 20 for a corpus of a few MB"))
+    batch_size: int = field(default=64, metadata=_between(1, 65_536, "64 is usual"))
+    """How many places of the corpus are read side by side."""
+    sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
+    """Steps through which gradients flow; the state is carried on beyond them."""
+    learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
+    warmup_steps: int = field(default=100, metadata=_between(0, 10_000_000, "100 is usual"))
+    weight_decay: float = field(default=0.01, metadata=_between(0.0, 10.0, "0.01 is usual"))
+    beta_2: float = field(default=0.99, metadata=_between(0.0, 0.999999, "0.99 to 0.999"))
+    gradient_clip: float = field(default=1.0, metadata=_between(1e-9, 1e9, "1.0 is usual"))
+    """Largest norm of the whole gradient (Pascanu et al. 2013)."""
+    precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
+    """Of the matrix products; weights, states and sums stay float32."""
+    evaluations: int = field(default=10, metadata=_between(1, 100_000, "10 evaluations over the run"))
+    """How many times the held-out text is evaluated, evenly over the run, the end among them."""
+    patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))
+    """Stop after so many evaluations without a better held-out loss."""
+    checkpoint_seconds: float = field(default=60.0, metadata=_between(0.0, 1e9, "60 loses a minute at most"))
+    sample_length: int = field(default=200, metadata=_between(0, 100_000, "0 writes no sample"))
+    """Tokens of sample text shown at each evaluation."""
+    prompt: str = ""
+    """What the sample text starts from."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run, whole."""
+
+    task: str = field(default="language_model", metadata=_one_of("language_model"))
+    seed: int = field(default=1, metadata=_between(0, 2**31 - 1, "any whole number"))
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, ready for JSON; `from_dict` reads them back."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """A `Config` from nested dictionaries that state differences from the defaults.
+
+    Raises:
+        UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
+    """
+    return _build(Config, values, "")
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """A `Config` from a TOML file and ``key.path=value`` overrides, the overrides winning.
+
+    Values of overrides are read as TOML; what is no TOML value is taken as a string.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"a config must be a readable TOML file, {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"a config must be valid TOML, {path}: {error}; mend that line") from error
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set takes key.path=value, was: {override}; for example --set train.epochs=5")
+        _insert(values, key.strip(), _toml_value(text.strip()))
+    return from_dict(values)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _insert(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set: {section} is a value, not a section, in: {key}")
+        values = inner
+    values[name] = value
+
+
+def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in fields:
+            raise UserError(f"unknown config key: {key}; {_nearest(key)}")
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{key} is a section of settings, was: {value!r}; set one of its keys, e.g. --set {_nearest_key(key)}=…")
+            arguments[name] = _build(hint, value, f"{key}.")
+        else:
+            arguments[name] = _checked(key, value, hint, fields[name].metadata)
+    return cls(**arguments)
+
+
+def _checked(key: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
+    if get_origin(hint) is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, get_args(hint)[0]) for item in items):
+            raise UserError(f"{key} must be a string or a list of strings, was: {value!r}")
+        return tuple(items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f"{key} must be of type {hint.__name__}, was: {value!r}")
+    if "range" in metadata:
+        low, high = metadata["range"]
+        if not low <= value <= high:
+            raise UserError(f"{key} must be between {low:g} and {high:g}, was: {value!r}; {metadata['hint']}")
+    if "choices" in metadata and value not in metadata["choices"]:
+        near = difflib.get_close_matches(value, metadata["choices"], 1, 0.5)
+        hint_text = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{key} must be one of {', '.join(metadata['choices'])}, was: {value!r}{hint_text}")
+    return value
+
+
+def _keys(cls: Any, prefix: str = "") -> list[str]:
+    keys = []
+    for name, hint in get_type_hints(cls).items():
+        keys += _keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
+    return keys
+
+
+def _nearest_key(key: str) -> str:
+    """The known key most like this one: by its whole path, or by its last word in whatever section."""
+    keys = _keys(Config)
+    by_name = {k.rpartition(".")[2]: k for k in keys}
+    near = difflib.get_close_matches(key.rpartition(".")[2], by_name, 1, 0.6)
+    return by_name[near[0]] if near else difflib.get_close_matches(key, keys, 1, 0.0)[0]
+
+
+def _nearest(key: str) -> str:
+    return f"did you mean {_nearest_key(key)}?"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,326 @@
+"""Runs a bundle with onnxruntime, and nothing of what trained it.
+
+A language model is one or two graphs over the same weights:
+
+    step      ids int32 (batch,), state float32 (layers, batch, hidden)
+              -> logits float32 (batch, vocabulary), next_state of the shape of state
+    sequence  ids int32 (batch, time), state
+              -> logits float32 (batch, time, vocabulary), next_state
+
+A bundle without a sequence graph, as int8 ones are, does with the step graph what the other would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from textrnn import generation
+from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
+from textrnn.errors import UserError
+from textrnn.generation import GenerationOptions, State
+from textrnn.sampling import log_softmax
+from textrnn.scoring import Scorer, TextMetrics
+from textrnn.tokenizers import load_tokenizer
+
+# From this many tokens on, a prompt is read faster by the sequence graph, its loading included, than step by step.
+PREFILL_FROM = 1000
+PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16 MB
+
+ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)"}
+
+
+def load(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
+    """Load a language model from a bundle folder, or a run folder with a bundle in it.
+
+    Raises:
+        UserError: no bundle there, one of another kind, or a file of it missing, damaged or of a newer format.
+    """
+    if threads < 1:
+        raise UserError(f"threads must be 1 or above, was: {threads!r}; small models are fastest on 1")
+    return LanguageModel(read_bundle(find_bundle(Path(path))), threads=threads)
+
+
+class LanguageModel:
+    """A language model of a bundle: writes text, scores text, tells what comes next.
+
+    Every text begins with the bundle's start token and the zero state. Results of one batch are computed together, so
+    that they may differ in the last digit from those of another batch size.
+
+    Attributes:
+        manifest: the bundle's manifest.
+        tokenizer: text to ids and back.
+        vocabulary_size: number of ids.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self._bundle = bundle
+        self._threads = threads
+        if self.manifest.kind != "language_model":
+            raise UserError(f"a language model is needed, {bundle.folder} is a {self.manifest.kind}; use another")
+        self._step = self._session("step")
+        self._layers, _, self._hidden = self._state_shape()
+        self.tokenizer = load_tokenizer(bundle.folder, self.manifest.tokenizer.kind)
+        if self.tokenizer.file_name != self.manifest.tokenizer.file:  # the file that was read is not the one checked
+            raise UserError(
+                f"a {self.tokenizer.kind} tokenizer must be in {self.tokenizer.file_name}, "
+                f"{bundle.folder} has it in {self.manifest.tokenizer.file}; export it again"
+            )
+        self.vocabulary_size = self.tokenizer.vocabulary_size
+        declared = self.manifest.graphs["step"].outputs[0].shape[-1]
+        if declared != self.vocabulary_size or not 0 <= self.manifest.start_id < self.vocabulary_size:
+            raise UserError(
+                f"tokenizer and graph of a bundle must belong together, {bundle.folder} has {self.vocabulary_size} "
+                f"tokens, {declared} logits and start_id {self.manifest.start_id}; export it again"
+            )
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        beams: int = 1,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+    ) -> str:
+        """Write a text that goes on after `prompt`; the prompt itself is not repeated.
+
+        Args:
+            prompt: any text; characters the model never saw are no error.
+            length: the most tokens that are written; a text may end before.
+            temperature: below 1 bolder, above 1 wilder; 0 always takes the most probable token.
+            top_k: choose among the k most probable tokens; 0 among all.
+            top_p: choose among the fewest most probable tokens with this probability together; 1 among all.
+            min_p: choose among tokens at least this many times as probable as the most probable one.
+            repetition_penalty: above 1, tokens already in the text become less probable.
+            beams: above 1, search the most probable continuation with this many beams instead of sampling.
+            stop: a string or strings at which the text ends; it is cut before them.
+            seed: the same seed gives the same text; None a new one each time.
+
+        Raises:
+            UserError: a value out of its range.
+        """
+        pieces = self.stream(
+            prompt,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            beams=beams,
+            stop=stop,
+            seed=seed,
+        )
+        return "".join(pieces)
+
+    def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
+        """As `generate`, and with its options, piece by piece while the text is written.
+
+        A piece is whole characters, none of which is taken back. Beam search knows its text at the end only, and gives
+        it as one piece.
+        """
+        return (piece for _, piece in self._write(prompt, 1, options))
+
+    def samples(self, prompt: str = "", *, count: int, **options: Any) -> list[str]:
+        """Write `count` texts as one batch, with the options of `generate`.
+
+        The first draws the random numbers that `generate` draws with the same seed.
+        """
+        texts: list[list[str]] = [[] for _ in range(count)]
+        for index, piece in self._write(prompt, count, options):
+            texts[index].append(piece)
+        return ["".join(pieces) for pieces in texts]
+
+    def score(self, text: str) -> TextMetrics:
+        """How well the model predicts a text: every token once, from the start token and the zero state on."""
+        ids = self.tokenizer.encode(text)
+        nats = -float(self.token_log_probs(ids).sum())
+        return TextMetrics(nats, len(ids), len(text), len(text.encode("utf-8")))
+
+    def token_log_probs(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Log probability in nats, float64 (tokens,), of each of ids (tokens,) given the start token and those before.
+
+        Read in parts with the state carried, so that memory does not grow with the logits of a long text.
+        """
+        return -Scorer(self.read, self.vocabulary_size, self.manifest.start_id).add(ids)
+
+    def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
+        """The `top` most probable tokens after a text and their probabilities, the highest first."""
+        logits, _ = self._prefill(self._document(text), self.initial_state(1))
+        probs = np.exp(log_softmax(logits)[0])
+        best = np.argsort(-probs, kind="stable")[:top]
+        return {self.tokenizer.token_text(int(token)): float(probs[token]) for token in best}
+
+    def initial_state(self, batch: int) -> State:
+        """The state before any token: zeros (layers, batch, hidden) float32."""
+        return np.zeros((self._layers, batch, self._hidden), np.float32)
+
+    def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
+        """Read one token a row.
+
+        Args:
+            ids: (batch,).
+            state: (layers, batch, hidden) float32.
+
+        Returns:
+            Logits of the next token (batch, vocabulary) float32, next state.
+
+        Raises:
+            UserError: an id outside the vocabulary.
+        """
+        logits, state = self._step.run(["logits", "next_state"], {"ids": self._checked(ids), "state": state})
+        return logits, state
+
+    def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
+        """Read many tokens a row, by the sequence graph where the bundle has one.
+
+        Args:
+            ids: (batch, time).
+            state: (layers, batch, hidden) float32; None is the zero state.
+
+        Returns:
+            Logits after each token (batch, time, vocabulary) float32, state after the last.
+
+        Raises:
+            UserError: an id outside the vocabulary.
+        """
+        ids = self._checked(ids)
+        if state is None:
+            state = self.initial_state(len(ids))
+        if "sequence" in self.manifest.graphs:
+            logits, state = self._sequence.run(["logits", "next_state"], {"ids": ids, "state": state})
+            return logits, state
+        step = _Stepper(self._step, state, self.vocabulary_size)
+        logits = np.empty((*ids.shape, self.vocabulary_size), np.float32)
+        for position in range(ids.shape[1]):
+            logits[:, position], state = step(ids[:, position], state)
+        return logits, state.copy()
+
+    def _write(self, prompt: str, count: int, options: dict[str, Any]) -> Iterator[tuple[int, str]]:
+        """Check the options now, write when the pieces are asked for."""
+        checked = GenerationOptions(count=count, **options)
+        ids = self.tokenizer.encode(prompt)
+        state = self.initial_state(1)
+        return generation.generate(
+            _Stepper(self._step, state, self.vocabulary_size),
+            state,
+            self.tokenizer,
+            self.manifest.start_id,
+            ids,
+            checked,
+            prefill=self._prefill if len(ids) >= PREFILL_FROM else None,
+        )
+
+    def _document(self, text: str) -> NDArray[np.int32]:
+        """Ids (1, tokens) of the beginning of a document, its start token included."""
+        return np.concatenate([[self.manifest.start_id], self.tokenizer.encode(text)]).astype(np.int32)[None]
+
+    def _prefill(self, ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        """Logits after the last of ids (batch, time), read in parts so that memory does not grow with the prompt."""
+        chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
+        for begin in range(0, ids.shape[1], chunk):
+            logits, state = self.read(ids[:, begin : begin + chunk], state)
+        return logits[:, -1], state
+
+    def _checked(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        ids = np.asarray(ids)
+        if ids.size and (ids.min() < 0 or ids.max() >= self.vocabulary_size):
+            raise UserError(
+                f"ids must be between 0 and {self.vocabulary_size - 1}, were: {ids.min()} to {ids.max()}; "
+                "encode the text with this model's tokenizer"
+            )
+        return ids.astype(np.int32)
+
+    def _state_shape(self) -> tuple[int, str, int]:
+        """(layers, "batch", hidden) of the step graph."""
+        shape = self.manifest.graphs["step"].inputs[1].shape
+        layers, batch, hidden = shape if len(shape) == 3 else (0, 0, 0)
+        if not (isinstance(layers, int) and isinstance(batch, str) and isinstance(hidden, int)):
+            raise UserError(f'state must have the shape (layers, "batch", hidden), was: {shape}; export it again')
+        return layers, batch, hidden
+
+    @cached_property
+    def _sequence(self) -> onnxruntime.InferenceSession:
+        """Loaded at first use: generation from a short prompt never needs it."""
+        return self._session("sequence")
+
+    def _session(self, use: str) -> onnxruntime.InferenceSession:
+        if use not in self.manifest.graphs:
+            raise UserError(f"a model must have a {use} graph, {self._bundle.folder} has none; export it again")
+        graph = self.manifest.graphs[use]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        path = self._bundle.path(graph.file)
+        try:
+            # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no other public base
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
+            ) from error
+        _check_graph(path, graph, session)
+        return session
+
+
+class _Stepper:
+    """Calls a step graph with a batch of one through arrays bound once, which halves the cost of a call.
+
+    Its results are overwritten: the logits by the next call, the state by the one after. Larger batches run as usual.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, state: State, vocabulary_size: int) -> None:
+        layers, _, hidden = state.shape
+        self._session = session
+        self._ids = np.zeros(1, np.int32)
+        self._logits = np.zeros((1, vocabulary_size), np.float32)
+        self._states = (np.zeros((layers, 1, hidden), np.float32), np.zeros((layers, 1, hidden), np.float32))
+        self._bindings = (self._bind(*self._states), self._bind(*self._states[::-1]))
+        self._current = 0  # the state that the next call reads; it writes the other
+
+    def _bind(self, state: State, next_state: State) -> onnxruntime.IOBinding:
+        binding = self._session.io_binding()
+        for name, array in (("ids", self._ids), ("state", state)):
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in (("logits", self._logits), ("next_state", next_state)):
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+    def __call__(self, ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        if len(ids) > 1:
+            logits, next_state = self._session.run(["logits", "next_state"], {"ids": ids, "state": state})
+            return logits, next_state
+        self._ids[0] = ids[0]
+        if state is not self._states[self._current]:
+            self._states[self._current][...] = state
+        self._session.run_with_iobinding(self._bindings[self._current])
+        self._current = 1 - self._current
+        return self._logits, self._states[self._current]
+
+
+def _check_graph(path: Path, graph: Graph, session: onnxruntime.InferenceSession) -> None:
+    """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
+    for what, names, declared, actual in (
+        ("inputs", ["ids", "state"], graph.inputs, session.get_inputs()),
+        ("outputs", ["logits", "next_state"], graph.outputs, session.get_outputs()),
+    ):
+        said = [(tensor.name, ONNX_TYPES.get(tensor.dtype), list(tensor.shape)) for tensor in declared]
+        found = [(tensor.name, tensor.type, list(tensor.shape)) for tensor in actual]
+        if [tensor.name for tensor in declared] != names or said != found:
+            raise UserError(f"{path} must have the {what} {said} of its manifest, has {found}; export the bundle again")

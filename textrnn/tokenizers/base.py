@@ -1,0 +1,226 @@
+"""What every tokenizer shares: the special tokens, the verbs, and the way it is kept in a file."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
+PAD_ID, UNKNOWN_ID, BEGINNING_ID, END_ID = range(4)
+REPLACEMENT = "\ufffd"  # stands for what is no text: the unknown token, broken UTF-8
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 1 << 28  # no vocabulary comes near it; a larger file is not ours and is not read
+
+AnyTokenizer = TypeVar("AnyTokenizer", bound="Tokenizer")
+
+
+class StreamDecoder(ABC):
+    """Turns ids into text while they are being generated.
+
+    The texts of all `push` calls and of `finish`, joined, are what `Tokenizer.decode` gives for all ids at once.
+    Each of them is whole characters: a character spelled over several tokens comes out with the last of them.
+    """
+
+    @abstractmethod
+    def push(self, id: int) -> str:
+        """Take the next id; give the text that no later id can change, often `""`.
+
+        Raises:
+            UserError: no token has this id.
+        """
+
+    @abstractmethod
+    def finish(self) -> str:
+        """Give what is still held back, bytes that never became a character as U+FFFD, and start afresh."""
+
+
+class Utf8StreamDecoder(StreamDecoder):
+    """A stream decoder for tokens that each stand for some bytes of UTF-8."""
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self._token_bytes = token_bytes
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id: int) -> str:
+        check_id(id, len(self._token_bytes))
+        return self._utf8.decode(self._token_bytes[id])
+
+    def finish(self) -> str:
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return rest
+
+
+class Tokenizer(ABC):
+    """Text to integer ids and back.
+
+    Ids 0 to 3 are `SPECIAL_TOKENS` in every tokenizer. `encode` never adds them; the beginning and end of a document
+    are for the caller to mark. A text cut after a newline encodes as its two parts do, so a long text can be encoded
+    part by part.
+    """
+
+    kind: ClassVar[str]
+    file_name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def vocabulary_size(self) -> int:
+        """The number of ids, the special ones included."""
+
+    @abstractmethod
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids of a text, int32 `(tokens,)`, without special tokens.
+
+        Raises:
+            UserError: the text holds a lone surrogate, which no UTF-8 file can.
+        """
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
+        """The text of ids `(tokens,)`; pad, beginning and end read as nothing.
+
+        Raises:
+            UserError: an id that no token has.
+        """
+        array = np.asarray(ids)
+        if not array.size:
+            return ""
+        for extreme in (array.min(), array.max()):
+            check_id(extreme, self.vocabulary_size)
+        return self._decode(array)
+
+    @abstractmethod
+    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+        """`decode` for at least one id, all of them in the vocabulary."""
+
+    @abstractmethod
+    def token_text(self, id: int) -> str:
+        """What one token reads as, for people; a token that is no text by itself is named in angle brackets.
+
+        Raises:
+            UserError: no token has this id.
+        """
+
+    @abstractmethod
+    def stream_decoder(self) -> StreamDecoder:
+        """A new decoder for one stream of ids."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, as hexadecimal digits: equal for tokenizers that treat every text alike."""
+        return hashlib.sha256(self._to_bytes()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the file `file_name` into an existing folder.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        with write_atomically(folder / self.file_name) as temporary:
+            temporary.write_bytes(self._to_bytes())
+
+    @classmethod
+    def load(cls: type[AnyTokenizer], folder: Path) -> AnyTokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged, of another kind or of a newer format.
+        """
+        path = folder / cls.file_name
+        try:
+            if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                raise UserError(f"a tokenizer file must be at most {MAX_FILE_BYTES} bytes, {path} has {size}")
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} could not be read: {error.strerror}; name the folder of a tokenizer") from error
+        try:
+            return cls._from_bytes(content)
+        except (ValueError, RecursionError) as error:  # RecursionError: JSON nested without end
+            raise UserError(f"{path} is no {cls.kind} tokenizer that can be read: {error}") from error
+
+    @abstractmethod
+    def _to_bytes(self) -> bytes:
+        """The whole file: the same bytes for the same content, the format version first."""
+
+    @classmethod
+    @abstractmethod
+    def _from_bytes(cls: type[AnyTokenizer], content: bytes) -> AnyTokenizer:
+        """The inverse of `_to_bytes`; a ValueError, its message one line, for anything else."""
+
+
+def to_json(kind: str, fields: dict[str, Any]) -> bytes:
+    """The file of a tokenizer that is kept as JSON."""
+    document = {"format_version": FORMAT_VERSION, "kind": kind, **fields}
+    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
+
+
+def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, Any]:
+    """The fields that `to_json` was given, checked by name and type; a ValueError for anything else."""
+    document = json.loads(content.decode("utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("it must hold one JSON object; copy it again or train anew")
+    check_version(document.pop("format_version", None))
+    if (found := document.pop("kind", None)) != kind:
+        raise ValueError(f"its kind must be {kind!r}, was: {str(found)[:40]!r}; name the folder of a {kind} tokenizer")
+    if {name: type(value) for name, value in document.items()} != fields:
+        names = ", ".join(f"{name} ({type_.__name__})" for name, type_ in fields.items())
+        raise ValueError(f"beside version and kind it must hold {names} and nothing else; copy it again or train anew")
+    return document
+
+
+def check_version(version: object) -> None:
+    """Refuse a format version that is not ours."""
+    if type(version) is int and version > FORMAT_VERSION:
+        raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {version}; update textrnn")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {str(version)[:40]!r}; train anew")
+
+
+def check_id(id: int | np.integer[Any], vocabulary_size: int) -> None:
+    """Refuse an id that no token has."""
+    if not 0 <= id < vocabulary_size:
+        raise UserError(f"an id must be at least 0 and below the vocabulary size {vocabulary_size}, was: {id}")
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Refuse a training option below its range."""
+    if value < least:
+        raise UserError(f"{name} must be at least {least}, was: {value}; raise it or leave it out")
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that UTF-8 cannot spell."""
+    if text.isascii():
+        return
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise UserError(
+            f"text must not hold lone surrogates, was: U+{code:04X} at character {error.start}; "
+            "read the text as UTF-8 with errors='replace'"
+        ) from error
+
+
+def training_texts(texts: Iterable[str]) -> Iterator[str]:
+    """Pass the texts on, and refuse what no tokenizer can learn from."""
+    if isinstance(texts, str):
+        raise UserError("texts must be several strings, was one; put it in a list")
+    empty = True
+    for text in texts:
+        check_text(text)
+        empty = empty and not text
+        yield text
+    if empty:
+        raise UserError("a tokenizer needs text to train on, was: none; give at least one character")

@@ -1,0 +1,216 @@
+"""One token a character; characters never seen in training are spelled as bytes, so nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import (
+    END_ID,
+    REPLACEMENT,
+    SPECIAL_TOKENS,
+    UNKNOWN_ID,
+    StreamDecoder,
+    Tokenizer,
+    Utf8StreamDecoder,
+    check_at_least,
+    check_id,
+    check_text,
+    from_json,
+    to_json,
+    training_texts,
+)
+
+FIRST_DIGIT = len(SPECIAL_TOKENS)
+FIRST_CHARACTER = FIRST_DIGIT + 16
+
+UNICODE_SIZE = 0x110000
+MISSING = -1
+ENCODE_BLOCK = 1 << 16  # characters; what a block needs stays in the processor's cache
+COUNT_BLOCK = 1 << 20
+
+NOT_UTF8 = b"\xff"  # what a digit without its partner stands for: it decodes to U+FFFD
+
+
+class CharTokenizer(Tokenizer):
+    """One token a character.
+
+    The vocabulary is the special tokens, sixteen hexadecimal digits, then the characters by code point. A character
+    that is not in it is spelled by the digits of its UTF-8 bytes, two tokens a byte. Sixteen digits rather than 256
+    bytes: the rows they add to the embedding and the softmax are seldom used, and text never seen in training is rare.
+
+    `decode(encode(text)) == text` for every valid string. Ids that spell no valid UTF-8 decode to U+FFFD.
+    """
+
+    kind = "char"
+    file_name = "tokenizer.json"
+
+    def __init__(self, characters: str) -> None:
+        """Build the tokenizer from its characters, which must be in strictly rising order.
+
+        Raises:
+            UserError: they are not, or one is a lone surrogate.
+        """
+        check_text(characters)
+        codes = _code_points(characters)
+        if np.any(codes[1:] <= codes[:-1]):
+            raise UserError("characters must be distinct and in the order of their code points; train anew")
+        self._characters = characters
+        # The last entry stands for every code point above those known.
+        self._ids = np.full(int(codes[-1]) + 2 if codes.size else 1, MISSING, dtype=np.int32)
+        self._ids[codes] = np.arange(FIRST_CHARACTER, FIRST_CHARACTER + codes.size)
+        # ASCII comes first in the order, so that its ids fit a byte; 0, the pad, is no character's and marks a gap.
+        ascii_ids = np.zeros(256, dtype=np.uint8)
+        ascii_codes = codes[codes < 128]
+        ascii_ids[ascii_codes] = self._ids[ascii_codes]
+        self._ascii_ids = ascii_ids.tobytes()
+        self._codes = np.full(FIRST_CHARACTER + codes.size, ord(REPLACEMENT), dtype="<u4")
+        self._codes[FIRST_CHARACTER:] = codes
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, vocabulary_size: int | None = None, min_count: int = 1) -> CharTokenizer:
+        """Learn the characters of some texts.
+
+        Args:
+            texts: The corpus, in pieces of any size.
+            vocabulary_size: At most so many ids, the 20 special ones and digits included; the rarest characters are
+                left out. Without it all are kept.
+            min_count: Characters seen less often are left out.
+
+        Raises:
+            UserError: no text, a lone surrogate, or an option out of its range.
+        """
+        check_at_least("min_count", min_count, 1)
+        if vocabulary_size is not None:
+            check_at_least("vocabulary_size", vocabulary_size, FIRST_CHARACTER)
+        counts = np.zeros(UNICODE_SIZE, dtype=np.int64)
+        for block in _blocks(training_texts(texts), COUNT_BLOCK):
+            seen = np.bincount(_code_points(block))
+            counts[: seen.size] += seen
+        codes = np.flatnonzero(counts >= min_count)
+        if vocabulary_size is not None:
+            most_frequent = np.argsort(-counts[codes], kind="stable")[: vocabulary_size - FIRST_CHARACTER]
+            codes = np.sort(codes[most_frequent])
+        return cls(_text(codes))
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._codes.size
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        starts = range(0, len(text), ENCODE_BLOCK)
+        try:
+            blocks = [self._encode_block(text[start : start + ENCODE_BLOCK]) for start in starts]
+        except UnicodeEncodeError:
+            check_text(text)  # names the place in the whole text
+            raise
+        return np.concatenate(blocks, dtype=np.int32) if blocks else np.empty(0, dtype=np.int32)
+
+    def _encode_block(self, block: str) -> NDArray[np.integer[Any]]:
+        if block.isascii():
+            translated = block.encode("ascii").translate(self._ascii_ids)
+            if b"\0" not in translated:
+                return np.frombuffer(translated, dtype=np.uint8)
+        codes = _code_points(block)
+        ids = self._ids.take(codes, mode="clip")
+        missing = ids == MISSING
+        if not missing.any():
+            return ids
+        # Widen each gap to two ids for every byte of its character, then fill all gaps at once.
+        widths = np.ones(ids.size, dtype=np.intp)
+        gaps = codes[missing]
+        widths[missing] = 2 * (1 + (gaps >= 0x80) + (gaps >= 0x800) + (gaps >= 0x10000))
+        ids = np.repeat(ids, widths)
+        spelling = np.frombuffer(_text(gaps).encode("utf-8"), dtype=np.uint8)
+        ids[ids == MISSING] = FIRST_DIGIT + np.stack([spelling >> 4, spelling & 15], axis=1).ravel()
+        return ids
+
+    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+        ids = ids[(ids == UNKNOWN_ID) | (ids > END_ID)]
+        is_digit = (ids >= FIRST_DIGIT) & (ids < FIRST_CHARACTER)
+        if not is_digit.any():
+            return _text(self._codes[ids])
+        borders = np.flatnonzero(is_digit[1:] != is_digit[:-1]) + 1
+        runs = np.split(ids, borders)
+        first_run = 0 if is_digit[0] else 1
+        return "".join(
+            _spelled(run - FIRST_DIGIT) if number % 2 == first_run else _text(self._codes[run])
+            for number, run in enumerate(runs)
+        )
+
+    def token_text(self, id: int) -> str:
+        check_id(id, self.vocabulary_size)
+        if id < FIRST_DIGIT:
+            return SPECIAL_TOKENS[id]
+        return f"<hex {id - FIRST_DIGIT:x}>" if id < FIRST_CHARACTER else chr(self._codes[id])
+
+    def stream_decoder(self) -> StreamDecoder:
+        nothing = [b""] * FIRST_CHARACTER
+        nothing[UNKNOWN_ID] = REPLACEMENT.encode("utf-8")
+        return _CharStreamDecoder(nothing + [character.encode("utf-8") for character in self._characters])
+
+    def _to_bytes(self) -> bytes:
+        return to_json(self.kind, {"characters": self._characters})
+
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> CharTokenizer:
+        return cls(from_json(content, cls.kind, {"characters": str})["characters"])
+
+
+class _CharStreamDecoder(Utf8StreamDecoder):
+    """Joins two digits to a byte before the bytes join to characters."""
+
+    _high: int | None = None
+
+    def push(self, id: int) -> str:
+        if not FIRST_DIGIT <= id < FIRST_CHARACTER:
+            # A special token in between changes nothing, as in `decode`.
+            lone = self._lone_digit() if id == UNKNOWN_ID or id > END_ID else ""
+            return lone + super().push(id)
+        digit = id - FIRST_DIGIT
+        if self._high is None:
+            self._high = digit
+            return ""
+        byte, self._high = self._high << 4 | digit, None
+        return self._utf8.decode(bytes([byte]))
+
+    def finish(self) -> str:
+        return self._lone_digit() + super().finish()
+
+    def _lone_digit(self) -> str:
+        if self._high is None:
+            return ""
+        self._high = None
+        return self._utf8.decode(NOT_UTF8)
+
+
+def _spelled(digits: NDArray[np.integer[Any]]) -> str:
+    pairs = digits[: digits.size // 2 * 2].astype(np.uint8)
+    spelling = (pairs[0::2] << 4 | pairs[1::2]).tobytes()
+    return (spelling + NOT_UTF8 * (digits.size % 2)).decode("utf-8", errors="replace")
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+
+
+def _text(codes: NDArray[np.integer[Any]]) -> str:
+    return codes.astype("<u4", copy=False).tobytes().decode("utf-32-le")
+
+
+def _blocks(texts: Iterable[str], size: int) -> Iterator[str]:
+    """Join short texts and cut long ones, so that each count is over about `size` characters."""
+    waiting: list[str] = []
+    length = 0
+    for text in texts:
+        for start in range(0, len(text), size):
+            waiting.append(text[start : start + size])
+            length += len(waiting[-1])
+            if length >= size:
+                yield "".join(waiting)
+                waiting, length = [], 0
+    yield "".join(waiting)

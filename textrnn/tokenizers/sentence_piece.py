@@ -1,0 +1,217 @@
+"""Pieces of words, learned by SentencePiece (Kudo and Richardson, 2018); every text can be spelled and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import re
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import (
+    BEGINNING_ID,
+    END_ID,
+    FORMAT_VERSION,
+    PAD_ID,
+    REPLACEMENT,
+    SPECIAL_TOKENS,
+    UNKNOWN_ID,
+    StreamDecoder,
+    Tokenizer,
+    Utf8StreamDecoder,
+    check_at_least,
+    check_id,
+    check_text,
+    check_version,
+    training_texts,
+)
+
+MODEL_TYPES = ("unigram", "bpe")
+SPACE = "\u2581"  # SentencePiece's own spelling of a space
+
+# Characters that are always spelled as bytes and that no piece goes across: control characters, the newline among
+# them, and two that SentencePiece keeps for itself.
+APART = "\x00-\x1f\x7f\u2581\u2585"
+PARTS = re.compile(f"[{APART}]+|[^{APART}]{{1,65536}}")
+IS_APART = re.compile(f"[{APART}]")
+
+# Training skips sentences of more than 4192 bytes; 1000 characters are 4000 at most. Cut at a space where there is one.
+SENTENCES = re.compile(rf"[^{APART}]{{1,1000}}(?=[ {APART}]|\Z)|[^{APART}]{{1,1000}}")
+# Training on more takes memory and time (about 25 bytes a character) and changes little.
+MAX_TRAINING_CHARACTERS = 20_000_000
+TRAINING_THREADS = 4  # a fixed number: the sums, and so the pieces, depend on it
+
+HEADER = re.compile(rb"textrnn-sentencepiece (\d{1,9}) ([0-9a-f]{64})\n")
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """Pieces of words.
+
+    The vocabulary is the special tokens, the 256 bytes, then the pieces. Characters in no piece, and all control
+    characters, are spelled as their UTF-8 bytes, one token a byte; a newline is one such token.
+
+    `decode(encode(text)) == text` for every valid string: text is not normalised and all whitespace is kept. Ids that
+    spell no valid UTF-8 decode to U+FFFD.
+    """
+
+    kind = "sentencepiece"
+    file_name = "tokenizer.model"
+
+    def __init__(self, model: bytes) -> None:
+        """Build the tokenizer from a SentencePiece model as `train` makes it.
+
+        Raises:
+            UserError: it is no such model.
+        """
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            processor = SentencePieceProcessor()
+            processor.LoadFromSerializedProto(model)
+            pieces = [processor.id_to_piece(id) for id in range(processor.vocab_size())]
+            byte_ids = [id for id in range(len(pieces)) if processor.is_byte(id)]
+        except (RuntimeError, OSError, ValueError) as error:
+            raise UserError("it must hold a whole SentencePiece model; copy it again or train anew") from error
+        byte_pieces = [pieces[id] for id in byte_ids]
+        if tuple(pieces[:4]) != SPECIAL_TOKENS or byte_pieces != [f"<0x{byte:02X}>" for byte in range(256)]:
+            raise UserError("its SentencePiece model must have the special tokens and bytes of textrnn; train anew")
+        self._model = model
+        self._processor = processor
+        self._pieces = pieces
+        self._byte_ids = byte_ids
+        self._token_bytes = [piece.replace(SPACE, " ").encode("utf-8") for piece in pieces]
+        self._token_bytes[: len(SPECIAL_TOKENS)] = [b""] * len(SPECIAL_TOKENS)
+        self._token_bytes[UNKNOWN_ID] = REPLACEMENT.encode("utf-8")
+        for byte, id in enumerate(byte_ids):
+            self._token_bytes[id] = bytes([byte])
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], *, vocabulary_size: int = 8000, model_type: str = "unigram"
+    ) -> SentencePieceTokenizer:
+        """Learn pieces from some texts; the same texts give the same pieces.
+
+        Args:
+            texts: The corpus. Of more than 20 million characters a random sample of lines is used.
+            vocabulary_size: Exactly so many ids, the 260 special ones and bytes included.
+            model_type: `"unigram"` (Kudo, 2018) or `"bpe"` (Sennrich, Haddow and Birch, 2016).
+
+        Raises:
+            UserError: no text, a lone surrogate, an option out of its range, or a vocabulary larger than the text
+                has pieces for or smaller than it has characters for; the message names the limit.
+        """
+        from sentencepiece import SentencePieceTrainer
+
+        if model_type not in MODEL_TYPES:
+            raise UserError(f"model_type must be one of {', '.join(MODEL_TYPES)}, was: {model_type!r}")
+        check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + 256 + 1)
+        sentences = _sample(chain.from_iterable(map(SENTENCES.findall, training_texts(texts))))
+        if not sentences:
+            raise UserError("a SentencePiece tokenizer needs visible text to train on, was: control characters only")
+        model = io.BytesIO()
+        try:
+            SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                model_type=model_type,
+                vocab_size=vocabulary_size,
+                byte_fallback=True,
+                character_coverage=0.9995,
+                normalization_rule_name="identity",
+                add_dummy_prefix=False,
+                remove_extra_whitespaces=False,
+                allow_whitespace_only_pieces=False,
+                pad_id=PAD_ID,
+                unk_id=UNKNOWN_ID,
+                bos_id=BEGINNING_ID,
+                eos_id=END_ID,
+                pad_piece=SPECIAL_TOKENS[PAD_ID],
+                unk_piece=SPECIAL_TOKENS[UNKNOWN_ID],
+                bos_piece=SPECIAL_TOKENS[BEGINNING_ID],
+                eos_piece=SPECIAL_TOKENS[END_ID],
+                num_threads=TRAINING_THREADS,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise _training_error(vocabulary_size, str(error)) from error
+        return cls(model.getvalue())
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        check_text(text)
+        parts = PARTS.findall(text)
+        encoded = iter(self._processor.encode([part for part in parts if not IS_APART.match(part)]))
+        ids = (self._spell(part) if IS_APART.match(part) else next(encoded) for part in parts)
+        return np.fromiter(chain.from_iterable(ids), dtype=np.int32)
+
+    def _spell(self, part: str) -> list[int]:
+        return [self._byte_ids[byte] for byte in part.encode("utf-8")]
+
+    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+        return b"".join(map(self._token_bytes.__getitem__, ids.tolist())).decode("utf-8", errors="replace")
+
+    def token_text(self, id: int) -> str:
+        check_id(id, self.vocabulary_size)
+        return self._pieces[id].replace(SPACE, " ")
+
+    def stream_decoder(self) -> StreamDecoder:
+        return Utf8StreamDecoder(self._token_bytes)
+
+    def _to_bytes(self) -> bytes:
+        digest = hashlib.sha256(self._model).hexdigest()
+        return f"textrnn-sentencepiece {FORMAT_VERSION} {digest}\n".encode("ascii") + self._model
+
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> SentencePieceTokenizer:
+        header = HEADER.match(content)
+        if header is None:
+            raise UserError("its first line must name the format and its version; copy it again or train anew")
+        check_version(int(header[1]))
+        model = content[header.end() :]
+        if hashlib.sha256(model).hexdigest() != header[2].decode("ascii"):
+            raise UserError("its content must match the SHA-256 in its first line; copy it again or train anew")
+        return cls(model)
+
+
+def _sample(sentences: Iterable[str]) -> list[str]:
+    """Sentences of `MAX_TRAINING_CHARACTERS` at most, each of them as likely as any other to be among them.
+
+    Whenever there are too many, about half are dropped, and of those to come half as many are taken.
+    """
+    draw = random.Random(0).random
+    kept: list[str] = []
+    characters = 0
+    share = 1.0
+    for sentence in sentences:
+        if share < 1.0 and draw() >= share:
+            continue
+        kept.append(sentence)
+        characters += len(sentence)
+        while characters > MAX_TRAINING_CHARACTERS:
+            share /= 2
+            kept = [sentence for sentence in kept if draw() < 0.5]
+            characters = sum(map(len, kept))
+    return kept
+
+
+def _training_error(vocabulary_size: int, message: str) -> UserError:
+    if largest := re.search(r"set it to a value <= (\d+)", message):
+        return UserError(
+            f"vocabulary_size must be at most {largest[1]} for this text, was: {vocabulary_size}; "
+            "lower it or train on more text"
+        )
+    if smallest := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return UserError(
+            f"vocabulary_size must be at least {smallest[1]} for the characters of this text, "
+            f"was: {vocabulary_size}; raise it"
+        )
+    return UserError(f"SentencePiece could not train on this text: {' '.join(message.split())}")

@@ -1,0 +1,207 @@
+"""One token a word; what stands between words, and words never seen in training, are lost."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import (
+    BEGINNING_ID,
+    END_ID,
+    PAD_ID,
+    SPECIAL_TOKENS,
+    UNKNOWN_ID,
+    StreamDecoder,
+    Tokenizer,
+    check_at_least,
+    check_id,
+    check_text,
+    from_json,
+    to_json,
+    training_texts,
+)
+
+SPLITS = ("space", "punctuation")
+NEWLINE = "\n"
+LEADING_TOKENS = (*SPECIAL_TOKENS, NEWLINE)
+
+# Ideographs and what is written among them (Unicode script Han), as a character class.
+HAN = "\u2e80-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WIDE = f"[{HAN}，。、；：？！（）《》〈〉「」『』【】〔〕“”‘’…—·～．]"
+WIDE_PAIR = re.compile(WIDE * 2)
+NO_SPACE_BEFORE = frozenset(".,;:!?)]}…，。、；：？！）》〉」』】〕")
+NO_SPACE_AFTER = frozenset("([{（《〈「『【〔")
+
+# Distinct words kept while counting; above it the rarest go, so that memory stays within a few hundred MB.
+MOST_COUNTED = 2_000_000
+
+
+class WordTokenizer(Tokenizer):
+    """One token a word, and one for each newline.
+
+    With `split="space"` words are what stands between whitespace. With `split="punctuation"` a word is a run of
+    letters, digits, underscores and combining marks; every other visible character is a token by itself, and so is
+    every Chinese character.
+
+    The vocabulary is the special tokens, the newline, then the words by falling count, the order that an adaptive
+    softmax needs. The word `<unk>` in a text, as in Penn Treebank and WikiText, is the unknown token.
+
+    This tokenizer loses text: a word that is not in the vocabulary reads back as `<unk>`; blanks, tabs, carriage
+    returns and other whitespace read back as one space, or as none beside a newline; with `lowercase` capitals are
+    gone; with `split="punctuation"` spaces around punctuation are set by rule. What it keeps it keeps for good:
+    `encode(decode(encode(text)))` equals `encode(text)`.
+    """
+
+    kind = "word"
+    file_name = "tokenizer.json"
+
+    def __init__(self, words: Sequence[str], *, lowercase: bool = False, split: str = "space") -> None:
+        """Build the tokenizer from its words, without the special tokens and the newline.
+
+        Raises:
+            UserError: a word that this tokenizer would not read as one word, or a word given twice.
+        """
+        self._lowercase = lowercase
+        self._split = split
+        self._pattern = _pattern(split)
+        joined = " ".join(words)
+        check_text(joined)
+        if list(self._read(joined)) != list(words) or not set(words).isdisjoint({SPECIAL_TOKENS[UNKNOWN_ID], NEWLINE}):
+            raise UserError("words must be what the tokenizer itself reads as one word each; train anew")
+        self._tokens = [*LEADING_TOKENS, *words]
+        self._ids = {word: id for id, word in enumerate(self._tokens) if id > END_ID}
+        if len(self._ids) != len(words) + 1:
+            raise UserError("words must be distinct; train anew")
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        vocabulary_size: int | None = None,
+        min_count: int = 1,
+        lowercase: bool = False,
+        split: str = "space",
+    ) -> WordTokenizer:
+        """Learn the words of some texts.
+
+        Args:
+            texts: The corpus; no word goes on from one text to the next.
+            vocabulary_size: At most so many ids, the special ones and the newline included; the rarest words are left
+                out. Without it all are kept.
+            min_count: Words seen less often are left out.
+            lowercase: Read capitals as small letters.
+            split: `"space"` or `"punctuation"`, see the class.
+
+        Raises:
+            UserError: no text, a lone surrogate, or an option out of its range.
+        """
+        check_at_least("min_count", min_count, 1)
+        if vocabulary_size is not None:
+            check_at_least("vocabulary_size", vocabulary_size, len(LEADING_TOKENS))
+        reader = cls([], lowercase=lowercase, split=split)
+        counts: Counter[str] = Counter()
+        floor = 0
+        for text in training_texts(texts):
+            for line in text.split(NEWLINE):
+                counts.update(reader._read(line))
+                while len(counts) > MOST_COUNTED:
+                    floor += 1
+                    counts = Counter({word: count for word, count in counts.items() if count > floor})
+        del counts[SPECIAL_TOKENS[UNKNOWN_ID]]
+        words = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
+        if vocabulary_size is not None:
+            words = words[: vocabulary_size - len(LEADING_TOKENS)]
+        return cls(words, lowercase=lowercase, split=split)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self._tokens)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        check_text(text)
+        id_of = self._ids.get
+        return np.fromiter((id_of(word, UNKNOWN_ID) for word in self._read(text)), dtype=np.int32)
+
+    def _read(self, text: str) -> Iterator[str]:
+        if self._lowercase:
+            text = text.lower()
+        return (match[0] for match in self._pattern.finditer(text))
+
+    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+        return "".join(map(self.stream_decoder().push, ids.tolist()))
+
+    def token_text(self, id: int) -> str:
+        check_id(id, self.vocabulary_size)
+        return self._tokens[id]
+
+    def stream_decoder(self) -> StreamDecoder:
+        return _WordStreamDecoder(self._tokens, by_rule=self._split == "punctuation")
+
+    def _to_bytes(self) -> bytes:
+        words = self._tokens[len(LEADING_TOKENS) :]
+        return to_json(self.kind, {"split": self._split, "lowercase": self._lowercase, "words": words})
+
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> WordTokenizer:
+        fields = from_json(content, cls.kind, {"split": str, "lowercase": bool, "words": list})
+        if not all(isinstance(word, str) for word in fields["words"]):
+            raise UserError("words must be strings; train anew")
+        return cls(**fields)
+
+
+class _WordStreamDecoder(StreamDecoder):
+    """Sets each word with the space before it."""
+
+    def __init__(self, tokens: Sequence[str], *, by_rule: bool) -> None:
+        self._tokens = tokens
+        self._by_rule = by_rule
+        self._last = NEWLINE  # no space before the first word either
+
+    def push(self, id: int) -> str:
+        check_id(id, len(self._tokens))
+        if id in (PAD_ID, BEGINNING_ID, END_ID):
+            return ""
+        word = self._tokens[id]
+        space = "" if self._are_close(self._last, word) else " "
+        self._last = word
+        return space + word
+
+    def finish(self) -> str:
+        self._last = NEWLINE
+        return ""
+
+    def _are_close(self, left: str, right: str) -> bool:
+        if NEWLINE in (left, right):
+            return True
+        # All of these are tokens of one character, which end the token beside them with or without a space.
+        return self._by_rule and (
+            right in NO_SPACE_BEFORE or left in NO_SPACE_AFTER or WIDE_PAIR.fullmatch(left + right) is not None
+        )
+
+
+def _pattern(split: str) -> re.Pattern[str]:
+    if split == "space":
+        return re.compile(r"\n|\S+")
+    if split == "punctuation":
+        return re.compile(rf"\n|<unk>|[{HAN}]|(?:[^\W{HAN}]+|[{_marks()}]+)+|[^\w\s]")
+    raise UserError(f"split must be one of {', '.join(SPLITS)}, was: {split!r}")
+
+
+@functools.cache
+def _marks() -> str:
+    r"""Combining marks and the two joiners, which `\w` lacks, as a character class.
+
+    Without them most words of the scripts of India, and every decomposed accent, would fall apart. Only those of the
+    basic plane: `re` looks them up in a table, and anything above in a list, which is ten times slower.
+    """
+    marks = [chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M")]
+    return "\u200c\u200d" + "".join(marks)

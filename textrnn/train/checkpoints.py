@@ -1,0 +1,71 @@
+"""Exact resume: everything a training run needs to go on as if it had never stopped, in one file.
+
+The file is a NumPy archive without pickles: arrays by name, and one JSON text of numbers and fingerprints. It is written
+beside the old one and renamed, so the last good one is always there; every array carries the archive's checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after `step` updates, beside its arrays."""
+
+    step: int = 0
+    fingerprint: str = ""
+    """Of the configuration, tokenizer and data the arrays belong to."""
+    best_loss: float = float("inf")
+    """Lowest held-out loss so far, nats a token."""
+    evaluations_since_best: int = 0
+    loss_sum: float = 0.0
+    """Training loss summed since the last line of the history."""
+    loss_count: int = 0
+    seconds: float = 0.0
+    """Spent training, earlier sessions counted in."""
+    finished: bool = False
+
+
+def save_checkpoint(path: Path, progress: Progress, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write a checkpoint atomically.
+
+    Raises:
+        UserError: the disk refuses; the checkpoint written before is untouched.
+    """
+    header = json.dumps({"format_version": FORMAT_VERSION, **asdict(progress)})
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{"progress.json": np.array(header)}, **arrays)  # type: ignore[arg-type]
+
+
+def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
+    """Read a checkpoint whole.
+
+    Raises:
+        UserError: the file is missing, damaged, or of a newer format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays.pop("progress.json")))
+    except FileNotFoundError as error:
+        raise UserError(f"resuming needs a checkpoint, found none: {path}; train without --resume") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train anew") from error
+    version = header.pop("format_version", 0)
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} has checkpoint format {version}, this textrnn reads {FORMAT_VERSION}; use the textrnn that wrote it")
+    known = {f.name for f in fields(Progress)}
+    return Progress(**{name: value for name, value in header.items() if name in known}), arrays

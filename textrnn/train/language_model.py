@@ -1,0 +1,99 @@
+"""The language model: the backbone, and an output layer over the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+
+from textrnn.config import ModelConfig
+from textrnn.tokenizers.base import END_ID
+from textrnn.train.backbone import Backbone
+from textrnn.train.recurrent import Tensor, product
+
+
+class LanguageModel(keras.Model):  # type: ignore[misc]
+    """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding.
+
+    With `documents_apart` the state is forgotten at every end token, so that no document sees another.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary_size: int,
+        seed: int = 0,
+        precision: str = "float32",
+        documents_apart: bool = False,
+    ) -> None:
+        super().__init__(name="language_model")
+        self.config = config
+        self.documents_apart = documents_apart
+        self.precision = precision
+        self.backbone = Backbone(config, vocabulary_size, seed, precision)
+        small = keras.initializers.VarianceScaling(
+            scale=0.25, mode="fan_in", distribution="untruncated_normal", seed=seed + 3
+        )
+        embedding_dim = self.backbone.embedding_dim
+        self.adapter = None
+        self.output_kernel = None
+        if not config.tied:
+            self.output_kernel = self.add_weight(
+                name="output_kernel", shape=(config.hidden_dim, vocabulary_size), initializer=small
+            )
+        elif embedding_dim != config.hidden_dim:
+            self.adapter = self.add_weight(
+                name="adapter", shape=(config.hidden_dim, embedding_dim), initializer=small
+            )
+        self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
+        self.built = True
+
+    def call(
+        self, ids: Tensor, state: Tensor, training: bool = False, random_seed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the token after each one read.
+
+        Args:
+            ids: int32 ``(batch, time)``.
+            state: float32 ``(layers, batch, hidden)``.
+            training: whether to drop.
+            random_seed: int32 ``(2,)``, which decides what is dropped; needed when training.
+
+        Returns:
+            logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
+        """
+        precision = self.precision if training else "float32"
+        keep = None
+        if self.documents_apart:
+            keep = ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
+        hidden, state = self.backbone(ids, state, keep=keep, training=training, random_seed=random_seed)
+        if self.adapter is not None:
+            hidden = product(hidden, ops.convert_to_tensor(self.adapter), precision)
+        output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
+        output = ops.convert_to_tensor(output)
+        output = ops.transpose(output) if self.output_kernel is None else output
+        return product(hidden, output, precision) + self.output_bias, state
+
+    def named_weights(self) -> dict[str, Any]:
+        """The variables by the names under which checkpoints and exported graphs hold them."""
+        own = {"adapter": self.adapter, "output_kernel": self.output_kernel, "output_bias": self.output_bias}
+        return self.backbone.named_weights() | {name: weight for name, weight in own.items() if weight is not None}
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The weights by name, float32."""
+        return {name: ops.convert_to_numpy(weight) for name, weight in self.named_weights().items()}
+
+    def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Set every weight; `arrays` as `arrays()` gives them."""
+        for name, weight in self.named_weights().items():
+            weight.assign(arrays[name])
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats for each token: logits ``(time, batch, vocabulary)``, targets int32 ``(batch, time)`` -> ``(time, batch)``."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.transpose(targets), logits)

@@ -1,0 +1,466 @@
+"""Sources of text, read document by document in bounded memory.
+
+A source is a string:
+
+* ``builtin``: the Python language manual that CPython carries in ``pydoc_data.topics``; its documents are the topics,
+  in the order of their names;
+* a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` hold a document a record, in the column
+  `SourceOptions.text`; every other name is plain text, and `SourceOptions.documents` says what a document is.
+  ``.gz`` may follow. A ``.csv`` is quoted as in RFC 4180, a ``.tsv`` is not quoted at all; both start with the names
+  of their columns. A ``.json`` or ``.jsonl`` is an object a line, or one array of objects (which is read whole);
+* a folder: all files in it and below, in the order of their names, hidden ones left out;
+* a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``;
+  the split is ``train`` unless said. It is downloaded once to Hugging Face's own cache and read from there afterwards.
+
+What is on this disk goes before what is on the Hub; a file named ``builtin`` is ``./builtin``.
+
+Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
+marks the encoding and is no part of the text. A document without a single character is no document.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import glob
+import gzip
+import hashlib
+import io
+import json
+import re
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from textrnn.errors import UserError
+from textrnn.files import sha256
+
+BLOCK_BYTES = 4 << 20
+# A quote that is never closed would otherwise take the rest of a .csv into memory as one field.
+LONGEST_FIELD = 64 << 20  # characters
+RECORDS_AT_ONCE = 100
+HUB_SECONDS = 10
+
+_SIGNATURES = {
+    b"\x89PNG\r\n": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF89a": "a GIF image",
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or office document",
+    b"\x1f\x8b": "gzip data without the name .gz",
+    b"\x7fELF": "a program",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the text is found in a source.
+
+    Args:
+        text: the column that holds the text, in files of records and Hugging Face datasets.
+        errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
+        documents: what a document is in plain text: a whole ``file``, or each ``line`` without its newline.
+    """
+
+    text: str = "text"
+    errors: str = "strict"
+    documents: str = "file"
+
+    def __post_init__(self) -> None:
+        if self.errors not in ("strict", "replace"):
+            raise UserError(f"errors must be strict or replace, was: {self.errors}")
+        if self.documents not in ("file", "line"):
+            raise UserError(f"documents must be file or line, was: {self.documents}")
+
+
+class Piece(NamedTuple):
+    """A stretch of a document. A document is one piece or several, the last of which ends it and may be empty."""
+
+    text: str
+    ends_document: bool
+
+
+def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[Piece]:
+    """Read sources, one after the other, in pieces of a few megabytes at most.
+
+    A long plain text is cut after a newline where there is one, and never between ``\\r`` and ``\\n``.
+
+    Raises:
+        UserError: a source is missing, not readable as what its name says, or without text.
+    """
+    for source, located in [(source, _locate(source)) for source in sources]:
+        has_text = in_document = False
+        for piece in located.read(options):
+            if piece.text or in_document:
+                yield piece
+                has_text = True
+            in_document = (in_document or piece.text != "") and not piece.ends_document
+        if not has_text:
+            raise UserError(
+                f"a source must hold some text, found none in: {source}; give another file, folder or column"
+            )
+
+
+def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
+    """SHA-256, as hexadecimal digits, of what `read_documents` would read.
+
+    Files count by name (inside the folder given), size and content, wherever the folder lies. A Hugging Face dataset
+    counts by its name, configuration and split, so that a prepared one is found again without a network.
+    """
+    parts = [_locate(source).identity() for source in sources]
+    return hashlib.sha256(json.dumps([parts, asdict(options)]).encode()).hexdigest()
+
+
+def count_bytes(sources: Sequence[str]) -> int | None:
+    """Bytes of UTF-8 text in the sources, or None where that is not known without reading them."""
+    sizes = [_locate(source).text_bytes() for source in sources]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+class _Source(Protocol):
+    """A place that text is read from."""
+
+    def read(self, options: SourceOptions) -> Iterator[Piece]:
+        """The documents, in pieces."""
+
+    def identity(self) -> list[Any]:
+        """What tells this text from another, as JSON values."""
+
+    def text_bytes(self) -> int | None:
+        """Bytes of UTF-8 text, where that is known without reading."""
+
+
+def _locate(source: str) -> _Source:
+    """Find what a source string stands for, without reading it.
+
+    Raises:
+        UserError: nothing on this disk has that name, and it is not how a Hugging Face dataset is named.
+    """
+    if source == "builtin":
+        return _Manual()
+    try:
+        path = Path(source).expanduser()
+        if source and (files := _files(path)):
+            return files
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, the home of nobody
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"a source must be a file or folder that can be read, {source!r:.60} is not: {reason}"
+        ) from error
+    hub_name = re.fullmatch(r"((?:[\w.-]+/)?[\w.-]+)(?::([^@]+))?(?:@([\w.-]+))?", source)
+    in_folder_here = path.parent != Path() and path.parent.is_dir()
+    if hub_name and not in_folder_here and _text_suffix(path) not in (*_RECORD_READERS, ".txt", ".md"):
+        name, config, split = hub_name.groups()
+        return _HubDataset(name, config, split or "train")
+    raise UserError(f"a source must be a file or folder that exists, was: {source!r}{_nearest_name(path)}")
+
+
+def _files(path: Path) -> _Files | None:
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.is_file()]
+        return _Files(path, tuple(sorted(file for file in found if not _is_hidden(file.relative_to(path)))))
+    if path.exists() and not path.is_file():
+        raise ValueError("neither of the two; save its text to a file first")
+    return _Files(path.parent, (path,)) if path.is_file() else None
+
+
+def _is_hidden(path: PurePath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _nearest_name(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    return "".join(f"; did you mean {path.with_name(name)}?" for name in difflib.get_close_matches(path.name, names, 1))
+
+
+def _text_suffix(path: Path) -> str:
+    """The end of the name that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
+
+
+class _Manual:
+    """The Python language manual that comes with CPython, about 465,000 characters of English."""
+
+    def topics(self) -> list[str]:
+        try:
+            from pydoc_data.topics import topics
+        except ImportError as error:
+            raise UserError("this Python comes without its manual (pydoc_data.topics); give a text file") from error
+        return [topics[name] for name in sorted(topics)]
+
+    def read(self, options: SourceOptions) -> Iterator[Piece]:
+        return (Piece(topic, True) for topic in self.topics())
+
+    def identity(self) -> list[Any]:
+        # The manual differs between versions of Python.
+        return ["builtin", hashlib.sha256("".join(self.topics()).encode()).hexdigest()]
+
+    def text_bytes(self) -> int:
+        return len("".join(self.topics()).encode())
+
+
+@dataclass(frozen=True)
+class _Files:
+    """One file, or those of a folder."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+
+    def read(self, options: SourceOptions) -> Iterator[Piece]:
+        for path in self.paths:
+            yield from _RECORD_READERS.get(_text_suffix(path), _read_plain)(path, options)
+
+    def identity(self) -> list[Any]:
+        try:
+            return [[p.relative_to(self.folder).as_posix(), p.stat().st_size, sha256(p)] for p in self.paths]
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def text_bytes(self) -> int | None:
+        if any(path.suffix.lower() == ".gz" or _text_suffix(path) in _RECORD_READERS for path in self.paths):
+            return None
+        return sum(path.stat().st_size for path in self.paths)
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(f"a source must be readable, {error.filename} is not: {error.strerror}")
+
+
+# Plain text
+
+
+def _read_plain(path: Path, options: SourceOptions) -> Iterator[Piece]:
+    pieces = _decode(path, options.errors)
+    return _split_lines(pieces) if options.documents == "line" else pieces
+
+
+def _decode(path: Path, errors: str) -> Iterator[Piece]:
+    """The text of a file as one document, in pieces of up to twice `BLOCK_BYTES`."""
+    with _opened(path) as file:
+        block = file.read(BLOCK_BYTES)
+        _refuse_binary(path, block)
+        offset = 3 if block.startswith(codecs.BOM_UTF8) else 0
+        block, rest = block[offset:], b""
+        while block:
+            data, block = rest + block, file.read(BLOCK_BYTES)
+            is_last = not block
+            end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)
+            try:
+                # Not being last, it leaves a character that is cut at the end for the next piece.
+                text, used = codecs.utf_8_decode(data[:end], errors, is_last)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"text must be UTF-8, {path} has the byte 0x{data[error.start]:02x} at offset "
+                    f"{offset + error.start}; convert it, or go on with --errors replace"
+                ) from error
+            if text.endswith("\r") and not is_last:
+                text, used = text[:-1], used - 1
+            yield Piece(text, is_last)
+            rest, offset = data[used:], offset + used
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"a .gz must be one whole gzip file, {path} is not: {error}; compress it again") from error
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _refuse_binary(path: Path, start: bytes) -> None:
+    kind = next((name for signature, name in _SIGNATURES.items() if start.startswith(signature)), None)
+    if kind is None and b"\0" in start:
+        try:
+            codecs.utf_8_decode(start, "strict", False)
+        except UnicodeDecodeError:
+            kind = "binary"
+    if kind:
+        raise UserError(f"text must be UTF-8, {path} is {kind}; convert it or leave it out")
+
+
+def _split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Make each line a document, without its newline. Only ``\\n`` and ``\\r\\n`` end a line."""
+    for piece in pieces:
+        *lines, rest = piece.text.split("\n")
+        yield from (Piece(line.removesuffix("\r"), True) for line in lines)
+        if rest:
+            yield Piece(rest, piece.ends_document)
+
+
+# Files of records
+
+
+def _whole_lines(path: Path, errors: str) -> Iterator[str]:
+    """Lines of a file with their newlines; only ``\\n`` ends one."""
+    start = ""
+    for piece in _decode(path, errors):
+        for line in io.StringIO(piece.text, newline="\n"):
+            start += line
+            if line.endswith("\n"):
+                yield start
+                start = ""
+    if start:
+        yield start
+
+
+def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Piece]:
+    csv.field_size_limit(LONGEST_FIELD)
+    lines = _whole_lines(path, options.errors)
+    if _text_suffix(path) == ".tsv":
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.reader(lines, strict=True)
+    try:
+        columns = next(rows, [])
+        if not columns:
+            return
+        _require_column(path, columns, options)
+        index = columns.index(options.text)
+        for row in rows:
+            if row and len(row) != len(columns):
+                raise UserError(
+                    f"every record must have {len(columns)} fields as the first line has, {path} line {rows.line_num} "
+                    f"has {len(row)}; mend it (a comma or newline inside a field of a .csv needs quotes around it)"
+                )
+            if row:
+                yield Piece(row[index], True)
+    except csv.Error as error:
+        raise UserError(f"{path} must be {_text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
+
+
+def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
+    lines = _whole_lines(path, options.errors)
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            continue
+        is_array = line.lstrip().startswith("[")
+        try:
+            records = json.loads(line + "".join(lines)) if is_array else [json.loads(line)]
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path} must hold a JSON object a line, or one array of them; line {number}: {error}"
+            ) from error
+        for record in records:
+            if not isinstance(record, dict):
+                raise UserError(f"a JSON record must be an object, {path} line {number} has: {json.dumps(record):.60}")
+            _require_column(path, list(record), options)
+            text = _text_value(path, record[options.text], options)
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, UTF-8 cannot
+                if options.errors == "strict":
+                    raise UserError(
+                        f"text must be Unicode characters, {path} line {number} has the lone surrogate "
+                        f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
+                    ) from error
+                text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+            yield Piece(text, True)
+
+
+def _require_column(source: object, columns: Sequence[str], options: SourceOptions) -> None:
+    if options.text not in columns:
+        raise UserError(
+            f"the text column must be one of {', '.join(columns) or 'none'} in {source}, was: {options.text}; "
+            "name the column that holds the text"
+        )
+
+
+def _text_value(source: object, value: object, options: SourceOptions) -> str:
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"the column {options.text} must hold text, {source} has: {value!r:.60}; name another column")
+    return value or ""
+
+
+# What Hugging Face `datasets` reads
+
+
+def _read_parquet(path: Path, options: SourceOptions) -> Iterator[Piece]:
+    files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
+    datasets = _quiet_datasets()
+    try:
+        _require_column(path, datasets.load_dataset("parquet", **files).column_names, options)
+        records = datasets.load_dataset("parquet", **files, columns=[options.text], batch_size=RECORDS_AT_ONCE)
+        yield from _read_records(path, records, options)
+    except UserError:
+        raise
+    except Exception as error:  # of any library below `datasets`
+        raise UserError(f"{path} must be a parquet file: {_first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class _HubDataset:
+    """A dataset of the Hugging Face Hub, or of its cache on this disk."""
+
+    name: str
+    config: str | None
+    split: str
+
+    def read(self, options: SourceOptions) -> Iterator[Piece]:
+        datasets = _quiet_datasets()
+        if not datasets.config.HF_HUB_OFFLINE and not _answers(datasets.config.HF_ENDPOINT):
+            datasets.config.HF_HUB_OFFLINE = True  # looks only in its cache; else it would ask for half a minute
+        try:
+            records = datasets.load_dataset(self.name, self.config, split=self.split)
+        except Exception as error:  # of any library below `datasets`
+            raise UserError(
+                f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
+                f"disk and cannot be had from the Hub: {_first_line(error)}{_nearest_name(Path(self.name))}"
+            ) from error
+        _require_column(self.name, records.column_names, options)
+        yield from _read_records(self.name, records.select_columns([options.text]), options)
+
+    def identity(self) -> list[Any]:
+        return ["hub", self.name, self.config, self.split]
+
+    def text_bytes(self) -> None:
+        return None
+
+
+def _quiet_datasets() -> Any:
+    import datasets  # takes seconds and a hundred megabytes
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs, it also raises
+    return datasets
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Piece]:
+    for batch in records.iter(RECORDS_AT_ONCE):
+        for value in batch[options.text]:
+            yield Piece(_text_value(source, value, options), True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+_RECORD_READERS = {
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,42 @@
+"""Starting TensorFlow without its chatter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from textrnn.errors import UserError
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow once, its start-up notes silenced; a failure is told whole.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with _standard_error_silenced():
+            import keras  # noqa: F401
+            import tensorflow as tf
+
+            tf.constant(0)  # starts the runtime, which has notes of its own
+            tf.get_logger().setLevel("ERROR")
+    except ModuleNotFoundError as error:
+        raise UserError(f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'") from error
+
+
+@contextmanager
+def _standard_error_silenced() -> Iterator[None]:
+    """Point file descriptor 2 at nothing: the notes come from C++ before any logging can be set."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,360 @@
+"""The training loop: one compiled step, evaluation, history, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from textrnn.bundle import Bundle
+from textrnn.config import TrainConfig
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+from textrnn.generation import GenerationOptions, generate
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
+from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
+from textrnn.train.export_onnx import export_language_model
+from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.run import Run, run_fingerprint, start_id
+
+HISTORY_LINES = 200  # lines of training loss over a run
+SAMPLE_TEMPERATURE = 0.8
+EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal; the checkpoint is written."""
+
+
+class LanguageModelTrainer:
+    """Trains one language model; every number that decides the result is in its checkpoint."""
+
+    def __init__(self, run: Run, tokenizer: Tokenizer, train: TokenDataset, held_out: TokenDataset) -> None:
+        config = run.config
+        self.run = run
+        self.config: TrainConfig = config.train
+        self.quiet = run.quiet
+        self.tokenizer = tokenizer
+        self.held_out = held_out
+        self.start_id = start_id(tokenizer, train, config.data.apart)
+        self.batches = Batches(train.ids, self.config.batch_size, self.config.sequence_length, config.seed)
+        self.total_steps = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
+        self.strategy = tf.distribute.get_strategy()
+        with self.strategy.scope():
+            self.model = LanguageModel(
+                config.model, tokenizer.vocabulary_size, config.seed, self.config.precision, config.data.apart
+            )
+            self.optimizer = _adamw(self.config, self.total_steps)
+            self.optimizer.exclude_from_weight_decay(
+                var_list=[variable for variable in self.model.trainable_variables if len(variable.shape) < 2]
+            )
+            self.optimizer.build(self.model.trainable_variables)
+        self.progress = Progress(fingerprint=run_fingerprint(config, tokenizer, train, held_out))
+        self.state = self.model.backbone.initial_state(self.config.batch_size)
+        self._stop_requested = False
+        self._step = self._compile_step()
+        self._evaluate_batch = tf.function(self._evaluation_step, jit_compile=True)
+        self._forward = tf.function(lambda ids, state: self.model(ids, state))
+
+    # The loop
+
+    def fit(self) -> None:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises:
+            UserError: the loss is not finite, or the disk refuses; the last good checkpoint stays.
+            Interrupted: a signal asked to stop; the checkpoint is written.
+        """
+        if self.run.checkpoint.exists():
+            self._restore()
+        if self.progress.finished:
+            return
+        evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
+        log_every = max(1, self.total_steps // HISTORY_LINES)
+        tokens = self.config.batch_size * self.config.sequence_length
+        last_saved = time.monotonic()
+        with _progress_bar(self, tokens) as bar, self._stop_on_signal():
+            while self.progress.step < self.total_steps:
+                began = time.monotonic()
+                loss = self._train_one()
+                step = self.progress.step + 1
+                self.progress = replace(
+                    self.progress,
+                    step=step,
+                    loss_sum=self.progress.loss_sum + loss,
+                    loss_count=self.progress.loss_count + 1,
+                    seconds=self.progress.seconds + time.monotonic() - began,
+                )
+                bar.update(tokens)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                evaluate = step in evaluations
+                if evaluate or step % log_every == 0:
+                    self._record(bar, evaluate)
+                if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
+                    bar.write(f"stopped early: no better held-out loss in {self.config.patience} evaluations", sys.stderr)
+                    break
+                due = time.monotonic() - last_saved >= self.config.checkpoint_seconds
+                if (evaluate or due or self._stop_requested) and step < self.total_steps:
+                    self._save()
+                    last_saved = time.monotonic()
+                if self._stop_requested:
+                    raise Interrupted
+        self.progress = replace(self.progress, finished=True)
+        self._save()
+
+    def best_weights(self) -> None:
+        """Give the model the weights with the lowest held-out loss."""
+        _, arrays = load_checkpoint(self.run.best)
+        self.model.set_arrays(arrays)
+
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        """Write the bundle of the best weights; see `export_language_model`."""
+        self.best_weights()
+        settings = self.run.config.to_dict()
+        return export_language_model(
+            self.model, self.tokenizer, self.held_out, self.start_id, settings, folder, quantize
+        )
+
+    def _train_one(self) -> float:
+        inputs, targets, starts_epoch = self.batches.batch(self.progress.step)
+        state = self.model.backbone.initial_state(self.config.batch_size) if starts_epoch else self.state
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000], tf.int32)
+        loss_tensor, self.state = self._step(tf.constant(inputs), tf.constant(targets), state, seed)
+        loss = float(loss_tensor)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss must stay finite, was {loss} at step {self.progress.step + 1}; the checkpoint before it is kept:"
+                f" lower train.learning_rate (was {self.config.learning_rate:g}) or train.gradient_clip and train anew"
+            )
+        return loss
+
+    # The compiled step
+
+    def _compile_step(self) -> Callable[..., Any]:
+        # XLA's processor back end has no fast bfloat16 product; TensorFlow's own graph has.
+        compiled = self.config.precision == "float32"
+        gradients = tf.function(self._gradients, jit_compile=compiled)
+        update = tf.function(self._update, jit_compile=True)
+
+        def step(inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any]:
+            loss, state, values = gradients(inputs, targets, state, seed)
+            update(values)
+            return loss, state
+
+        return tf.function(lambda *arguments: self.strategy.run(step, arguments))  # type: ignore[no-any-return]
+
+    def _gradients(self, inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any, list[Any]]:
+        with tf.GradientTape() as tape:
+            logits, state = self.model(inputs, state, training=True, random_seed=seed)
+            loss = tf.reduce_mean(cross_entropy(logits, targets))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return loss, state, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _update(self, gradients: list[Any]) -> None:
+        self.optimizer.apply(gradients)
+
+    # Evaluation
+
+    def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
+        logits, state = self.model(inputs, state)
+        return tf.reduce_sum(cross_entropy(logits, targets) * tf.transpose(weights)), state
+
+    def held_out_loss(self) -> float:
+        """Nats a token on the held-out text, read at several places at once with the state carried at each."""
+        ids, length = self.held_out.ids, self.config.sequence_length
+        streams = max(1, min(EVALUATION_STREAMS, len(ids) // (4 * length)))
+        state = self.model.backbone.initial_state(streams)
+        total, count = 0.0, 0.0
+        for inputs, targets, weights in evaluation_batches(ids, streams, length):
+            loss, state = self._evaluate_batch(inputs, targets, weights, state)
+            total += float(loss)
+            count += float(weights.sum())
+        return total / count
+
+    def sample(self) -> str:
+        """Text written by the model as it stands."""
+        if not self.config.sample_length:
+            return ""
+
+        def step(ids: NDArray[np.int32], state: Any) -> tuple[NDArray[np.float32], Any]:
+            logits, state = self._forward(tf.constant(ids[:, None], tf.int32), state)
+            return logits.numpy()[0], state
+
+        prompt_ids = self.tokenizer.encode(self.config.prompt)
+        options = GenerationOptions(
+            length=self.config.sample_length, temperature=SAMPLE_TEMPERATURE, seed=self.run.config.seed
+        )
+        state = self.model.backbone.initial_state(1)
+        return "".join(piece for _, piece in generate(step, state, self.tokenizer, self.start_id, prompt_ids, options))
+
+    # What is written
+
+    def _record(self, bar: Any, evaluate: bool) -> None:
+        """Add a line to the history; with `evaluate`, the held-out loss and a sample, and keep the best weights."""
+        progress = self.progress
+        line: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": round(progress.step / self.batches.steps_per_epoch, 4),
+            "seconds": round(progress.seconds, 3),
+            "tokens_per_second": round(
+                progress.step * self.config.batch_size * self.config.sequence_length / max(progress.seconds, 1e-9)
+            ),
+            "learning_rate": float(self.optimizer.learning_rate),
+            "training_loss": progress.loss_sum / progress.loss_count,
+        }
+        self.progress = replace(progress, loss_sum=0.0, loss_count=0)
+        if evaluate:
+            loss = self.held_out_loss()
+            line |= {"held_out_loss": loss, "sample": self.sample()}
+            self._keep_best(loss)
+            bar.write(
+                f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  held out {loss:.4f} nats a token"
+                f"  ({line['tokens_per_second']:,} tokens/s)",
+                sys.stderr,
+            ) if not self.quiet else None
+            if line["sample"] and not self.quiet:
+                bar.write("  | " + line["sample"].replace("\n", "\n  | "), sys.stderr)
+        try:
+            with self.run.history.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.run.history} could not be written: {error.strerror}; free space, then --resume") from error
+        if evaluate:
+            draw_curves(self.run)
+
+    def _keep_best(self, loss: float) -> None:
+        if loss < self.progress.best_loss:
+            save_checkpoint(self.run.best, replace(self.progress, best_loss=loss), self.model.arrays())
+            self.progress = replace(self.progress, best_loss=loss, evaluations_since_best=0)
+        else:
+            self.progress = replace(
+                self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1
+            )
+
+    def _save(self) -> None:
+        arrays = {f"model/{name}": array for name, array in self.model.arrays().items()}
+        for index, variable in enumerate(self.optimizer.variables):
+            arrays[f"optimizer/{index}"] = keras.ops.convert_to_numpy(variable)
+        arrays["state"] = keras.ops.convert_to_numpy(self.state)
+        save_checkpoint(self.run.checkpoint, self.progress, arrays)
+
+    def _restore(self) -> None:
+        progress, arrays = load_checkpoint(self.run.checkpoint)
+        if progress.fingerprint != self.progress.fingerprint:
+            raise UserError(
+                f"{self.run.checkpoint} belongs to another configuration, tokenizer or text;"
+                " restore those of the run, or train anew into another --out"
+            )
+        prefix = "model/"
+        self.model.set_arrays({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+        for index, variable in enumerate(self.optimizer.variables):
+            variable.assign(arrays[f"optimizer/{index}"])
+        self.state = tf.constant(arrays["state"])
+        self.progress = progress
+        _drop_history_after(self.run, progress.step)
+
+    @contextmanager
+    def _stop_on_signal(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask the loop to stop after the step in hand, so that no step is half recorded."""
+
+        def ask(*_: object) -> None:
+            if self._stop_requested:
+                raise KeyboardInterrupt
+            self._stop_requested = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread, which alone may set handlers
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _adamw(config: TrainConfig, total_steps: int) -> Any:
+    """AdamW (Loshchilov & Hutter 2019), linear warm-up, then a cosine to zero."""
+    warmup = min(config.warmup_steps, total_steps // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=max(1, total_steps - warmup),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.AdamW(
+        schedule,
+        weight_decay=config.weight_decay,
+        beta_2=config.beta_2,
+        epsilon=1e-8,
+        global_clipnorm=config.gradient_clip,
+    )
+
+
+def _evaluation_steps(total_steps: int, evaluations: int) -> set[int]:
+    count = min(evaluations, total_steps)
+    return {round(total_steps * (index + 1) / count) for index in range(count)}
+
+
+def _progress_bar(trainer: LanguageModelTrainer, tokens: int) -> Any:
+    return tqdm(
+        total=trainer.total_steps * tokens,
+        initial=trainer.progress.step * tokens,
+        unit="token",
+        unit_scale=True,
+        desc="training",
+        disable=trainer.quiet,
+        mininterval=0.5,
+        file=sys.stderr,
+    )
+
+
+def _drop_history_after(run: Run, step: int) -> None:
+    """Forget lines written after the checkpoint: the resumed run writes them again."""
+    if not run.history.exists():
+        return
+    lines = run.history.read_text(encoding="utf-8").split("\n")
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):  # a line cut short by the kill, or the empty end
+            continue
+    with write_atomically(run.history) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def draw_curves(run: Run) -> None:
+    """Draw ``history.jsonl`` as ``curves.png``: training and held-out loss against epochs."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in run.history.read_text(encoding="utf-8").split("\n") if line]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training (with dropout)")
+    held_out = [line for line in lines if "held_out_loss" in line]
+    axes.plot(
+        [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
+    )
+    axes.set(xlabel="epoch", ylabel="nats a token", title=run.folder.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with write_atomically(run.folder / "curves.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
