@@ -13,7 +13,7 @@ help:
 	@echo "make test    formatting, lint, types and every test"
 	@echo "make lint    formatting, lint and types alone"
 	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
-	@echo "The first of them installs into .venv, here in this folder (about 2.7 GB)."
+	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (about 2.7 GB)."
 
 demo: .venv/installed-train
 	.venv/bin/python pipelines/run_all.py configs/demo.toml --out runs/demo

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_bundle import tiny_manifest, tiny_network, write_tiny_bundle
 
 from textrnn.bundle import MAX_MANIFEST_BYTES, find_bundle, read_bundle, write_bundle
 from textrnn.errors import UserError
 from textrnn.files import sha256
-from tiny_bundle import tiny_manifest, tiny_network, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +253,7 @@ class TestFaults:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     )
 
+    @settings(deadline=None)
     @given(st.sampled_from(["tokenizer", "graphs", "labels", "files", "start_id"]), json_values)
     def test_no_manifest_breaks_the_reader(self, finished: Path, field: str, value: object) -> None:
         folder = finished.with_name("fuzzed")

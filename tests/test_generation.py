@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -162,6 +162,7 @@ class TestEndings:
     def test_what_repeats_inside_a_stop_string_is_found(self) -> None:
         assert write(say("aaab"), stop="aab") == "a"
 
+    @settings(deadline=None)
     @given(
         st.text("ab ", min_size=1, max_size=25),
         st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=3),

@@ -6,7 +6,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -63,6 +63,7 @@ class TestChoose:
         equal = np.zeros((1, 4))
         assert [choose(equal, np.array([u]))[0] for u in (0, 0.25, 0.5, 0.75)] == [0, 1, 2, 3]
 
+    @settings(deadline=None)
     @given(st.lists(st.lists(st.floats(-30, 30), min_size=7, max_size=7), min_size=2, max_size=5), st.data())
     def test_a_batch_draws_what_its_rows_draw_alone(self, batch: list[list[float]], data: st.DataObject) -> None:
         uniform = st.floats(0, 1, exclude_max=True)
@@ -72,6 +73,7 @@ class TestChoose:
         assert together.dtype == np.int32
         assert together.tolist() == [choose(logits[i : i + 1], uniforms[i : i + 1])[0] for i in range(len(batch))]
 
+    @settings(deadline=None)
     @given(rows, st.floats(0, 1, exclude_max=True))
     def test_the_definition_spelled_out(self, logits: NDArray[np.float32], uniform: float) -> None:
         weights = np.exp(logits[0].astype(float) - float(logits.max()))
@@ -110,6 +112,7 @@ class TestTemperature:
         assert sample(logits, SamplingOptions(temperature=0), np.array([0.99, 0.99])).tolist() == [1, 0]
         assert greedy(logits).dtype == np.int32
 
+    @settings(deadline=None)
     @given(rows, st.floats(5e-324, 1e-3), st.floats(0, 1, exclude_max=True))
     def test_the_lowest_temperatures_take_one_of_the_highest(
         self, logits: NDArray[np.float32], temperature: float, uniform: float
@@ -142,6 +145,7 @@ class TestTopP:
     def test_the_lower_id_comes_first_among_equals(self) -> None:
         assert kept(keep_top_p(logits_of(0.25, 0.25, 0.25, 0.25), 0.5)) == [0, 1]
 
+    @settings(deadline=None)
     @given(rows, st.floats(0.01, 0.99))
     def test_it_is_the_smallest_such_set(self, logits: NDArray[np.float32], p: float) -> None:
         probs = np.exp(log_softmax(logits))[0]
@@ -162,6 +166,7 @@ class TestMinP:
         assert kept(keep_min_p(logits, 0.5)) == [0, 1]
         assert kept(keep_min_p(logits, 1.0)) == [0]
 
+    @settings(deadline=None)
     @given(rows, st.floats(1e-6, 1))
     def test_the_most_probable_is_always_kept(self, logits: NDArray[np.float32], p: float) -> None:
         assert np.isfinite(keep_min_p(logits, p)[0, logits.argmax()])

@@ -166,7 +166,7 @@ def tiny_manifest(network: TinyNetwork, *, sequence: bool = True) -> Manifest:
         tokenizer=TokenizerFile(CharTokenizer.kind, CharTokenizer.file_name),
         start_id=BEGINNING_ID,
         graphs=graphs,
-        metrics={"nats_per_token": 1.5},
+        metrics={"held_out": {"nats_per_token": 1.5}},
         config={"model": {"hidden_dim": 5}},
         created_with={"textrnn": "0.1.0"},
     )

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ FORMAT = "textrnn-bundle"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16_000_000
+_LOCATION = b"location"
 PRECISIONS = ("float32", "int8")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -157,7 +158,8 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         UserError: no such folder, a manifest that cannot be read or is of a newer format, or a file that is missing,
-            leaves the folder, or differs from its size or hash in the manifest. The message names the file.
+            leaves the folder, refers to weights outside of it, or differs from its size or hash in the manifest. The
+            message names the file.
     """
     if not (folder / MANIFEST).is_file():
         raise UserError(f"a bundle must have a {MANIFEST}, none was found in: {folder}; check the name")
@@ -165,6 +167,8 @@ def read_bundle(folder: Path) -> Bundle:
         manifest = _read_manifest(folder)
         for name, entry in manifest.files.items():
             _check_file(folder, name, entry)
+        for graph in manifest.graphs.values():
+            _check_external_data(folder / graph.file, manifest.files)
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} could not be read: {error.strerror}; check its permissions"
@@ -212,6 +216,35 @@ def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
             f"{path} must have the SHA-256 that the manifest says, it has another; "
             "it was changed or swapped, copy or export the bundle again"
         )
+
+
+def _check_external_data(path: Path, listed: Collection[str]) -> None:
+    """Refuse a graph whose weights lie in a file that the manifest does not list.
+
+    Older onnxruntime follows such a reference anywhere on the machine. A tensor's place is a pair of strings in the
+    file, "location" and a name, in the one form in which every protocol buffer writer puts them; what has the key but
+    not this form is refused too.
+
+    Raises:
+        UserError: such a reference; the message names the file.
+    """
+    data = path.read_bytes()
+    begin = data.find(_LOCATION)
+    while begin >= 0:
+        name = _string_after(data, begin + len(_LOCATION)) if data[begin - 2 : begin] == b"\x0a\x08" else None
+        if name not in listed:
+            raise UserError(
+                f"{path} refers to weights outside the bundle: {name!r}; get the bundle again from its source"
+            )
+        begin = data.find(_LOCATION, begin + 1)
+
+
+def _string_after(data: bytes, begin: int) -> str | None:
+    """The value of a protocol buffer's string pair, field 2, of fewer than 128 bytes; None if it is not there."""
+    head = data[begin : begin + 2]
+    if len(head) < 2 or head[0] != 0x12 or head[1] >= 128:
+        return None
+    return data[begin + 2 : begin + 2 + head[1]].decode("utf-8", "replace")
 
 
 def _inside(folder: Path, name: str) -> Path:

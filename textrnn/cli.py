@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
-    from textrnn.config import Config
+    from textrnn.train.run import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,12 +28,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"textrnn: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if arguments.debug:
+            raise
+        print(
+            f"textrnn: {error.filename or 'a file'} could not be used: {error.strerror}; check it and try again",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("textrnn: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stderr.close()
-        return 1
     except Stopped as stopped:
         print(f"textrnn: {stopped}", file=sys.stderr)
         return 130
@@ -43,27 +52,13 @@ class Stopped(Exception):
     """A command ended early because it was asked to."""
 
 
-def train_model(config: Config | None, folder: Path, *, resume: bool = False, quiet: bool = False) -> Path:
-    """Train, or go on training, in a run folder, and export its bundle.
+def train_run(run: Run) -> Path:
+    """Train a run from where it stands to its end and export its bundle; the bundle's folder.
 
-    Args:
-        config: the settings of the run; None takes those of the run that is resumed.
-        folder: the run folder.
-        resume: go on from the last checkpoint.
-        quiet: show no progress.
-
-    Returns:
-        the bundle's folder.
+    Raises:
+        UserError: as the stages raise it. A run that could not even begin leaves no folder.
+        Stopped: a signal asked to stop; the run can be resumed.
     """
-    from textrnn.train.run import create_run, open_run
-
-    if resume:
-        run = open_run(folder, quiet)
-        if config is not None and config != run.config:
-            raise UserError(f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out")
-    else:
-        run = create_run(folder, config or _default_config(), quiet)
-
     from textrnn.train.tensorflow_setup import import_tensorflow
 
     try:
@@ -74,31 +69,27 @@ def train_model(config: Config | None, folder: Path, *, resume: bool = False, qu
 
         trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
     except UserError:
-        if not resume:  # nothing was trained: leave no folder that only stands in the way
-            shutil.rmtree(folder)
+        if not run.history.exists():  # nothing was trained: leave no folder that only stands in the way
+            shutil.rmtree(run.folder)
         raise
     try:
         trainer.fit()
     except Interrupted as interrupted:
         raise Stopped(
-            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; go on with: textrnn train --resume --out {folder}"
+            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost;"
+            f" go on with: textrnn train --resume --out {run.folder}"
         ) from interrupted
     if not run.bundle.exists():
         trainer.export(run.bundle)
     return run.bundle
 
 
-def _default_config() -> Config:
-    from textrnn.config import Config
-
-    return Config()
-
-
 # The commands
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from textrnn.config import load_config
+    from textrnn.config import Config, load_config
+    from textrnn.train.run import create_run, open_run
 
     overrides = list(arguments.set)
     if arguments.source:
@@ -108,8 +99,11 @@ def _train(arguments: argparse.Namespace) -> None:
     stated = bool(arguments.config or overrides)
     config = load_config(arguments.config, overrides) if stated or not arguments.resume else None
     folder = arguments.out or Path("runs") / _run_name(arguments)
-    bundle = train_model(config, folder, resume=arguments.resume, quiet=arguments.quiet)
-    print(bundle)
+    if arguments.resume:
+        run = open_run(folder, config, arguments.quiet)
+    else:
+        run = create_run(folder, config or Config(), arguments.quiet)
+    print(train_run(run))
     if not arguments.quiet:
         print(f"try: textrnn generate {folder}", file=sys.stderr)
 
@@ -123,28 +117,36 @@ def _run_name(arguments: argparse.Namespace) -> str:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from textrnn.config import from_dict
     from textrnn.runtime import load
-    from textrnn.train.evaluation import evaluate_text
-    from textrnn.train.sources import SourceOptions, read_documents
+    from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
+    from textrnn.train.run import open_run, source_options
+    from textrnn.train.sources import read_text
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
     data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
-    sources = arguments.source or data.validation
-    if not sources:
-        raise UserError("evaluate needs a text that was not trained on, received none; give a SOURCE")
-    options = SourceOptions(text=data.text, errors=arguments.errors or data.errors, documents=data.document)
-    metrics = evaluate_text(
+    if arguments.source:
+        options = replace(source_options(data), errors=arguments.errors or data.errors)
+        parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
+    elif (arguments.model / "config.json").exists():
+        _, held_out = open_run(arguments.model).datasets(model.tokenizer)
+        parts = iter(dataset_parts(held_out))
+    else:
+        raise UserError(
+            "evaluate needs text that was not trained on, a bundle has none; give a SOURCE or the run folder"
+        )
+    metrics = evaluate(
         model.read,
-        model.tokenizer,
-        read_documents(sources, options),
+        model.vocabulary_size,
+        parts,
         model.manifest.start_id,
         apart=data.apart,
         window=arguments.window,
     ).to_dict()
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "source": list(sources), "window": arguments.window, **metrics}))
+        source = arguments.source or "held out"
+        print(json.dumps({"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}))
         return
     for name, value in metrics.items():
-        print(f"{name.replace('_', ' '):20} {value:,.4f}" if isinstance(value, float) else f"{name:20} {value:,}")
+        print(f"{name.replace('_', ' '):20} {_number(value)}")
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -180,7 +182,9 @@ def _export(arguments: argparse.Namespace) -> None:
     if folder.exists():
         raise UserError(f"an output folder must not exist yet, found: {folder}; remove it or give another --out")
     if not run.best.exists():
-        raise UserError(f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}")
+        raise UserError(
+            f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}"
+        )
     tokenizer = run.tokenizer()
     train, held_out = run.datasets(tokenizer)
     import_tensorflow()
@@ -189,7 +193,9 @@ def _export(arguments: argparse.Namespace) -> None:
     bundle = LanguageModelTrainer(run, tokenizer, train, held_out).export(folder, arguments.quantize)
     print(folder)
     if "int8" in bundle.manifest.metrics:
-        print(f"int8 costs {bundle.manifest.metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr)
+        print(
+            f"int8 costs {bundle.manifest.metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr
+        )
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -210,7 +216,9 @@ def _info(arguments: argparse.Namespace) -> None:
             for tensor in tensors:
                 print(f"{name:10} {way:3} {tensor.name}: {tensor.dtype} ({', '.join(map(str, tensor.shape))})")
     for name, metrics in manifest.metrics.items():
-        print(f"{name:10} " + ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in metrics.items()))
+        if isinstance(metrics, Mapping):
+            figures = ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in metrics.items())
+            print(f"{name:10} {figures}")
     print("made with  " + ", ".join(f"{name} {version}" for name, version in manifest.created_with.items()))
 
 
@@ -230,37 +238,63 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = _command(commands, "train", _train, "train a model on text and export it")
-    train.add_argument("source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)")
+    train.add_argument(
+        "source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)"
+    )
     train.add_argument("--config", type=Path, metavar="FILE.toml", help="settings that differ from the defaults")
-    train.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5"
+    )
     train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
-    train.add_argument("--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them")
+    train.add_argument(
+        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+    )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True)
     evaluate.add_argument("source", nargs="*", metavar="SOURCE", help="text the model was not trained on")
     evaluate.add_argument("--window", type=int, metavar="N", help="read windows of N tokens, each from a fresh state")
-    evaluate.add_argument("--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them")
+    evaluate.add_argument(
+        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+    )
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
     generate = _command(commands, "generate", _generate, "write text", model=True)
     generate.add_argument("--prompt", default="", metavar="TEXT", help="what the text goes on from")
     generate.add_argument("--length", type=int, default=200, metavar="N", help="the most tokens to write (200)")
-    generate.add_argument("--temperature", type=float, default=1.0, metavar="F", help="below 1 bolder, above 1 wilder; 0 most probable (1)")
+    generate.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="below 1 bolder, above 1 wilder; 0 most probable (1)",
+    )
     generate.add_argument("--top-k", type=int, default=0, metavar="N", help="keep the N most probable tokens (0: all)")
-    generate.add_argument("--top-p", type=float, default=1.0, metavar="F", help="keep tokens that make up this probability (1: all)")
-    generate.add_argument("--min-p", type=float, default=0.0, metavar="F", help="keep tokens this likely beside the likeliest (0: all)")
-    generate.add_argument("--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1, less repetition (1)")
-    generate.add_argument("--beams", type=int, default=1, metavar="N", help="search for the most probable text (1: sample)")
-    generate.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
+    generate.add_argument(
+        "--top-p", type=float, default=1.0, metavar="F", help="keep tokens that make up this probability (1: all)"
+    )
+    generate.add_argument(
+        "--min-p", type=float, default=0.0, metavar="F", help="keep tokens this likely beside the likeliest (0: all)"
+    )
+    generate.add_argument(
+        "--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1, less repetition (1)"
+    )
+    generate.add_argument(
+        "--beams", type=int, default=1, metavar="N", help="search for the most probable text (1: sample)"
+    )
+    generate.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again"
+    )
     generate.add_argument("--count", type=int, default=1, metavar="N", help="how many texts (1)")
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
     generate.add_argument("--json", action="store_true", help="print one JSON document")
 
     export = _command(commands, "export", _export, "export a run's best weights")
     export.add_argument("model", type=Path, metavar="RUN", help="a run folder")
-    export.add_argument("--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)")
+    export.add_argument(
+        "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
+    )
     export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits; the loss it costs is measured")
 
     info = _command(commands, "info", _info, "describe a model", model=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from textrnn.errors import UserError
 
@@ -192,8 +192,11 @@ def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
-                raise UserError(f"{key} is a section of settings, was: {value!r}; set one of its keys, e.g. --set {_nearest_key(key)}=…")
-            arguments[name] = _build(hint, value, f"{key}.")
+                nearest = _nearest_key(key)
+                raise UserError(
+                    f"{key} is a section of settings, was: {value!r}; set one of its keys, such as {nearest}"
+                )
+            arguments[name] = _build(cast("type[Any]", hint), value, f"{key}.")
         else:
             arguments[name] = _checked(key, value, hint, fields[name].metadata)
     return cls(**arguments)

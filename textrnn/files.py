@@ -25,7 +25,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written: {error.strerror}; free space or choose another folder") from error
+        raise UserError(
+            f"{path} could not be written: {error.strerror}; free space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,7 +48,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.rename(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written: {error.strerror}; free space or choose another folder") from error
+        raise UserError(
+            f"{path} could not be written: {error.strerror}; free space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

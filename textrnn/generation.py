@@ -25,7 +25,7 @@ State = NDArray[np.float32]
 Step = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
 """ids (batch,), state -> logits of the next token (batch, vocabulary), next state.
 
-What it returns is read before its next call only, so that it may write to the same arrays each time.
+What it returned is not looked at after its next call, so that it may write to the same arrays each time.
 """
 
 Prefill = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
@@ -106,7 +106,8 @@ def generate(
         for token in ids:
             logits, state = step(token[None], state)
     if options.beams > 1:
-        yield 0, _search(step, state, logits, tokenizer, options)
+        if text := _search(step, state, logits, tokenizer, options):
+            yield 0, text
     else:
         yield from _sample(step, state, logits, tokenizer, prompt_ids, options)
 

@@ -160,7 +160,8 @@ class LanguageModel:
 
     def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
         """The `top` most probable tokens after a text and their probabilities, the highest first."""
-        logits, _ = self._prefill(self._document(text), self.initial_state(1))
+        ids = np.concatenate([[self.manifest.start_id], self.tokenizer.encode(text)])
+        logits, _ = self._prefill(ids[None], self.initial_state(1))
         probs = np.exp(log_softmax(logits)[0])
         best = np.argsort(-probs, kind="stable")[:top]
         return {self.tokenizer.token_text(int(token)): float(probs[token]) for token in best}
@@ -225,11 +226,7 @@ class LanguageModel:
             prefill=self._prefill if len(ids) >= PREFILL_FROM else None,
         )
 
-    def _document(self, text: str) -> NDArray[np.int32]:
-        """Ids (1, tokens) of the beginning of a document, its start token included."""
-        return np.concatenate([[self.manifest.start_id], self.tokenizer.encode(text)]).astype(np.int32)[None]
-
-    def _prefill(self, ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+    def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
         """Logits after the last of ids (batch, time), read in parts so that memory does not grow with the prompt."""
         chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
         for begin in range(0, ids.shape[1], chunk):
@@ -269,7 +266,7 @@ class LanguageModel:
         path = self._bundle.path(graph.file)
         try:
             # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no other public base
             reason = " ".join(str(error).split())[:300]
             raise UserError(
@@ -296,6 +293,7 @@ class _Stepper:
 
     def _bind(self, state: State, next_state: State) -> onnxruntime.IOBinding:
         binding = self._session.io_binding()
+        # The binding holds addresses only: the arrays must live as long as it does.
         for name, array in (("ids", self._ids), ("state", state)):
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in (("logits", self._logits), ("next_state", next_state)):

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from textrnn.tokenizers.base import END_ID
 
 Read = Callable[[NDArray[np.int32], Any], tuple[NDArray[np.float32], Any]]
-"""``(ids (batch, time) int32, state) -> (logits (batch, time, vocabulary) float32, state)``; a state of None is zeros."""
+"""``(ids (batch, time) int32, state) -> (logits (batch, time, vocabulary) float32, state)``.
+
+A state of None is the zero state.
+"""
 
 CHUNK_LOGITS = 1 << 23  # logits held at once, 32 MB: bounds memory whatever the vocabulary
 
@@ -56,7 +59,7 @@ class TextMetrics:
 
 
 def token_nats(logits: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[np.float64]:
-    """``-log softmax(logits)[target]``: logits ``(..., vocabulary)`` and targets ``(...)`` to float64 nats ``(...)``."""
+    """``-log softmax(logits)[target]``: logits ``(..., vocabulary)``, targets ``(...)`` to nats, float64 ``(...)``."""
     peak = logits.max(axis=-1, keepdims=True)
     log_total = np.log(np.exp(logits - peak).sum(axis=-1, dtype=np.float64))
     chosen = np.take_along_axis(logits - peak, np.asarray(targets, np.int64)[..., None], axis=-1)[..., 0]
@@ -64,7 +67,7 @@ def token_nats(logits: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[np
 
 
 class Scorer:
-    """Reads one text, part by part, and gives the loss of each of its tokens exactly once, the state carried throughout.
+    """Reads one text, part by part, and gives the loss of each of its tokens once, the state carried throughout.
 
     With `apart` the state is forgotten after every end token: each document starts anew.
     """

@@ -297,7 +297,6 @@ WORD = {"format_version": 1, "kind": "word", "split": "space", "lowercase": True
         WORD | {"words": ["a", "a"]},
         WORD | {"words": ["a", "b c"]},
         WORD | {"words": ["a", ""]},
-        WORD | {"words": ["A"]},
         WORD | {"words": ["<unk>"]},
         WORD | {"words": ["\n"]},
         WORD | {"words": ["a\udfff"]},

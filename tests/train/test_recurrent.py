@@ -66,9 +66,7 @@ def test_recurrence_equals_the_equations(activation: str, resets: bool, compiled
 
     call = tf.function(run, jit_compile=True) if compiled else run
     states, gradients = call(*(tf.constant(x, tf.float32) for x in (projected, first, kernel)))
-    for name, actual, wanted in zip(
-        ("states", "delta", "h_0", "U"), (states, *gradients), expected, strict=True
-    ):
+    for name, actual, wanted in zip(("states", "delta", "h_0", "U"), (states, *gradients), expected, strict=True):
         np.testing.assert_allclose(actual.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=name)
 
 

@@ -261,6 +261,8 @@ def test_json_with_half_a_surrogate_pair(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "good"}\n{"text": 5}\n', "5"),
         ("a.jsonl", '{"text": "good"}\n{"text"\n', "line 2"),
         ("a.jsonl", '"good"\n', '"good"'),
+        ("a.json", '[{"text": "good"},\n {"text": ["bad"]}]', "record 2"),
+        ("a.csv", 'id,"two\nlines"\n1,good\n', "two"),
         ("a.json", '[{"text": "good"}', "line 1"),
     ],
 )

@@ -118,7 +118,7 @@ class Tokenizer(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the content, as hexadecimal digits: equal for tokenizers that treat every text alike."""
+        """SHA-256 of the content, as 64 hexadecimal digits: the same before `save` and after `load`."""
         return hashlib.sha256(self._to_bytes()).hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -146,7 +146,7 @@ class Tokenizer(ABC):
             raise UserError(f"{path} could not be read: {error.strerror}; name the folder of a tokenizer") from error
         try:
             return cls._from_bytes(content)
-        except (ValueError, RecursionError) as error:  # RecursionError: JSON nested without end
+        except ValueError as error:
             raise UserError(f"{path} is no {cls.kind} tokenizer that can be read: {error}") from error
 
     @abstractmethod
@@ -167,7 +167,10 @@ def to_json(kind: str, fields: dict[str, Any]) -> bytes:
 
 def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, Any]:
     """The fields that `to_json` was given, checked by name and type; a ValueError for anything else."""
-    document = json.loads(content.decode("utf-8"))
+    try:
+        document = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # RecursionError: nested without end
+        raise ValueError(f"it must be JSON in UTF-8, was: {error}; copy it again or train anew") from error
     if not isinstance(document, dict):
         raise ValueError("it must hold one JSON object; copy it again or train anew")
     check_version(document.pop("format_version", None))

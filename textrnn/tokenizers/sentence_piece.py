@@ -43,7 +43,7 @@ IS_APART = re.compile(f"[{APART}]")
 
 # Training skips sentences of more than 4192 bytes; 1000 characters are 4000 at most. Cut at a space where there is one.
 SENTENCES = re.compile(rf"[^{APART}]{{1,1000}}(?=[ {APART}]|\Z)|[^{APART}]{{1,1000}}")
-# Training on more takes memory and time (about 25 bytes a character) and changes little.
+# Training on more takes time, and memory: about 20 bytes a character.
 MAX_TRAINING_CHARACTERS = 20_000_000
 TRAINING_THREADS = 4  # a fixed number: the sums, and so the pieces, depend on it
 

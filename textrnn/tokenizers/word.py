@@ -67,15 +67,15 @@ class WordTokenizer(Tokenizer):
         """Build the tokenizer from its words, without the special tokens and the newline.
 
         Raises:
-            UserError: a word that this tokenizer would not read as one word, or a word given twice.
+            UserError: a word that is empty, holds whitespace, is `<unk>` or comes twice.
         """
         self._lowercase = lowercase
         self._split = split
         self._pattern = _pattern(split)
         joined = " ".join(words)
         check_text(joined)
-        if list(self._read(joined)) != list(words) or not set(words).isdisjoint({SPECIAL_TOKENS[UNKNOWN_ID], NEWLINE}):
-            raise UserError("words must be what the tokenizer itself reads as one word each; train anew")
+        if joined.split() != list(words) or SPECIAL_TOKENS[UNKNOWN_ID] in words:
+            raise UserError("words must not be empty, hold whitespace or be <unk>; train anew")
         self._tokens = [*LEADING_TOKENS, *words]
         self._ids = {word: id for id, word in enumerate(self._tokens) if id > END_ID}
         if len(self._ids) != len(words) + 1:
@@ -201,7 +201,7 @@ def _marks() -> str:
     r"""Combining marks and the two joiners, which `\w` lacks, as a character class.
 
     Without them most words of the scripts of India, and every decomposed accent, would fall apart. Only those of the
-    basic plane: `re` looks them up in a table, and anything above in a list, which is ten times slower.
+    basic plane: `re` looks them up in a table, and anything above in a list, which is much slower.
     """
     marks = [chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M")]
     return "\u200c\u200d" + "".join(marks)

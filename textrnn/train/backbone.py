@@ -137,7 +137,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
 
 class _Dropper:
-    """Inverted dropout (Srivastava et al. 2014) whose every mask follows from one seed: nothing to save, nothing to lose."""
+    """Inverted dropout (Srivastava et al. 2014); every mask follows from one seed, so there is nothing to save."""
 
     def __init__(self, random_seed: Tensor | None) -> None:
         self.random_seed = random_seed
@@ -153,5 +153,5 @@ class _Dropper:
         if self.random_seed is None or rate == 0.0:
             return x
         self.count += 1
-        uniform = tf.random.stateless_uniform(shape, self.random_seed + [0, self.count])
+        uniform = tf.random.stateless_uniform(shape, ops.add(self.random_seed, [0, self.count]))
         return x * (ops.cast(uniform >= rate, x.dtype) / (1.0 - rate))

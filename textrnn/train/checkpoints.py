@@ -1,7 +1,7 @@
 """Exact resume: everything a training run needs to go on as if it had never stopped, in one file.
 
-The file is a NumPy archive without pickles: arrays by name, and one JSON text of numbers and fingerprints. It is written
-beside the old one and renamed, so the last good one is always there; every array carries the archive's checksum.
+The file is a NumPy archive without pickles: arrays by name, and one JSON text of numbers and fingerprints. It is
+written beside the old one and renamed, so the last good one is always there; every array carries a checksum.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]
         raise UserError(f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train anew") from error
     version = header.pop("format_version", 0)
     if version != FORMAT_VERSION:
-        raise UserError(f"{path} has checkpoint format {version}, this textrnn reads {FORMAT_VERSION}; use the textrnn that wrote it")
+        raise UserError(
+            f"{path} has checkpoint format {version}, this textrnn reads {FORMAT_VERSION}; use the one that wrote it"
+        )
     known = {f.name for f in fields(Progress)}
     return Progress(**{name: value for name, value in header.items() if name in known}), arrays

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.tokenizers.base import END_ID, Tokenizer
-from textrnn.train.sources import Piece, SourceOptions, count_bytes, read_documents, source_fingerprint
+from textrnn.train.sources import Piece, SourceOptions, count_bytes, read_text, source_fingerprint
 
 FORMAT_VERSION = 1
 
@@ -92,7 +92,7 @@ def prepare(
 
     Args:
         documents_apart: end every document with END_ID, which as an input also says that the next one starts; else
-            they are joined as they are.
+            they are joined, a newline between two that have none.
         held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
         quiet: show no progress.
 
@@ -102,7 +102,6 @@ def prepare(
     Raises:
         UserError: a source cannot be read, the disk refuses, or one of the two datasets would be empty.
     """
-    options = _needed_options(options, documents_apart)
     source = source_fingerprint(sources, options)
     decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out]
     name = "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
@@ -125,15 +124,9 @@ def training_texts(
     quiet: bool = False,
 ) -> Iterator[str]:
     """The text that `prepare` gives to the first of its datasets, in stretches of a few megabytes at most."""
-    options = _needed_options(options, documents_apart)
     for is_held_out, piece in _divide(sources, options, held_out, documents_apart, quiet):
         if not is_held_out:
             yield piece.text
-
-
-def _needed_options(options: SourceOptions, documents_apart: bool) -> SourceOptions:
-    # Where a document ends makes no difference when they are joined, and only whole files keep their newlines.
-    return options if documents_apart else replace(options, documents="file")
 
 
 def _divide(
@@ -141,20 +134,20 @@ def _divide(
 ) -> Iterator[tuple[bool, Piece]]:
     """All pieces of the text, each with whether it is held out."""
     if held_out is None:
-        for piece in _with_progress("Reading", sources, options, quiet):
+        for piece in _with_progress("Reading", sources, options, documents_apart, quiet):
             yield False, piece
         return
     if not 0 < held_out < 1:
         raise UserError(f"held_out must be above 0 and below 1, was: {held_out}; 0.1 keeps a tenth for evaluation")
     if documents_apart:
         index = 0
-        for piece in _with_progress("Reading", sources, options, quiet):
+        for piece in _with_progress("Reading", sources, options, documents_apart, quiet):
             yield int((index + 1) * held_out) > int(index * held_out), piece
             index += piece.ends_document
         return
-    characters = sum(len(piece.text) for piece in _with_progress("Counting", sources, options, quiet))
+    characters = sum(len(piece.text) for piece in _with_progress("Counting", sources, options, documents_apart, quiet))
     remaining = int(characters * (1 - held_out))
-    for text, ends_document in _with_progress("Reading", sources, options, quiet):
+    for text, ends_document in _with_progress("Reading", sources, options, documents_apart, quiet):
         if remaining:
             yield False, Piece(text[:remaining], ends_document and len(text) <= remaining)
         if len(text) > remaining:
@@ -162,10 +155,12 @@ def _divide(
         remaining = max(0, remaining - len(text))
 
 
-def _with_progress(what: str, sources: Sequence[str], options: SourceOptions, quiet: bool) -> Iterator[Piece]:
+def _with_progress(
+    what: str, sources: Sequence[str], options: SourceOptions, documents_apart: bool, quiet: bool
+) -> Iterator[Piece]:
     total = None if quiet else count_bytes(sources)
     with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=quiet, delay=1, leave=False) as progress:
-        for piece in read_documents(sources, options):
+        for piece in read_text(sources, options, documents_apart):
             yield piece
             progress.update(len(piece.text.encode()))
 

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.scoring import Read, Scorer, TextMetrics, windowed_nats
 from textrnn.tokenizers.base import END_ID, Tokenizer
+from textrnn.train.datasets import TokenDataset
 from textrnn.train.sources import Piece
 
 
-def evaluate_text(
+class Part(NamedTuple):
+    """A stretch of a text: its ids, int ``(tokens,)``, and the characters and UTF-8 bytes they stand for."""
+
+    ids: NDArray[Any]
+    characters: int
+    bytes: int
+
+
+def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) -> Iterator[Part]:
+    """Tokenise a text piece by piece; with `apart` every document gets its end token."""
+    for piece in pieces:
+        ids = tokenizer.encode(piece.text)
+        if apart and piece.ends_document:
+            ids = np.append(ids, np.int32(END_ID))
+        yield Part(ids, len(piece.text), len(piece.text.encode()))
+
+
+def dataset_parts(dataset: TokenDataset) -> list[Part]:
+    """Tokens that were prepared already, as one part."""
+    return [Part(dataset.ids, dataset.characters, dataset.bytes)]
+
+
+def evaluate(
     read: Read,
-    tokenizer: Tokenizer,
-    pieces: Iterable[Piece],
+    vocabulary_size: int,
+    parts: Iterable[Part],
     start_id: int,
     *,
     apart: bool = False,
@@ -25,35 +50,36 @@ def evaluate_text(
 
     Args:
         read: the model, ``(ids (batch, time), state) -> (logits (batch, time, vocabulary), state)``.
-        tokenizer: the model's tokenizer.
-        pieces: the text.
+        vocabulary_size: of the model.
+        parts: the text.
         start_id: the token that stands before the first one.
-        apart: whether documents are apart: an end token after each, the state forgotten there.
+        apart: whether the state is forgotten after every end token.
         window: None predicts every token once with the state carried. A number reads consecutive windows of so many
             tokens, each from a fresh state, as systems that carry no state are measured.
 
     Raises:
         UserError: a window longer than the text.
     """
-    scorer = Scorer(read, tokenizer.vocabulary_size, start_id, apart)
+    if window is not None:
+        return _evaluate_windows(read, vocabulary_size, list(parts), window)
+    scorer = Scorer(read, vocabulary_size, start_id, apart)
     nats, tokens, characters, size = 0.0, 0, 0, 0
-    parts = []
-    for piece in pieces:
-        ids = tokenizer.encode(piece.text)
-        if apart and piece.ends_document:
-            ids = np.append(ids, np.int32(END_ID))
-        tokens += len(ids)
-        characters += len(piece.text)
-        size += len(piece.text.encode())
-        if window is None:
-            nats += float(scorer.add(ids).sum())
-        else:
-            parts.append(ids)
-    if window is None:
-        return TextMetrics(nats, tokens, characters, size)
-    if window < 1 or window >= tokens:
-        raise UserError(f"--window must be between 1 and {tokens - 1}, the tokens of the text less one, was: {window}")
-    nats, predicted = windowed_nats(read, tokenizer.vocabulary_size, np.concatenate(parts), window)
-    # The few tokens that fill no window are left out; characters and bytes are counted in proportion.
-    share = predicted / tokens
+    for part in parts:
+        nats += float(scorer.add(part.ids).sum())
+        tokens += len(part.ids)
+        characters += part.characters
+        size += part.bytes
+    return TextMetrics(nats, tokens, characters, size)
+
+
+def _evaluate_windows(read: Read, vocabulary_size: int, parts: list[Part], window: int) -> TextMetrics:
+    ids = np.concatenate([part.ids for part in parts])
+    if not 1 <= window < len(ids):
+        raise UserError(
+            f"a window must be between 1 and {len(ids) - 1}, the tokens of the text less one, was: {window}"
+        )
+    nats, predicted = windowed_nats(read, vocabulary_size, ids, window)
+    # The few tokens at the end that fill no window are left out; characters and bytes are counted in proportion.
+    share = predicted / len(ids)
+    characters, size = sum(part.characters for part in parts), sum(part.bytes for part in parts)
     return TextMetrics(nats, predicted, round(characters * share), round(size * share))

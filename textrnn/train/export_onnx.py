@@ -76,18 +76,18 @@ def export_language_model(
         graphs = {"step": step_graph(model.config, weights), "sequence": sequence_graph(model.config, weights)}
         files = {"step": "model.onnx", "sequence": "sequence.onnx"}
         _write_shared(graphs, weights, work, files)
-        step, sequence = _Session(work / files["step"]), _Session(work / files["sequence"])
+        step, sequence = GraphSession(work / files["step"]), GraphSession(work / files["sequence"])
         check_parity(model, step, sequence, np.asarray(held_out.ids[:256], np.int32))
         ids = np.asarray(held_out.ids)
         nats = Scorer(sequence.read, tokenizer.vocabulary_size, start_id, apart).add(ids)
-        metrics = {
-            "held_out": TextMetrics(float(nats.sum()), len(ids), held_out.characters, held_out.bytes).to_dict()
-        }
+        metrics = {"held_out": TextMetrics(float(nats.sum()), len(ids), held_out.characters, held_out.bytes).to_dict()}
         if quantize == "int8":
             full = nats[:INT8_TOKENS].mean()
             _quantize(work / files["step"], work / "int8.onnx")
-            small = _Session(work / "int8.onnx")
-            quantized = Scorer(small.read_by_steps, tokenizer.vocabulary_size, start_id, apart).add(ids[:INT8_TOKENS]).mean()
+            small = GraphSession(work / "int8.onnx")
+            quantized = (
+                Scorer(small.read_by_steps, tokenizer.vocabulary_size, start_id, apart).add(ids[:INT8_TOKENS]).mean()
+            )
             for path in work.iterdir():
                 if path.name != "int8.onnx":
                     path.unlink()
@@ -161,7 +161,7 @@ def step_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelP
 
 
 def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelProto:
-    """Many tokens: ids ``(batch, time)``, state ``(layers, batch, hidden)`` -> logits ``(batch, time, vocabulary)``, next_state."""
+    """Many tokens: as `step_graph`, for ids ``(batch, time)`` and logits ``(batch, time, vocabulary)``."""
     graph = _Nodes([])
     hidden, states = "", []
     splits = [f"state_{index}" for index in range(config.layers)]
@@ -186,7 +186,8 @@ def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.Mo
                 [all_states, last],
                 hidden_size=config.hidden_dim,
                 activations=[OPERATORS[config.activation][1]],
-                **({"activation_alpha": [1.0], "activation_beta": [0.0]} if config.activation == "linear" else {}),
+                activation_alpha=[1.0] if config.activation == "linear" else None,
+                activation_beta=[0.0] if config.activation == "linear" else None,
             )
         )
         states.append(last)
@@ -207,7 +208,12 @@ def _join(graph: _Nodes, config: ModelConfig, index: int, below: str, state: str
         raise_sum = state if not index or not config.residual else graph.add("Add", f"sum_{index - 1}", state)
         graph.add("Identity", raise_sum, output=f"sum_{index}")
         return graph.add(
-            "LayerNormalization", f"sum_{index}", f"gain_{index}", f"shift_{index}", axis=-1, epsilon=NORMALIZATION_EPSILON
+            "LayerNormalization",
+            f"sum_{index}",
+            f"gain_{index}",
+            f"shift_{index}",
+            axis=-1,
+            epsilon=NORMALIZATION_EPSILON,
         )
     return graph.add("Add", below, state) if index and config.residual else state
 
@@ -219,10 +225,14 @@ def _head(graph: _Nodes, config: ModelConfig, weights: Mapping[str, Array], hidd
 
 
 def _model(
-    graph: _Nodes, config: ModelConfig, weights: Mapping[str, Array], constants: Mapping[str, NDArray[Any]], ids_shape: list[str]
+    graph: _Nodes,
+    config: ModelConfig,
+    weights: Mapping[str, Array],
+    constants: Mapping[str, NDArray[Any]],
+    ids_shape: list[int | str | None],
 ) -> onnx.ModelProto:
     vocabulary_size = len(weights["output_bias"])
-    state_shape = [config.layers, "batch", config.hidden_dim]
+    state_shape: list[int | str | None] = [config.layers, "batch", config.hidden_dim]
     tensor = helper.make_tensor_value_info
     used = {name for node in graph.nodes for name in node.input}
     initializers = {name: array for name, array in {**weights, **constants}.items() if name in used}
@@ -264,7 +274,7 @@ def _write_shared(
 
 
 def _graph_spec(graph: onnx.ModelProto, file: str) -> Graph:
-    def specs(values: Any) -> tuple[TensorSpec, ...]:
+    def specs(values: Any) -> tuple[Tensor, ...]:
         return tuple(
             Tensor(
                 value.name,
@@ -280,7 +290,7 @@ def _graph_spec(graph: onnx.ModelProto, file: str) -> Graph:
 # The checks
 
 
-class _Session:
+class GraphSession:
     """A graph in onnxruntime. (Imported here alone in `train`: what is exported is tried where it will run.)"""
 
     def __init__(self, path: Path) -> None:
@@ -338,7 +348,8 @@ def check_parity(model: LanguageModel, step: Any, sequence: Any, real_ids: NDArr
             worst = max(worst, _largest(logits - expected[:, position]))
     if not worst <= TOLERANCE:
         raise UserError(
-            f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g}; nothing was written"
+            f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g};"
+            " nothing was written, train with a lower learning rate if the weights are huge"
         )
     return worst
 

@@ -47,9 +47,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
                 name="output_kernel", shape=(config.hidden_dim, vocabulary_size), initializer=small
             )
         elif embedding_dim != config.hidden_dim:
-            self.adapter = self.add_weight(
-                name="adapter", shape=(config.hidden_dim, embedding_dim), initializer=small
-            )
+            self.adapter = self.add_weight(name="adapter", shape=(config.hidden_dim, embedding_dim), initializer=small)
         self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
         self.built = True
 
@@ -95,5 +93,5 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats for each token: logits ``(time, batch, vocabulary)``, targets int32 ``(batch, time)`` -> ``(time, batch)``."""
+    """Nats for each token, ``(time, batch)``, of logits ``(time, batch, vocabulary)`` and targets ``(batch, time)``."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.transpose(targets), logits)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class Run:
             source_options(data),
             held_out=None if data.validation else data.held_out,
             documents_apart=data.apart,
+            quiet=self.quiet,
         )
         tokenizer = train_tokenizer(config.kind, texts, **_tokenizer_options(config))
         tokenizer.save(self.folder)
@@ -79,7 +81,10 @@ class Run:
                 documents_apart=data.apart, held_out=data.held_out, quiet=self.quiet,
             )  # fmt: skip
             if held_out is None or held_out.tokens < 2:
-                raise UserError(f"held-out text needs at least 2 tokens, got none from data.held_out={data.held_out}; give more text or data.validation")
+                raise UserError(
+                    f"held-out text needs at least 2 tokens, data.held_out={data.held_out} left fewer;"
+                    " give more text or data.validation"
+                )
             return train, held_out
         train, _ = prepare(
             tokenizer, data.source, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
@@ -93,7 +98,9 @@ class Run:
 def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
     """A new run folder with its configuration; an existing one is refused."""
     if folder.exists():
-        raise UserError(f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out")
+        raise UserError(
+            f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
+        )
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -103,18 +110,33 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
     return Run(folder, config, quiet)
 
 
-def open_run(folder: Path, quiet: bool = False) -> Run:
-    """An existing run folder."""
+def open_run(folder: Path, config: Config | None = None, quiet: bool = False) -> Run:
+    """An existing run folder.
+
+    Args:
+        folder: the run folder.
+        config: if given, the configuration the run must have.
+        quiet: show no progress.
+
+    Raises:
+        UserError: no run there, or one of another configuration.
+    """
     path = folder / "config.json"
     try:
-        config = from_dict(json.loads(path.read_text(encoding="utf-8")))
+        found = from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UserError(f"a run folder holds config.json, found none in: {folder}; train without --resume first") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        raise UserError(
+            f"a run folder holds config.json, found none in: {folder}; train without --resume first"
+        ) from error
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or train anew") from error
-    return Run(folder, config, quiet)
+    if config is not None and config != found:
+        raise UserError(
+            f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
+        )
+    for leftover in folder.rglob(".*.tmp"):  # of a run that was killed while it wrote
+        leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
+    return Run(folder, found, quiet)
 
 
 def source_options(data: DataConfig) -> SourceOptions:

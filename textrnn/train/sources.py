@@ -6,8 +6,9 @@ A source is a string:
   in the order of their names;
 * a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` hold a document a record, in the column
   `SourceOptions.text`; every other name is plain text, and `SourceOptions.documents` says what a document is.
-  ``.gz`` may follow. A ``.csv`` is quoted as in RFC 4180, a ``.tsv`` is not quoted at all; both start with the names
-  of their columns. A ``.json`` or ``.jsonl`` is an object a line, or one array of objects (which is read whole);
+  ``.gz`` may follow all but ``.parquet``. A ``.csv`` is quoted as in RFC 4180, a ``.tsv`` is not quoted at all; both
+  start with the names of their columns. A ``.json`` or ``.jsonl`` is an object a line, or one array of objects (which
+  is read whole);
 * a folder: all files in it and below, in the order of their names, hidden ones left out;
 * a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``;
   the split is ``train`` unless said. It is downloaded once to Hugging Face's own cache and read from there afterwards.
@@ -34,7 +35,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -107,6 +108,23 @@ def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[P
             raise UserError(
                 f"a source must hold some text, found none in: {source}; give another file, folder or column"
             )
+
+
+def read_text(sources: Sequence[str], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
+    """Sources as a model reads them.
+
+    Documents apart are those of `read_documents`. Together they are one text: what a document is in plain text makes no
+    difference then, and one that does not end with a newline gets one before the next, so that no two words are glued.
+    """
+    if documents_apart:
+        yield from read_documents(sources, options)
+        return
+    last, starts_document = "\n", False
+    for text, ends_document in read_documents(sources, replace(options, documents="file")):
+        if starts_document and last != "\n":
+            text = "\n" + text
+        yield Piece(text, ends_document)
+        last, starts_document = text[-1:] or last, ends_document
 
 
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
@@ -190,7 +208,7 @@ def _text_suffix(path: Path) -> str:
 
 
 class _Manual:
-    """The Python language manual that comes with CPython, about 465,000 characters of English."""
+    """The Python language manual that comes with CPython: 459,000 characters in Python 3.10, 511,000 in 3.13."""
 
     def topics(self) -> list[str]:
         try:
@@ -354,17 +372,18 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
             raise UserError(
                 f"{path} must hold a JSON object a line, or one array of them; line {number}: {error}"
             ) from error
-        for record in records:
+        for index, record in enumerate(records, 1):
+            place = f"{path} record {index}" if is_array else f"{path} line {number}"
             if not isinstance(record, dict):
-                raise UserError(f"a JSON record must be an object, {path} line {number} has: {json.dumps(record):.60}")
-            _require_column(path, list(record), options)
-            text = _text_value(path, record[options.text], options)
+                raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
+            _require_column(place, list(record), options)
+            text = _text_value(place, record[options.text], options)
             try:
                 text.encode()
             except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, UTF-8 cannot
                 if options.errors == "strict":
                     raise UserError(
-                        f"text must be Unicode characters, {path} line {number} has the lone surrogate "
+                        f"text must be Unicode characters, {place} has the lone surrogate "
                         f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
                     ) from error
                 text = re.sub("[\ud800-\udfff]", "\ufffd", text)
@@ -374,7 +393,7 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
 def _require_column(source: object, columns: Sequence[str], options: SourceOptions) -> None:
     if options.text not in columns:
         raise UserError(
-            f"the text column must be one of {', '.join(columns) or 'none'} in {source}, was: {options.text}; "
+            f"the text column must be one of {', '.join(columns)!r:.200} in {source}, was: {options.text!r}; "
             "name the column that holds the text"
         )
 

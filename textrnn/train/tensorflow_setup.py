@@ -25,7 +25,9 @@ def import_tensorflow() -> None:
             tf.constant(0)  # starts the runtime, which has notes of its own
             tf.get_logger().setLevel("ERROR")
     except ModuleNotFoundError as error:
-        raise UserError(f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'") from error
+        raise UserError(
+            f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'"
+        ) from error
 
 
 @contextmanager

@@ -68,8 +68,8 @@ class LanguageModelTrainer:
         self.state = self.model.backbone.initial_state(self.config.batch_size)
         self._stop_requested = False
         self._step = self._compile_step()
-        self._evaluate_batch = tf.function(self._evaluation_step, jit_compile=True)
-        self._forward = tf.function(lambda ids, state: self.model(ids, state))
+        self._evaluate_batch = _compiled(self._evaluation_step, jit_compile=True)
+        self._forward = _compiled(lambda ids, state: self.model(ids, state))
 
     # The loop
 
@@ -106,7 +106,9 @@ class LanguageModelTrainer:
                 if evaluate or step % log_every == 0:
                     self._record(bar, evaluate)
                 if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
-                    bar.write(f"stopped early: no better held-out loss in {self.config.patience} evaluations", sys.stderr)
+                    bar.write(
+                        f"stopped early: no better held-out loss in {self.config.patience} evaluations", sys.stderr
+                    )
                     break
                 due = time.monotonic() - last_saved >= self.config.checkpoint_seconds
                 if (evaluate or due or self._stop_requested) and step < self.total_steps:
@@ -138,8 +140,8 @@ class LanguageModelTrainer:
         loss = float(loss_tensor)
         if not math.isfinite(loss):
             raise UserError(
-                f"the loss must stay finite, was {loss} at step {self.progress.step + 1}; the checkpoint before it is kept:"
-                f" lower train.learning_rate (was {self.config.learning_rate:g}) or train.gradient_clip and train anew"
+                f"the loss must stay finite, was {loss} at step {self.progress.step + 1}; the checkpoint before it is"
+                " kept: lower train.learning_rate or train.gradient_clip and train anew"
             )
         return loss
 
@@ -148,15 +150,15 @@ class LanguageModelTrainer:
     def _compile_step(self) -> Callable[..., Any]:
         # XLA's processor back end has no fast bfloat16 product; TensorFlow's own graph has.
         compiled = self.config.precision == "float32"
-        gradients = tf.function(self._gradients, jit_compile=compiled)
-        update = tf.function(self._update, jit_compile=True)
+        gradients = _compiled(self._gradients, jit_compile=compiled)
+        update = _compiled(self._update, jit_compile=True)
 
         def step(inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any]:
             loss, state, values = gradients(inputs, targets, state, seed)
             update(values)
             return loss, state
 
-        return tf.function(lambda *arguments: self.strategy.run(step, arguments))  # type: ignore[no-any-return]
+        return _compiled(lambda *arguments: self.strategy.run(step, arguments))
 
     def _gradients(self, inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any, list[Any]]:
         with tf.GradientTape() as tape:
@@ -233,7 +235,9 @@ class LanguageModelTrainer:
             with self.run.history.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise UserError(f"{self.run.history} could not be written: {error.strerror}; free space, then --resume") from error
+            raise UserError(
+                f"{self.run.history} could not be written: {error.strerror}; free space, then --resume"
+            ) from error
         if evaluate:
             draw_curves(self.run)
 
@@ -242,9 +246,7 @@ class LanguageModelTrainer:
             save_checkpoint(self.run.best, replace(self.progress, best_loss=loss), self.model.arrays())
             self.progress = replace(self.progress, best_loss=loss, evaluations_since_best=0)
         else:
-            self.progress = replace(
-                self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1
-            )
+            self.progress = replace(self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1)
 
     def _save(self) -> None:
         arrays = {f"model/{name}": array for name, array in self.model.arrays().items()}
@@ -286,6 +288,15 @@ class LanguageModelTrainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
+    """A TensorFlow graph of a function.
+
+    There is no Python control flow to convert, and AutoGraph reads source files anew at each trace: a running training
+    must not depend on whether they are still as they were.
+    """
+    return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
 
 
 def _adamw(config: TrainConfig, total_steps: int) -> Any:
@@ -348,7 +359,9 @@ def draw_curves(run: Run) -> None:
     lines = [json.loads(line) for line in run.history.read_text(encoding="utf-8").split("\n") if line]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training (with dropout)")
+    axes.plot(
+        [line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training (with dropout)"
+    )
     held_out = [line for line in lines if "held_out_loss" in line]
     axes.plot(
         [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"

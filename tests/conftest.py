@@ -1,4 +1,4 @@
-"""Settings of the property tests here."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 

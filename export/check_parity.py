@@ -1,0 +1,62 @@
+"""Check that a bundle's graphs compute what the trained Keras model computes; exit 1 if they do not.
+
+python export/check_parity.py runs/demo                      the run's own bundle
+python export/check_parity.py runs/demo --bundle elsewhere
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from textrnn.bundle import find_bundle, read_bundle
+from textrnn.errors import UserError
+from textrnn.train.run import open_run
+from textrnn.train.tensorflow_setup import import_tensorflow
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run folder, which holds the trained weights")
+    parser.add_argument("--bundle", type=Path, help="the bundle to check (default: RUN/bundle)")
+    arguments = parser.parse_args(argv)
+    try:
+        print(f"largest difference of a logit: {largest_difference(arguments.run, arguments.bundle):.3g}")
+    except UserError as error:
+        print(f"check_parity: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
+    """Of any logit or state, on random tokens and on held-out text.
+
+    Raises:
+        UserError: it is above the tolerance, the bundle is damaged, or one with weights in 8 bits, which differ by nature.
+    """
+    bundle = read_bundle(find_bundle(bundle_folder or folder))
+    if bundle.manifest.precision != "float32":
+        raise UserError(
+            f"parity is checked for float32 bundles, {bundle.folder} is {bundle.manifest.precision};"
+            " its manifest tells what the 8 bits cost"
+        )
+    run = open_run(folder, quiet=True)
+    tokenizer = run.tokenizer()
+    train, held_out = run.datasets(tokenizer)
+    import_tensorflow()
+    from textrnn.train.export_onnx import GraphSession, check_parity
+    from textrnn.train.trainer import LanguageModelTrainer
+
+    trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
+    trainer.best_weights()
+    graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
+    ids = np.asarray(held_out.ids[:256], np.int32)
+    return check_parity(trainer.model, graphs["step"], graphs["sequence"], ids)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Stage 6: write text with the exported model of a run, its 8-bit form if it has one.
+
+python pipelines/generate_text.py configs/demo.toml --out runs/demo
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from train_tokenizer import stage_run
+
+from textrnn.cli import main as textrnn
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    run = stage_run(__doc__, argv)
+    small = run.folder / "bundle-int8"
+    model = str(small if small.exists() else run.folder)
+    prompt = run.config.train.prompt
+    return textrnn(["generate", model, "--prompt", prompt, "--temperature", "0.7", "--length", "400", "--seed", "1"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

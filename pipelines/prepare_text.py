@@ -1,0 +1,23 @@
+"""Stage 2: turn the text of a run into token ids on disk, a held-out part apart.
+
+python pipelines/prepare_text.py configs/demo.toml --out runs/demo
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from train_tokenizer import stage_run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    run = stage_run(__doc__, argv)
+    train, held_out = run.datasets(run.tokenizer())
+    for name, data in (("training", train), ("held out", held_out)):
+        print(f"{name}: {data.tokens:,} tokens of {data.characters:,} characters: {data.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
