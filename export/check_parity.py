@@ -36,7 +36,7 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
     """Of any logit or state, on random tokens and on held-out text.
 
     Raises:
-        UserError: it is above the tolerance, the bundle is damaged, or one with weights in 8 bits, which differ by nature.
+        UserError: it is above the tolerance, the bundle is damaged, or its weights are in 8 bits and differ by nature.
     """
     bundle = read_bundle(find_bundle(bundle_folder or folder))
     if bundle.manifest.precision != "float32":

@@ -1,9 +1,85 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the trained runs that they share: look, and copy before you touch."""
 
 from __future__ import annotations
 
+import os
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from commands import Result, call
 from hypothesis import settings
 
 # No deadline: how long an example takes says nothing on a busy machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+POEMS = ["春眠不觉晓，处处闻啼鸟。", "床前明月光，疑是地上霜。", "白日依山尽，黄河入海流。", "红豆生南国，春来发几枝。"]
+
+# Small enough to compile and train in seconds, large enough to learn the spelling of a dozen words.
+TINY = {
+    "model.hidden_dim": 32,
+    "model.dropout": 0.1,
+    "train.batch_size": 8,
+    "train.sequence_length": 16,
+    "train.learning_rate": 0.01,
+    "train.warmup_steps": 10,
+    "train.evaluations": 3,
+    "train.sample_length": 30,
+}
+
+
+class TrainedRun(NamedTuple):
+    """A run that trained to its end: its folder, the text it was given, what the command printed."""
+
+    folder: Path
+    source: Path
+    result: Result
+
+
+def tiny_settings(**changes: object) -> list[str]:
+    """Arguments of `textrnn train` for a tiny model; `model__layers=1` is ``--set model.layers=1``."""
+    values = TINY | {name.replace("__", "."): value for name, value in changes.items()}
+    return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
+
+
+def write_small_text(path: Path, sentences: int = 250) -> Path:
+    """Text of a few words in random order: easy to spell, impossible to know by heart."""
+    choose = random.Random(0).choice
+    animals, verbs, places = ["the cat", "a dog", "one bird"], ["sat", "slept", "sang"], ["mat", "hat", "map"]
+    lines = [f"{choose(animals)} {choose(verbs)} on the {choose(places)}.\n" for _ in range(sentences)]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A character model of small English text, documents together, trained with its progress shown."""
+    folder = tmp_path_factory.mktemp("trained")
+    source = write_small_text(folder / "animals.txt")
+    settings = tiny_settings(train__epochs=2)
+    result = call("train", source, *settings, "--out", folder / "run")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "run", source, result)
+
+
+@pytest.fixture(scope="session")
+def trained_poems(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A character model of Chinese couplets, one a line, documents apart, one layer."""
+    folder = tmp_path_factory.mktemp("poems")
+    source = folder / "诗.txt"
+    source.write_text("".join(f"{poem}\n" for poem in POEMS * 40), encoding="utf-8")
+    settings = tiny_settings(model__layers=1, train__epochs=4, data__apart="true", data__document="line")
+    result = call("train", source, *settings, "--out", folder / "诗集", "--quiet")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "诗集", source, result)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Public data sets, where this machine has them."""
+    folder = os.environ.get("TEXTRNN_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("TEXTRNN_DATA names no folder of data sets")
+    return Path(folder)

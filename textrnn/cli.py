@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if arguments.debug:
             raise
-        print(f"textrnn: {error}", file=sys.stderr)
+        print("textrnn:", *str(error).splitlines(), file=sys.stderr)
+        return 1
+    except UnicodeEncodeError as error:  # half a character in an argument, or an output that lacks the character
+        if arguments.debug:
+            raise
+        character = ascii(error.object[error.start])
+        print(
+            f"textrnn: text must be what {error.encoding} can spell, was: {character}; use names and a terminal in UTF-8",
+            file=sys.stderr,
+        )
         return 1
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,16 +62,29 @@ class Stopped(Exception):
     """A command ended early because it was asked to."""
 
 
-def train_run(run: Run) -> Path:
+def train_run(run: Run, new: bool = False) -> Path:
     """Train a run from where it stands to its end and export its bundle; the bundle's folder.
 
+    Args:
+        run: the run.
+        new: whether its folder was just made; if so, a run that cannot even begin leaves no folder.
+
     Raises:
-        UserError: as the stages raise it. A run that could not even begin leaves no folder.
+        UserError: as the stages raise it.
         Stopped: a signal asked to stop; the run can be resumed.
     """
+    resume = f"go on with: textrnn train --resume --out {shlex.quote(str(run.folder))}"
+    try:
+        return _train_and_export(run, new, resume)
+    except KeyboardInterrupt as interrupt:
+        raise Stopped(f"stopped before or after the training itself; {resume}") from interrupt
+
+
+def _train_and_export(run: Run, new: bool, resume: str) -> Path:
     from textrnn.train.tensorflow_setup import import_tensorflow
 
     try:
+        run.remove_leftovers()
         tokenizer = run.tokenizer()
         train, held_out = run.datasets(tokenizer)
         import_tensorflow()
@@ -69,15 +92,14 @@ def train_run(run: Run) -> Path:
 
         trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
     except UserError:
-        if not run.history.exists():  # nothing was trained: leave no folder that only stands in the way
+        if new:
             shutil.rmtree(run.folder)
         raise
     try:
         trainer.fit()
     except Interrupted as interrupted:
         raise Stopped(
-            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost;"
-            f" go on with: textrnn train --resume --out {run.folder}"
+            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; {resume}"
         ) from interrupted
     if not run.bundle.exists():
         trainer.export(run.bundle)
@@ -88,22 +110,19 @@ def train_run(run: Run) -> Path:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from textrnn.config import Config, load_config
+    from textrnn.config import load_config
     from textrnn.train.run import create_run, open_run
 
-    overrides = list(arguments.set)
-    if arguments.source:
-        overrides.append(f"data.source={json.dumps(arguments.source)}")
-    if arguments.errors:
-        overrides.append(f"data.errors={arguments.errors}")
-    stated = bool(arguments.config or overrides)
-    config = load_config(arguments.config, overrides) if stated or not arguments.resume else None
+    config = load_config(arguments.config, arguments.set)
+    given = {"source": tuple(arguments.source), "errors": arguments.errors}
+    config = replace(config, data=replace(config.data, **{name: value for name, value in given.items() if value}))
     folder = arguments.out or Path("runs") / _run_name(arguments)
     if arguments.resume:
-        run = open_run(folder, config, arguments.quiet)
+        stated = arguments.config or arguments.set or any(given.values())
+        run = open_run(folder, config if stated else None, arguments.quiet)
     else:
-        run = create_run(folder, config or Config(), arguments.quiet)
-    print(train_run(run))
+        run = create_run(folder, config, arguments.quiet)
+    print(train_run(run, new=not arguments.resume))
     if not arguments.quiet:
         print(f"try: textrnn generate {folder}", file=sys.stderr)
 
@@ -111,7 +130,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _run_name(arguments: argparse.Namespace) -> str:
     if arguments.config:
         return str(arguments.config.stem)
-    return Path(arguments.source[0]).name.split(".")[0] if arguments.source else "builtin"
+    return Path(arguments.source[0]).resolve().name.strip(".").split(".")[0] if arguments.source else "builtin"
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -166,8 +185,9 @@ def _generate(arguments: argparse.Namespace) -> None:
             print(f"--- {index + 1}", file=sys.stderr)
             print(prompt + text)
     else:
+        pieces = model.stream(prompt, **options)  # refuses wrong options, before anything is printed
         sys.stdout.write(prompt)
-        for piece in model.stream(prompt, **options):
+        for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")

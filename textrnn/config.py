@@ -140,6 +140,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"a config must be sections of settings, was: {values!r:.60}")
     return _build(Config, values, "")
 
 
@@ -154,7 +156,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"a config must be a readable TOML file, {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:  # of TOML, of UTF-8, or a number too long for Python
             raise UserError(f"a config must be valid TOML, {path}: {error}; mend that line") from error
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -167,7 +169,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
 
 
@@ -188,7 +190,8 @@ def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
     for name, value in values.items():
         key = f"{prefix}{name}"
         if name not in fields:
-            raise UserError(f"unknown config key: {key}; {_nearest(key)}")
+            section = difflib.get_close_matches(name, fields, 1, 0.6) if isinstance(value, Mapping) else []
+            raise UserError(f"unknown config key: {key}; did you mean {section[0] if section else _nearest_key(key)}?")
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
@@ -209,7 +212,7 @@ def _checked(key: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> An
             raise UserError(f"{key} must be a string or a list of strings, was: {value!r}")
         return tuple(items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(str(value))  # by its digits, so that one too large is infinite and no OverflowError
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{key} must be of type {hint.__name__}, was: {value!r}")
     if "range" in metadata:
@@ -236,10 +239,6 @@ def _nearest_key(key: str) -> str:
     by_name = {k.rpartition(".")[2]: k for k in keys}
     near = difflib.get_close_matches(key.rpartition(".")[2], by_name, 1, 0.6)
     return by_name[near[0]] if near else difflib.get_close_matches(key, keys, 1, 0.0)[0]
-
-
-def _nearest(key: str) -> str:
-    return f"did you mean {_nearest_key(key)}?"
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,6 +73,20 @@ class TokenDataset:
             raise UserError(
                 f"{path} must be as it was prepared: {error}; delete it and prepare the text again"
             ) from error
+
+    def first(self, tokens: int) -> TokenDataset:
+        """Its first tokens; characters, bytes and documents counted in proportion."""
+        if tokens >= self.tokens:
+            return self
+        share = tokens / self.tokens
+        return replace(
+            self,
+            ids=self.ids[:tokens],
+            tokens=tokens,
+            characters=round(self.characters * share),
+            bytes=round(self.bytes * share),
+            documents=round(self.documents * share),
+        )
 
 
 def prepare(

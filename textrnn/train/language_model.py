@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
-from textrnn.train.backbone import Backbone
+from textrnn.train.backbone import Backbone, Masks
 from textrnn.train.recurrent import Tensor, product
 
 
@@ -51,25 +51,22 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
         self.built = True
 
-    def call(
-        self, ids: Tensor, state: Tensor, training: bool = False, random_seed: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def call(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
         """Logits of the token after each one read.
 
         Args:
             ids: int32 ``(batch, time)``.
             state: float32 ``(layers, batch, hidden)``.
-            training: whether to drop.
-            random_seed: int32 ``(2,)``, which decides what is dropped; needed when training.
+            masks: what is dropped, from `Backbone.draw_masks`, when training; None when not.
 
         Returns:
             logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
         """
-        precision = self.precision if training else "float32"
+        precision = "float32" if masks is None else self.precision
         keep = None
         if self.documents_apart:
             keep = ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
-        hidden, state = self.backbone(ids, state, keep=keep, training=training, random_seed=random_seed)
+        hidden, state = self.backbone(ids, state, keep=keep, masks=masks)
         if self.adapter is not None:
             hidden = product(hidden, ops.convert_to_tensor(self.adapter), precision)
         output = self.backbone.embedding if self.output_kernel is None else self.output_kernel

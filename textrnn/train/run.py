@@ -23,7 +23,7 @@ import numpy as np
 
 from textrnn.config import Config, DataConfig, TokenizerConfig, from_dict
 from textrnn.errors import UserError
-from textrnn.files import write_atomically
+from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.datasets import TokenDataset, prepare, training_texts
@@ -49,6 +49,10 @@ class Run:
     @property
     def history(self) -> Path:
         return self.folder / "history.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves.png"
 
     @property
     def bundle(self) -> Path:
@@ -80,19 +84,24 @@ class Run:
                 tokenizer, data.source, options, folder,
                 documents_apart=data.apart, held_out=data.held_out, quiet=self.quiet,
             )  # fmt: skip
-            if held_out is None or held_out.tokens < 2:
-                raise UserError(
-                    f"held-out text needs at least 2 tokens, data.held_out={data.held_out} left fewer;"
-                    " give more text or data.validation"
-                )
-            return train, held_out
-        train, _ = prepare(
-            tokenizer, data.source, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
-        )
-        held_out, _ = prepare(
-            tokenizer, data.validation, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
-        )
+        else:
+            train, _ = prepare(
+                tokenizer, data.source, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
+            )
+            held_out, _ = prepare(
+                tokenizer, data.validation, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
+            )
+        if held_out is None or held_out.tokens < 2:
+            raise UserError(
+                "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"
+                " data.validation"
+            )
         return train, held_out
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process was writing; only for the one that trains, another may be writing now."""
+        for leftover in self.folder.rglob(".*.tmp"):
+            leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
 
 
 def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
@@ -101,12 +110,9 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{folder} could not be made: {error.strerror}; choose another --out") from error
-    with write_atomically(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    settings = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    with new_folder(folder) as temporary:
+        (temporary / "config.json").write_text(settings, encoding="utf-8")
     return Run(folder, config, quiet)
 
 
@@ -126,16 +132,14 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
         found = from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UserError(
-            f"a run folder holds config.json, found none in: {folder}; train without --resume first"
+            f"a run folder holds config.json, found none in: {folder}; give one that textrnn train has made"
         ) from error
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or train anew") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
     if config is not None and config != found:
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
         )
-    for leftover in folder.rglob(".*.tmp"):  # of a run that was killed while it wrote
-        leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
     return Run(folder, found, quiet)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import signal
 import sys
 import time
@@ -23,17 +21,19 @@ from tqdm import tqdm
 from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
-from textrnn.files import write_atomically
 from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import Tokenizer
+from textrnn.train.backbone import Masks
 from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
 from textrnn.train.export_onnx import export_language_model
+from textrnn.train.history import append_history, draw_curves, drop_history_after
 from textrnn.train.language_model import LanguageModel, cross_entropy
 from textrnn.train.run import Run, run_fingerprint, start_id
 
 HISTORY_LINES = 200  # lines of training loss over a run
 SAMPLE_TEMPERATURE = 0.8
+EVALUATION_TOKENS = 500_000  # of the held-out text are read, so that a large corpus does not wait for its evaluations
 EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
 
 
@@ -50,7 +50,7 @@ class LanguageModelTrainer:
         self.config: TrainConfig = config.train
         self.quiet = run.quiet
         self.tokenizer = tokenizer
-        self.held_out = held_out
+        self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)
         self.batches = Batches(train.ids, self.config.batch_size, self.config.sequence_length, config.seed)
         self.total_steps = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
@@ -82,6 +82,8 @@ class LanguageModelTrainer:
         """
         if self.run.checkpoint.exists():
             self._restore()
+        else:
+            self.run.history.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
         if self.progress.finished:
             return
         evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
@@ -154,15 +156,16 @@ class LanguageModelTrainer:
         update = _compiled(self._update, jit_compile=True)
 
         def step(inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any]:
-            loss, state, values = gradients(inputs, targets, state, seed)
+            masks = self.model.backbone.draw_masks(inputs.shape[0], inputs.shape[1], seed)
+            loss, state, values = gradients(inputs, targets, state, masks)
             update(values)
             return loss, state
 
         return _compiled(lambda *arguments: self.strategy.run(step, arguments))
 
-    def _gradients(self, inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any, list[Any]]:
+    def _gradients(self, inputs: Any, targets: Any, state: Any, masks: Masks) -> tuple[Any, Any, list[Any]]:
         with tf.GradientTape() as tape:
-            logits, state = self.model(inputs, state, training=True, random_seed=seed)
+            logits, state = self.model(inputs, state, masks=masks)
             loss = tf.reduce_mean(cross_entropy(logits, targets))
         gradients = tape.gradient(loss, self.model.trainable_variables)
         return loss, state, [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -231,15 +234,9 @@ class LanguageModelTrainer:
             ) if not self.quiet else None
             if line["sample"] and not self.quiet:
                 bar.write("  | " + line["sample"].replace("\n", "\n  | "), sys.stderr)
-        try:
-            with self.run.history.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise UserError(
-                f"{self.run.history} could not be written: {error.strerror}; free space, then --resume"
-            ) from error
+        append_history(self.run.history, line)
         if evaluate:
-            draw_curves(self.run)
+            draw_curves(self.run.history, self.run.curves, title=self.run.folder.name)
 
     def _keep_best(self, loss: float) -> None:
         if loss < self.progress.best_loss:
@@ -268,7 +265,7 @@ class LanguageModelTrainer:
             variable.assign(arrays[f"optimizer/{index}"])
         self.state = tf.constant(arrays["state"])
         self.progress = progress
-        _drop_history_after(self.run, progress.step)
+        drop_history_after(self.run.history, progress.step)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
@@ -333,41 +330,3 @@ def _progress_bar(trainer: LanguageModelTrainer, tokens: int) -> Any:
         mininterval=0.5,
         file=sys.stderr,
     )
-
-
-def _drop_history_after(run: Run, step: int) -> None:
-    """Forget lines written after the checkpoint: the resumed run writes them again."""
-    if not run.history.exists():
-        return
-    lines = run.history.read_text(encoding="utf-8").split("\n")
-    kept = []
-    for line in lines:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):  # a line cut short by the kill, or the empty end
-            continue
-    with write_atomically(run.history) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def draw_curves(run: Run) -> None:
-    """Draw ``history.jsonl`` as ``curves.png``: training and held-out loss against epochs."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    from matplotlib.figure import Figure
-
-    lines = [json.loads(line) for line in run.history.read_text(encoding="utf-8").split("\n") if line]
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(
-        [line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training (with dropout)"
-    )
-    held_out = [line for line in lines if "held_out_loss" in line]
-    axes.plot(
-        [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
-    )
-    axes.set(xlabel="epoch", ylabel="nats a token", title=run.folder.name)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    with write_atomically(run.folder / "curves.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=120)

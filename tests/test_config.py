@@ -1,0 +1,217 @@
+"""Settings: defaults, what wins over what, and a wrong value that is told by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textrnn.config import Config, from_dict, load_config
+from textrnn.errors import UserError
+
+CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
+
+
+def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Every setting by its whole name: its type and its metadata."""
+    hints = get_type_hints(cls)
+    found: dict[str, tuple[Any, Any]] = {}
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            found |= settings_of(hint, f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = (hint, field.metadata)
+    return found
+
+
+SETTINGS = settings_of(Config)
+RANGED = sorted(name for name, (_, metadata) in SETTINGS.items() if "range" in metadata)
+
+
+def value_of(config: Config, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """{"model.layers": 1} as {"model": {"layers": 1}}."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[key] = value
+    return tree
+
+
+def allowed(name: str) -> st.SearchStrategy[Any]:
+    hint, metadata = SETTINGS[name]
+    if "choices" in metadata:
+        return st.sampled_from(metadata["choices"])
+    if "range" in metadata:
+        low, high = metadata["range"]
+        return st.integers(low, high) if hint is int else st.floats(low, high)
+    if get_origin(hint) is tuple:
+        return st.lists(st.text(), max_size=3)
+    return st.booleans() if hint is bool else st.text()
+
+
+def test_the_default_is_a_character_model_of_the_built_in_text() -> None:
+    config = Config()
+    assert config.data.source == ("builtin",)
+    assert config.tokenizer.kind == "char"
+    assert (config.model.hidden_dim, config.model.layers) == (512, 2)
+    assert load_config() == from_dict({}) == config
+
+
+def test_every_default_is_in_its_own_range() -> None:
+    assert from_dict(Config().to_dict()) == Config()
+
+
+def test_a_file_states_differences_and_set_wins_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'seed = 7\n[data]\nsource = ["诗.txt", "b.csv"]\n[model]\nhidden_dim = 64\nlayers = 3\n', encoding="utf-8"
+    )
+    config = load_config(path, ["model.layers=1", "train.epochs = 2", "train.prompt=ROMEO:"])
+    assert config.seed == 7
+    assert config.data.source == ("诗.txt", "b.csv")
+    assert (config.model.hidden_dim, config.model.layers, config.model.residual) == (64, 1, True)
+    assert config.train.epochs == 2.0
+    assert isinstance(config.train.epochs, float)
+    assert config.train.prompt == "ROMEO:"
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("seed=3", "seed", 3),
+        ("train.learning_rate=1e-3", "train.learning_rate", 1e-3),
+        ("model.tied=true", "model.tied", True),
+        ("tokenizer.kind=word", "tokenizer.kind", "word"),
+        ("tokenizer.kind='word'", "tokenizer.kind", "word"),
+        ("data.source=a.txt", "data.source", ("a.txt",)),
+        ('data.source=["a.txt", "b.txt"]', "data.source", ("a.txt", "b.txt")),
+        ("train.prompt=", "train.prompt", ""),
+        ("train.prompt=a=b", "train.prompt", "a=b"),
+        ('train.prompt="1984"', "train.prompt", "1984"),
+        ("train.prompt=春眠", "train.prompt", "春眠"),
+    ],
+)
+def test_set_reads_every_kind_of_value(override: str, name: str, value: Any) -> None:
+    assert value_of(load_config(None, [override]), name) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("model.hiden_dim", "model.hidden_dim"),
+        ("modle.hidden_dim", "model"),
+        ("training.epochs", "train"),
+        ("hidden_dim", "model.hidden_dim"),
+        ("train.lerning_rate", "train.learning_rate"),
+        ("train.dropout", "model.dropout"),
+        ("data.sources", "data.source"),
+        ("sead", "seed"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> None:
+    with pytest.raises(UserError, match=f"did you mean {nearest}[?]"):
+        load_config(None, [f"{key}=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.hidden_dim=0", "model.hidden_dim must be between 1 and 65536, was: 0"),
+        ("model.dropout=1.0", "model.dropout must be between 0 and 0.95, was: 1.0"),
+        ("train.learning_rate=nan", "train.learning_rate must be between .*, was: nan"),
+        ("train.learning_rate=inf", "train.learning_rate must be between .*, was: inf"),
+        ("train.epochs=-1", "train.epochs must be between .*, was: -1.0"),
+        ("train.epochs=1" + 400 * "0", "train.epochs must be between .*, was: inf"),
+        ("model.layers=1.5", "model.layers must be of type int, was: 1.5"),
+        ("model.layers=true", "model.layers must be of type int, was: True"),
+        ("train.epochs=true", "train.epochs must be of type float, was: True"),
+        ("train.epochs=many", "train.epochs must be of type float, was: 'many'"),
+        ("model.tied=1", "model.tied must be of type bool, was: 1"),
+        ("train.prompt=1984", "train.prompt must be of type str, was: 1984"),
+        ("tokenizer.kind=chars", "tokenizer.kind must be one of char, word, sentencepiece, was: 'chars'; .* char[?]"),
+        ("data.source=[1]", r"data.source must be a string or a list of strings, was: \[1\]"),
+        ("data.source=1", "data.source must be a string or a list of strings, was: 1"),
+        ("model=5", "model is a section of settings, was: 5"),
+        ("seed.x=5", "seed must be of type int, was: {'x': 5}"),
+        ("epochs", "--set takes key.path=value, was: epochs"),
+        ("=5", "--set takes key.path=value, was: =5"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(None, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_set_does_not_turn_a_value_of_the_file_into_a_section(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("seed = 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="seed is a value, not a section"):
+        load_config(path, ["seed.x=5"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed = \n", "must be valid TOML, .*bad.toml: .*line 1"),
+        (b"[model\nlayers = 1\n", "must be valid TOML"),
+        (b"seed = 1\nseed = 2\n", "must be valid TOML"),
+        (b'[train]\nprompt = "\xff"\n', "must be valid TOML"),
+        (b"seed = 1" + 5000 * b"0", "must be valid TOML|seed must be between"),
+        (b"[model]\nhiden_dim = 4\n", "unknown config key: model.hiden_dim; did you mean model.hidden_dim"),
+        (b"model = 3\n", "model is a section"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none.toml: No such file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="must be a readable TOML file"):
+        load_config(tmp_path)
+
+
+@given(st.fixed_dictionaries({}, optional={name: allowed(name) for name in SETTINGS}))
+def test_dictionaries_round_trip(values: dict[str, Any]) -> None:
+    config = from_dict(nested(values))
+    assert {name: value_of(config, name) for name in values} == {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    assert from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@given(st.sampled_from(RANGED), st.booleans(), st.floats(min_value=1e-3, max_value=1e6))
+def test_a_value_out_of_any_range_is_refused_by_name(name: str, below: bool, distance: float) -> None:
+    hint, metadata = SETTINGS[name]
+    low, high = metadata["range"]
+    value = low - distance if below else high + distance
+    value = (int(low) - 1 if below else int(high) + 1) if hint is int else value
+    with pytest.raises(UserError, match=f"^{name} must be between"):
+        from_dict(nested({name: value}))
+
+
+def test_there_are_configs_to_load() -> None:
+    assert "demo" in [path.stem for path in CONFIGS]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_project_loads_and_differs_from_the_default(path: Path) -> None:
+    assert load_config(path) != Config()

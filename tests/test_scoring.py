@@ -1,0 +1,135 @@
+"""The loss of every token exactly once, and its units."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from textrnn import scoring
+from textrnn.scoring import Scorer, TextMetrics, token_nats, windowed_nats
+from textrnn.tokenizers.base import END_ID
+
+VOCABULARY_SIZE = 7
+START_ID = 5
+
+
+def read(ids: NDArray[np.int32], state: Any) -> tuple[NDArray[np.float32], Any]:
+    """A model whose logits depend on every token read since the zero state, oldest and newest most of all."""
+    state = np.zeros(len(ids)) if state is None else state
+    logits = np.empty((*ids.shape, VOCABULARY_SIZE), np.float32)
+    for position in range(ids.shape[1]):
+        state = np.sin(0.9 * state + ids[:, position] + 1)
+        logits[:, position] = 3 * np.cos(np.outer(state, np.arange(1, VOCABULARY_SIZE + 1)))
+    return logits, state
+
+
+def naive_nats(ids: list[int], start_id: int, apart: bool = False) -> list[float]:
+    """-log softmax in float64, token by token, each from everything before it."""
+    nats = []
+    for position, token in enumerate(ids):
+        before = [start_id, *ids[:position]]
+        if apart and END_ID in before:
+            before = before[len(before) - 1 - before[::-1].index(END_ID) :]
+        logits = read(np.array([before], np.int32), None)[0][0, -1].astype(np.float64)
+        nats.append(-math.log(math.exp(logits[token]) / sum(math.exp(logit) for logit in logits)))
+    return nats
+
+
+logits_arrays = arrays.arrays(np.float32, (4, 6), elements=st.floats(-50, 50, width=32))
+
+
+@given(logits_arrays, st.lists(st.integers(0, 5), min_size=4, max_size=4))
+def test_token_nats_is_minus_log_softmax(logits: NDArray[np.float32], targets: list[int]) -> None:
+    wide = logits.astype(np.float64)
+    expected = np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(4), targets]
+    actual = token_nats(logits, np.array(targets))
+    assert actual.dtype == np.float64
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_token_nats_takes_any_leading_shape_and_large_logits() -> None:
+    logits = np.array([[[1000.0, 0.0], [-1000.0, -1000.0]]], np.float32)
+    np.testing.assert_allclose(token_nats(logits, np.array([[1, 0]], np.uint8)), [[1000.0, math.log(2)]])
+
+
+ids_lists = st.lists(st.integers(0, VOCABULARY_SIZE - 1), max_size=12)
+
+
+@given(ids_lists, st.booleans())
+def test_every_token_is_scored_once_given_all_before_it(ids: list[int], apart: bool) -> None:
+    nats = Scorer(read, VOCABULARY_SIZE, START_ID, apart).add(np.array(ids, np.int32))
+    np.testing.assert_allclose(nats, naive_nats(ids, START_ID, apart), rtol=1e-4)
+
+
+@given(ids_lists, st.lists(st.integers(0, 12), max_size=4), st.integers(1, 5), st.booleans())
+def test_cuts_change_nothing(ids: list[int], cuts: list[int], chunk: int, apart: bool) -> None:
+    whole = Scorer(read, VOCABULARY_SIZE, START_ID, apart).add(np.array(ids, np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "CHUNK_LOGITS", chunk * VOCABULARY_SIZE)
+        scorer = Scorer(read, VOCABULARY_SIZE, START_ID, apart)
+    parts = [scorer.add(part) for part in np.split(np.array(ids, np.uint8), sorted(cuts))]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
+
+
+def test_a_document_is_scored_the_same_whatever_came_before() -> None:
+    document = [4, 6, 4, END_ID]
+    scorer = Scorer(read, VOCABULARY_SIZE, END_ID, apart=True)
+    first, second = scorer.add(np.array(document)), scorer.add(np.array(document))
+    other = Scorer(read, VOCABULARY_SIZE, END_ID, apart=True).add(np.array([5, 5, 5, END_ID, *document]))[4:]
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, other)
+    together = Scorer(read, VOCABULARY_SIZE, END_ID).add(np.array(document * 2))[4:]
+    assert not np.allclose(together, first)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
+@pytest.mark.parametrize("batch", [1, 100])
+def test_windows_start_from_a_fresh_state(monkeypatch: pytest.MonkeyPatch, window: int, batch: int) -> None:
+    monkeypatch.setattr(scoring, "CHUNK_LOGITS", batch * window * VOCABULARY_SIZE)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, 9).tolist()
+    expected, count = 0.0, 0
+    for begin in range(0, len(ids) - window, window):
+        stretch = ids[begin : begin + window + 1]
+        expected += sum(naive_nats(stretch[1:], stretch[0]))
+        count += window
+    actual = windowed_nats(read, VOCABULARY_SIZE, np.array(ids), window)
+    assert actual == (pytest.approx(expected, rel=1e-5), count)
+
+
+def test_one_bit_a_character_is_a_coin_a_character() -> None:
+    def coin(ids: NDArray[np.int32], state: Any) -> tuple[NDArray[np.float32], Any]:
+        return np.zeros((*ids.shape, 2), np.float32), state
+
+    nats = float(Scorer(coin, 2, 0).add(np.array([0, 1] * 50)).sum())
+    metrics = TextMetrics(nats, tokens=100, characters=100, bytes=300)
+    assert metrics.nats_per_token == pytest.approx(math.log(2))
+    assert metrics.perplexity == pytest.approx(2.0)
+    assert metrics.bits_per_character == pytest.approx(1.0)
+    assert metrics.bits_per_byte == pytest.approx(1 / 3)
+
+
+def test_units_follow_from_the_total() -> None:
+    # 30 nats for 10 tokens that spell 20 characters of 40 bytes.
+    metrics = TextMetrics(30.0, 10, 20, 40)
+    assert metrics.to_dict() == {
+        "nats": 30.0,
+        "tokens": 10,
+        "characters": 20,
+        "bytes": 40,
+        "nats_per_token": 3.0,
+        "perplexity": pytest.approx(20.0855369),
+        "bits_per_character": pytest.approx(2.1640426),
+        "bits_per_byte": pytest.approx(1.0820213),
+    }
+
+
+def test_no_text_and_hopeless_models_have_finite_figures() -> None:
+    assert TextMetrics(0.0, 0, 0, 0).to_dict()["perplexity"] == 1.0
+    assert math.isfinite(TextMetrics(1e6, 1, 1, 1).perplexity)

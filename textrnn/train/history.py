@@ -1,0 +1,61 @@
+"""The history of a run: one line of JSON a measurement, and the same as a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+
+
+def append_history(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a measurement."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {error.strerror}; free space, then --resume") from error
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """All measurements; a last line cut short by a kill is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def drop_history_after(path: Path, step: int) -> None:
+    """Forget what was measured after a checkpoint: the resumed run measures it again."""
+    if not path.exists():
+        return
+    kept = [json.dumps(line, ensure_ascii=False) + "\n" for line in read_history(path) if line["step"] <= step]
+    with write_atomically(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def draw_curves(history: Path, picture: Path, title: str) -> None:
+    """Draw training and held-out loss against epochs, as a PNG."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from matplotlib.figure import Figure
+
+    lines = read_history(history)
+    held_out = [line for line in lines if "held_out_loss" in line]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training")
+    axes.plot(
+        [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
+    )
+    axes.set(xlabel="epoch", ylabel="nats a token", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with write_atomically(picture) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
