@@ -6,15 +6,16 @@ python pipelines/evaluate_model.py configs/demo.toml --out runs/demo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from train_tokenizer import stage_run
+from stage import stage
 
 from textrnn.cli import main as textrnn
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return textrnn(["evaluate", str(stage_run(__doc__, argv).folder)])
+@stage
+def main(run: Run) -> int:
+    return textrnn(["evaluate", str(run.folder)])
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ python pipelines/generate_text.py configs/demo.toml --out runs/demo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from train_tokenizer import stage_run
+from stage import stage
 
 from textrnn.cli import main as textrnn
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    run = stage_run(__doc__, argv)
+@stage
+def main(run: Run) -> int:
     small = run.folder / "bundle-int8"
     model = str(small if small.exists() else run.folder)
     prompt = run.config.train.prompt

@@ -6,13 +6,14 @@ python pipelines/prepare_text.py configs/demo.toml --out runs/demo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from train_tokenizer import stage_run
+from stage import stage
+
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    run = stage_run(__doc__, argv)
+@stage
+def main(run: Run) -> int:
     train, held_out = run.datasets(run.tokenizer())
     for name, data in (("training", train), ("held out", held_out)):
         print(f"{name}: {data.tokens:,} tokens of {data.characters:,} characters: {data.path}")

@@ -6,18 +6,19 @@ python pipelines/quantize_model.py configs/demo.toml --out runs/demo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from train_tokenizer import stage_run
+from stage import stage
 
 from textrnn.cli import main as textrnn
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    folder = stage_run(__doc__, argv).folder
-    if not (folder / "bundle-int8").exists() and (code := textrnn(["export", str(folder), "--quantize", "int8"])):
+@stage
+def main(run: Run) -> int:
+    small = run.folder / "bundle-int8"
+    if not small.exists() and (code := textrnn(["export", str(run.folder), "--quantize", "int8"])):
         return code
-    return textrnn(["info", str(folder / "bundle-int8")])
+    return textrnn(["info", str(small)])
 
 
 if __name__ == "__main__":

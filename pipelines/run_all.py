@@ -16,9 +16,6 @@ import quantize_model
 import train_model
 import train_tokenizer
 
-from textrnn.cli import Stopped
-from textrnn.errors import UserError
-
 STAGES = (train_tokenizer, prepare_text, train_model, evaluate_model, quantize_model, generate_text)
 
 
@@ -26,12 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     for stage in STAGES:
         print(f"\n== {(stage.__doc__ or '').splitlines()[0]}", flush=True)
-        try:
-            code = stage.main(argv)
-        except (UserError, Stopped) as error:
-            print(f"{stage.__name__}: {error}", file=sys.stderr)
-            return 1
-        if code:
+        if code := stage.main(argv):
             return code
     print(f"\n== done in {time.monotonic() - began:.0f} seconds")
     return 0

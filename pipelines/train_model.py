@@ -6,15 +6,16 @@ python pipelines/train_model.py configs/demo.toml --out runs/demo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from train_tokenizer import stage_run
+from stage import stage
 
 from textrnn.cli import train_run
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    print(f"bundle: {train_run(stage_run(__doc__, argv))}")
+@stage
+def main(run: Run) -> int:
+    print(f"bundle: {train_run(run)}")
     return 0
 
 

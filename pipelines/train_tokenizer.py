@@ -5,31 +5,15 @@ python pipelines/train_tokenizer.py configs/demo.toml --out runs/demo
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from textrnn.config import load_config
-from textrnn.train.run import Run, create_run, open_run
+from stage import stage
 
-
-def stage_run(description: str | None, argv: Sequence[str] | None) -> Run:
-    """The run a stage works on: opened if it is there, else made from its configuration."""
-    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
-    parser.add_argument("config", type=Path, help="a TOML file of configs/")
-    parser.add_argument("--out", type=Path, required=True, help="the run folder, the same for every stage")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-    arguments = parser.parse_args(argv)
-    config = load_config(arguments.config, arguments.set)
-    if arguments.out.exists():
-        return open_run(arguments.out, config, arguments.quiet)
-    return create_run(arguments.out, config, arguments.quiet)
+from textrnn.train.run import Run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    run = stage_run(__doc__, argv)
+@stage
+def main(run: Run) -> int:
     tokenizer = run.tokenizer()
     print(f"{tokenizer.kind} tokenizer of {tokenizer.vocabulary_size:,} tokens: {run.folder / tokenizer.file_name}")
     return 0

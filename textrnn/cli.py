@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         character = ascii(error.object[error.start])
         print(
-            f"textrnn: text must be what {error.encoding} can spell, was: {character}; use names and a terminal in UTF-8",
+            f"textrnn: text must be what {error.encoding} can spell, was: {character}; use UTF-8 everywhere",
             file=sys.stderr,
         )
         return 1
@@ -77,7 +76,7 @@ def train_run(run: Run, new: bool = False) -> Path:
     try:
         return _train_and_export(run, new, resume)
     except KeyboardInterrupt as interrupt:
-        raise Stopped(f"stopped before or after the training itself; {resume}") from interrupt
+        raise Stopped(f"stopped; {resume}") from interrupt
 
 
 def _train_and_export(run: Run, new: bool, resume: str) -> Path:
@@ -93,7 +92,7 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
         trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
     except UserError:
         if new:
-            shutil.rmtree(run.folder)
+            run.remove_unless_trained()
         raise
     try:
         trainer.fit()
@@ -180,7 +179,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         texts = model.samples(prompt, count=arguments.count, **options)
         print(json.dumps({"prompt": prompt, "texts": texts, **options}, ensure_ascii=False))
-    elif arguments.count > 1:
+    elif arguments.count != 1:
         for index, text in enumerate(model.samples(prompt, count=arguments.count, **options)):
             print(f"--- {index + 1}", file=sys.stderr)
             print(prompt + text)

@@ -7,7 +7,6 @@ written beside the old one and renamed, so the last good one is always there; ev
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -57,14 +56,14 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]
         UserError: the file is missing, damaged, or of a newer format.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(str(arrays.pop("progress.json")))
+        header = dict(json.loads(str(arrays.pop("progress.json"))))
+        version = header.pop("format_version", 0)
     except FileNotFoundError as error:
         raise UserError(f"resuming needs a checkpoint, found none: {path}; train without --resume") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever the libraries below make of damaged bytes
         raise UserError(f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train anew") from error
-    version = header.pop("format_version", 0)
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path} has checkpoint format {version}, this textrnn reads {FORMAT_VERSION}; use the one that wrote it"

@@ -24,7 +24,7 @@ def append_history(path: Path, line: Mapping[str, Any]) -> None:
 def read_history(path: Path) -> list[dict[str, Any]]:
     """All measurements; a last line cut short by a kill is left out."""
     lines = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             lines.append(json.loads(line))
         except ValueError:
@@ -41,7 +41,7 @@ def drop_history_after(path: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def draw_curves(history: Path, picture: Path, title: str) -> None:
+def draw_curves(history: Path, picture: Path) -> None:
     """Draw training and held-out loss against epochs, as a PNG."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def draw_curves(history: Path, picture: Path, title: str) -> None:
     axes.plot(
         [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
     )
-    axes.set(xlabel="epoch", ylabel="nats a token", title=title)
+    axes.set(xlabel="epoch", ylabel="nats a token")
     axes.grid(alpha=0.3)
     axes.legend()
     with write_atomically(picture) as temporary:

@@ -98,6 +98,11 @@ class Run:
             )
         return train, held_out
 
+    def remove_unless_trained(self) -> None:
+        """Remove a new folder that would only stand in the way of another try."""
+        if not (self.checkpoint.exists() or self.history.exists()):
+            shutil.rmtree(self.folder)
+
     def remove_leftovers(self) -> None:
         """Remove what a killed process was writing; only for the one that trains, another may be writing now."""
         for leftover in self.folder.rglob(".*.tmp"):

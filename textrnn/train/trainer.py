@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -108,22 +108,21 @@ class LanguageModelTrainer:
                 if evaluate or step % log_every == 0:
                     self._record(bar, evaluate)
                 if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
-                    bar.write(
-                        f"stopped early: no better held-out loss in {self.config.patience} evaluations", sys.stderr
-                    )
+                    self._say(bar, f"stopped early: no better held-out loss in {self.config.patience} evaluations")
                     break
                 due = time.monotonic() - last_saved >= self.config.checkpoint_seconds
-                if (evaluate or due or self._stop_requested) and step < self.total_steps:
+                stop = self._stop_requested
+                if (evaluate or due or stop) and step < self.total_steps:
                     self._save()
                     last_saved = time.monotonic()
-                if self._stop_requested:
-                    raise Interrupted
+                    if stop:
+                        raise Interrupted
         self.progress = replace(self.progress, finished=True)
         self._save()
 
     def best_weights(self) -> None:
         """Give the model the weights with the lowest held-out loss."""
-        _, arrays = load_checkpoint(self.run.best)
+        _, arrays = self._load(self.run.best, self.model.named_weights())
         self.model.set_arrays(arrays)
 
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:
@@ -137,14 +136,10 @@ class LanguageModelTrainer:
     def _train_one(self) -> float:
         inputs, targets, starts_epoch = self.batches.batch(self.progress.step)
         state = self.model.backbone.initial_state(self.config.batch_size) if starts_epoch else self.state
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000], tf.int32)
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
         loss_tensor, self.state = self._step(tf.constant(inputs), tf.constant(targets), state, seed)
         loss = float(loss_tensor)
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss must stay finite, was {loss} at step {self.progress.step + 1}; the checkpoint before it is"
-                " kept: lower train.learning_rate or train.gradient_clip and train anew"
-            )
+        self._require_finite("the loss", math.isfinite(loss), self.progress.step + 1)
         return loss
 
     # The compiled step
@@ -225,18 +220,31 @@ class LanguageModelTrainer:
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         if evaluate:
             loss = self.held_out_loss()
+            self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
             line |= {"held_out_loss": loss, "sample": self.sample()}
             self._keep_best(loss)
-            bar.write(
+            self._say(
+                bar,
                 f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  held out {loss:.4f} nats a token"
                 f"  ({line['tokens_per_second']:,} tokens/s)",
-                sys.stderr,
-            ) if not self.quiet else None
-            if line["sample"] and not self.quiet:
-                bar.write("  | " + line["sample"].replace("\n", "\n  | "), sys.stderr)
+            )
+            if line["sample"]:
+                self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
         append_history(self.run.history, line)
         if evaluate:
-            draw_curves(self.run.history, self.run.curves, title=self.run.folder.name)
+            draw_curves(self.run.history, self.run.curves)
+
+    def _say(self, bar: Any, text: str) -> None:
+        if not self.quiet:
+            bar.write(text, sys.stderr)
+
+    def _require_finite(self, what: str, finite: bool, step: int) -> None:
+        if not finite:
+            kept = "the checkpoint before it is kept" if self.run.checkpoint.exists() else "no checkpoint was due yet"
+            raise UserError(
+                f"{what} must stay finite, was not at step {step}; {kept}: lower train.learning_rate or"
+                " train.gradient_clip and train anew"
+            )
 
     def _keep_best(self, loss: float) -> None:
         if loss < self.progress.best_loss:
@@ -245,20 +253,33 @@ class LanguageModelTrainer:
         else:
             self.progress = replace(self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1)
 
-    def _save(self) -> None:
-        arrays = {f"model/{name}": array for name, array in self.model.arrays().items()}
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that the next step depends on, beside its number."""
+        arrays: dict[str, NDArray[Any]] = {f"model/{name}": array for name, array in self.model.arrays().items()}
         for index, variable in enumerate(self.optimizer.variables):
             arrays[f"optimizer/{index}"] = keras.ops.convert_to_numpy(variable)
-        arrays["state"] = keras.ops.convert_to_numpy(self.state)
+        return arrays | {"state": keras.ops.convert_to_numpy(self.state)}
+
+    def _save(self) -> None:
+        arrays = self._arrays()
+        # The loss tells of bad weights one step late; they must not replace the last good ones.
+        finite = all(np.isfinite(array).all() for array in arrays.values())
+        self._require_finite("every weight", finite, self.progress.step)
         save_checkpoint(self.run.checkpoint, self.progress, arrays)
 
-    def _restore(self) -> None:
-        progress, arrays = load_checkpoint(self.run.checkpoint)
+    def _load(self, path: Path, names: Iterable[str]) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
+        progress, arrays = load_checkpoint(path)
         if progress.fingerprint != self.progress.fingerprint:
             raise UserError(
-                f"{self.run.checkpoint} belongs to another configuration, tokenizer or text;"
+                f"{path} belongs to another configuration, tokenizer or text;"
                 " restore those of the run, or train anew into another --out"
             )
+        if missing := set(names) - set(arrays):
+            raise UserError(f"a checkpoint must be whole, {path} lacks {min(missing)}; remove it and train anew")
+        return progress, arrays
+
+    def _restore(self) -> None:
+        progress, arrays = self._load(self.run.checkpoint, self._arrays())
         prefix = "model/"
         self.model.set_arrays({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         for index, variable in enumerate(self.optimizer.variables):

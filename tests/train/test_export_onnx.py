@@ -1,0 +1,259 @@
+"""Exported graphs compute what Keras computes, with native operators and one set of weights, or nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import reference_model
+import tensorflow as tf
+from commands import call, files_of
+from conftest import POEMS, TrainedRun
+from numpy.typing import NDArray
+
+from textrnn import runtime
+from textrnn.bundle import Bundle, read_bundle
+from textrnn.config import ModelConfig
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import END_ID
+from textrnn.tokenizers.char import CharTokenizer
+from textrnn.train import export_onnx
+from textrnn.train.datasets import TokenDataset, prepare
+from textrnn.train.export_onnx import export_language_model
+from textrnn.train.language_model import LanguageModel
+from textrnn.train.sources import SourceOptions
+
+SMALL = ModelConfig(hidden_dim=6, embedding_dim=5, layers=2)
+CONFIGS = {
+    "tanh": SMALL,
+    "one layer": replace(SMALL, layers=1),
+    "three layers": replace(SMALL, layers=3, embedding_dim=0),
+    "no residual": replace(SMALL, layers=3, residual=False),
+    "relu": replace(SMALL, activation="relu"),
+    "linear": replace(SMALL, activation="linear", layers=1),
+    "normalised": replace(SMALL, normalization="layer", layers=3),
+    "normalised, no residual": replace(SMALL, normalization="layer", residual=False),
+    "tied by an adapter": replace(SMALL, tied=True),
+    "tied, all else too": replace(
+        SMALL, tied=True, embedding_dim=6, layers=3, normalization="layer", activation="relu"
+    ),
+}
+SHARED = {"Split", "Squeeze", "Gather", "MatMul", "Add", "Unsqueeze", "Concat", "Identity", "LayerNormalization"}
+NATIVE = {"step": SHARED | {"Tanh", "Relu"}, "sequence": SHARED | {"RNN", "Transpose", "EyeLike", "Sub"}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CharTokenizer:
+    return CharTokenizer.train(["the cat sat on the mat.\n"])
+
+
+@pytest.fixture(scope="module")
+def held_out(tokenizer: CharTokenizer, tmp_path_factory: pytest.TempPathFactory) -> TokenDataset:
+    folder = tmp_path_factory.mktemp("held_out")
+    (folder / "mat.txt").write_text("the cat sat on the mat.\n" * 20, encoding="utf-8")
+    dataset, _ = prepare(
+        tokenizer,
+        [str(folder / "mat.txt")],
+        SourceOptions(),
+        folder / "data",
+        documents_apart=False,
+        held_out=None,
+        quiet=True,
+    )
+    return dataset
+
+
+def random_model(config: ModelConfig, tokenizer: CharTokenizer, apart: bool = False) -> LanguageModel:
+    model = LanguageModel(config, tokenizer.vocabulary_size, documents_apart=apart)
+    model.set_arrays(reference_model.random_weights(config, tokenizer.vocabulary_size))
+    return model
+
+
+def export(
+    model: LanguageModel, tokenizer: CharTokenizer, held_out: TokenDataset, folder: Path, quantize: str | None = None
+) -> Bundle:
+    return export_language_model(model, tokenizer, held_out, END_ID, {"seed": 1}, folder, quantize)
+
+
+def graphs_of(bundle: Bundle) -> dict[str, onnx.ModelProto]:
+    """The graphs as they are in their files, without the weights beside them."""
+    return {
+        use: onnx.load(bundle.path(graph.file), load_external_data=False)
+        for use, graph in bundle.manifest.graphs.items()
+    }
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_graphs_equal_keras_and_the_equations(
+    name: str, tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    config = CONFIGS[name]
+    model = random_model(config, tokenizer)
+    bundle = export(model, tokenizer, held_out, tmp_path / "bundle")
+    random = np.random.default_rng(1)
+    ids = random.integers(0, tokenizer.vocabulary_size, (3, 9), dtype=np.int32)
+    state = random.normal(size=(config.layers, 3, config.hidden_dim)).astype(np.float32)
+    keras_logits, keras_state = (result.numpy() for result in model(tf.constant(ids), tf.constant(state)))
+    keras_logits = keras_logits.transpose(1, 0, 2)
+
+    loaded = runtime.load(tmp_path / "bundle")
+    logits, next_state = loaded.read(ids, state)
+    step_logits, step_state = np.empty_like(logits), state
+    for position in range(ids.shape[1]):
+        step_logits[:, position], step_state = loaded.step(ids[:, position], step_state)
+    for actual in (logits, step_logits):
+        np.testing.assert_allclose(actual, keras_logits, rtol=1e-4, atol=1e-4)
+    for actual in (next_state, step_state):
+        np.testing.assert_allclose(actual, keras_state, rtol=1e-4, atol=1e-4)
+    expected, expected_state = reference_model.run(config, model.arrays(), ids, state)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(next_state, expected_state, rtol=1e-4, atol=1e-4)
+
+    for use, graph in graphs_of(bundle).items():
+        assert {node.op_type for node in graph.graph.node} <= NATIVE[use]
+        assert {node.domain for node in graph.graph.node} == {""}
+        assert not graph.functions
+        assert ("LayerNormalization" in {node.op_type for node in graph.graph.node}) == (
+            config.normalization == "layer"
+        )
+
+
+def test_the_graphs_are_for_onnxruntimes_of_years_ago(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    for graph in graphs_of(export(random_model(SMALL, tokenizer), tokenizer, held_out, tmp_path / "bundle")).values():
+        assert graph.ir_version == 8
+        assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+
+
+def test_inputs_and_outputs_are_those_of_the_contract(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    bundle = export(random_model(SMALL, tokenizer), tokenizer, held_out, tmp_path / "bundle")
+    size = tokenizer.vocabulary_size
+    for use, free in (("step", ("batch",)), ("sequence", ("batch", "time"))):
+        graph = bundle.manifest.graphs[use]
+        assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
+            ("ids", "int32", free),
+            ("state", "float32", (2, "batch", 6)),
+            ("logits", "float32", (*free, size)),
+            ("next_state", "float32", (2, "batch", 6)),
+        ]
+
+
+def test_the_weights_are_stored_once(trained: TrainedRun) -> None:
+    folder = trained.folder / "bundle"
+    bundle = read_bundle(folder)
+    assert set(bundle.manifest.files) == {"model.onnx", "sequence.onnx", "weights.bin", "tokenizer.json"}
+    places: dict[str, set[str]] = {}
+    for use, graph in graphs_of(bundle).items():
+        for tensor in graph.graph.initializer:
+            outside = {entry.key: entry.value for entry in tensor.external_data}
+            if outside:
+                assert outside["location"] == "weights.bin"
+                places.setdefault(tensor.name, set()).add(outside["offset"])
+            else:
+                assert np.prod(tensor.dims) <= 2, (use, tensor.name)  # the number of an axis
+    assert {"table", "recurrent_kernel_0", "kernel_1", "recurrent_kernel_1", "output_kernel"} <= set(places)
+    assert all(len(offsets) == 1 for offsets in places.values())  # both graphs read the same bytes
+    assert len({*next(zip(*places.values(), strict=True))}) == len(places)
+    graphs = sum(bundle.manifest.files[name].bytes for name in ("model.onnx", "sequence.onnx"))
+    assert graphs < 10_000
+
+
+def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: TrainedRun) -> None:
+    manifest = read_bundle(trained.folder / "bundle").manifest
+    assert manifest.config == json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))
+    assert set(manifest.created_with) == {"textrnn", "tensorflow", "onnx", "onnxruntime"}
+    lines = [json.loads(line) for line in (trained.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    while_training = min(line["held_out_loss"] for line in lines if "held_out_loss" in line)
+    # One stream and the first token are the difference.
+    assert manifest.metrics["held_out"]["nats_per_token"] == pytest.approx(while_training, rel=0.1)
+
+
+def test_graphs_that_differ_from_keras_are_not_written(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(SMALL, tokenizer)
+    true_weights = export_onnx.graph_weights
+    names = sorted(true_weights(SMALL, model.arrays()))
+
+    for name in names:
+
+        def nearly(config: ModelConfig, arrays: Mapping[str, Any], name: str = name) -> dict[str, NDArray[np.float32]]:
+            weights = true_weights(config, arrays)
+            weights[name] = weights[name].copy()
+            weights[name].flat[-1] += 0.01
+            return weights
+
+        monkeypatch.setattr(export_onnx, "graph_weights", nearly)
+        with pytest.raises(UserError, match=r"must equal Keras within 0.0001 .* differed by .*; nothing was written"):
+            export(model, tokenizer, held_out, tmp_path / "out" / "bundle")
+    assert files_of(tmp_path) == {}
+
+
+def test_weights_that_are_not_finite_are_not_written(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    model = random_model(SMALL, tokenizer)
+    model.output_bias.assign(model.output_bias * np.nan)
+    with pytest.raises(UserError, match="must equal Keras"):
+        export(model, tokenizer, held_out, tmp_path / "bundle")
+    assert files_of(tmp_path) == {}
+
+
+def test_an_existing_folder_is_refused_and_untouched(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    model = random_model(SMALL, tokenizer)
+    export(model, tokenizer, held_out, tmp_path / "bundle")
+    before = files_of(tmp_path)
+    with pytest.raises(UserError, match=r"must not exist yet, found: .*bundle"):
+        export(model, tokenizer, held_out, tmp_path / "bundle")
+    assert files_of(tmp_path) == before
+
+
+def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun, tmp_path: Path) -> None:
+    result = call("export", trained.folder, "--quantize", "int8", "--out", tmp_path / "small")
+    assert (result.code, result.out) == (0, f"{tmp_path / 'small'}\n")
+    small, full = read_bundle(tmp_path / "small"), read_bundle(trained.folder / "bundle")
+    assert small.manifest.precision == "int8"
+    assert set(small.manifest.graphs) == {"step"}
+    assert sum(f.bytes for f in small.manifest.files.values()) < sum(f.bytes for f in full.manifest.files.values()) / 2
+    assert b"weights.bin" not in (tmp_path / "small" / "model.onnx").read_bytes()
+
+    cost = small.manifest.metrics["int8"]
+    held_out = full.manifest.metrics["held_out"]
+    assert cost["tokens"] == held_out["tokens"]
+    assert cost["float32_nats_per_token"] == pytest.approx(held_out["nats_per_token"])
+    assert cost["loss"] == pytest.approx(cost["nats_per_token"] - cost["float32_nats_per_token"])
+    assert abs(cost["loss"]) < 0.05
+    assert result.err == f"int8 costs {cost['loss']:.4f} nats a token on held-out text\n"
+
+    # What was written down is what a user measures.
+    measured = call("evaluate", tmp_path / "small", trained.source, "--json")
+    again = call("evaluate", trained.folder, trained.source, "--json")
+    loss = json.loads(measured.out)["nats_per_token"] - json.loads(again.out)["nats_per_token"]
+    assert loss == pytest.approx(cost["loss"], abs=0.02)
+    assert runtime.load(tmp_path / "small").generate("the ", length=20, temperature=0) == runtime.load(
+        trained.folder
+    ).generate("the ", length=20, temperature=0)
+
+
+def test_a_model_of_documents_apart_writes_poems_that_end(trained_poems: TrainedRun) -> None:
+    model = runtime.load(trained_poems.folder)
+    assert model.manifest.start_id == END_ID
+    poems = model.samples(count=20, length=200, temperature=0.5, seed=1)
+    assert all(0 < len(poem) < 100 for poem in poems)
+    assert sum(poem.endswith("。") for poem in poems) >= 15
+    assert set("".join(poems)) <= set("".join(POEMS)) | {"\ufffd"}
+    # Whoever reads several documents resets the state at the end of each: their losses add up.
+    one, other = (model.score(poem).nats for poem in POEMS[:2])
+    assert one / len(POEMS[0]) < 3
+    assert model.score(POEMS[0] + POEMS[1]).nats != pytest.approx(one + other, rel=1e-3)

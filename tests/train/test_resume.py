@@ -1,0 +1,171 @@
+"""A run that is killed again and again ends as if nothing had been: the same weights bit for bit, the same history."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from commands import files_of
+from conftest import tiny_settings, write_small_text
+
+from textrnn.train.checkpoints import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+DRIVER = Path(__file__).with_name("die_while_saving.py")
+TEXTRNN = ("-m", "textrnn")
+SETTINGS = tiny_settings(
+    model__hidden_dim=16,
+    model__layers=1,
+    model__weight_drop=0.1,
+    train__batch_size=4,
+    train__epochs=8,
+    train__evaluations=8,
+    train__checkpoint_seconds=0.02,
+)
+PATIENCE = 240  # seconds, after which something hangs
+
+
+class Ended(NamedTuple):
+    """A run that came to its end: its folder, and what its last process printed."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+@contextmanager
+def training(program: tuple[str, ...], *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, *program, "train", *map(str, arguments), "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def steps_of(folder: Path) -> int:
+    """The last step in the history of a run."""
+    try:
+        lines = (folder / "history.jsonl").read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return 0
+    return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else 0
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and not condition():
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    source = write_small_text(folder / "animals.txt")
+    with training(TEXTRNN, source, *SETTINGS, "--out", folder / "run") as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return Ended(folder / "run", out, err)
+
+
+@pytest.fixture(scope="module")
+def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """The same run, killed eight times at random, twice while it writes a file, and stopped once by Ctrl-C."""
+    source, total = uninterrupted.folder.parent / "animals.txt", steps_of(uninterrupted.folder)
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    chance = random.Random(1)
+    start: tuple[object, ...] = (source, *SETTINGS)
+
+    # The first evaluation is the best so far, whatever it finds. Nothing is there before it but what it resumes from.
+    with training((str(DRIVER), "best.npz", "1"), *start, "--out", folder) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "best.npz").exists()
+    assert list(folder.glob(".best.npz.*"))
+    load_checkpoint(folder / "checkpoint.npz")
+
+    for number in range(8):
+        step = total * (number + 1 + chance.random()) / 11
+        with training(TEXTRNN, "--resume", "--out", folder) as process:
+            wait_until(lambda step=step: steps_of(folder) >= step, process)  # type: ignore[misc]
+            time.sleep(chance.random() / 20)
+            process.kill()
+            process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"ended at step {steps_of(folder)} of {total}"
+        load_checkpoint(folder / "checkpoint.npz")
+
+    with training(TEXTRNN, "--resume", "--out", folder) as process:
+        before = steps_of(folder)
+        wait_until(lambda: steps_of(folder) > before, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("textrnn: stopped at step ")
+    assert err.endswith(f"go on with: textrnn train --resume --out {folder}\n")
+    assert err.count("\n") == 1
+
+    stopped, _ = load_checkpoint(folder / "checkpoint.npz")
+    with training((str(DRIVER), "checkpoint.npz", "3"), "--resume", "--out", folder) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    assert list(folder.glob(".checkpoint.npz.*"))
+    assert load_checkpoint(folder / "checkpoint.npz")[0].step > stopped.step
+
+    with training(TEXTRNN, "--resume", "--out", folder) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return Ended(folder, out, err)
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """Every line of a history but the times in it."""
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
+
+
+@pytest.mark.parametrize("file", ["checkpoint.npz", "best.npz"])
+def test_a_killed_run_ends_in_the_same_weights_bit_for_bit(uninterrupted: Ended, killed: Ended, file: str) -> None:
+    progress, arrays = load_checkpoint(killed.folder / file)
+    expected_progress, expected = load_checkpoint(uninterrupted.folder / file)
+    assert progress.step == expected_progress.step
+    assert progress.best_loss == expected_progress.best_loss
+    assert set(arrays) == set(expected)
+    for name, array in arrays.items():
+        assert array.tobytes() == expected[name].tobytes(), name
+        assert np.isfinite(array).all()
+
+
+def test_a_killed_run_has_the_same_history(uninterrupted: Ended, killed: Ended) -> None:
+    history = history_of(killed.folder)
+    assert history == history_of(uninterrupted.folder)
+    steps = [line["step"] for line in history]
+    assert steps == sorted(set(steps))
+
+
+def test_a_killed_run_exports_the_same_model_and_leaves_no_litter(uninterrupted: Ended, killed: Ended) -> None:
+    weights = "bundle/weights.bin"
+    assert (killed.folder / weights).read_bytes() == (uninterrupted.folder / weights).read_bytes()
+    assert set(files_of(killed.folder)) == set(files_of(uninterrupted.folder))
+
+
+@pytest.mark.parametrize("run", ["uninterrupted", "killed"])
+def test_quiet_training_prints_the_bundle_and_nothing_else(run: str, request: pytest.FixtureRequest) -> None:
+    ended: Ended = request.getfixturevalue(run)
+    assert ended.out == f"{ended.folder / 'bundle'}\n"
+    assert ended.err == ""
