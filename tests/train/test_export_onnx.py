@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import reference_model
 import tensorflow as tf
@@ -17,6 +18,7 @@ from commands import call, files_of
 from conftest import POEMS, TrainedRun
 from numpy.typing import NDArray
 
+import textrnn
 from textrnn import runtime
 from textrnn.bundle import Bundle, read_bundle
 from textrnn.config import ModelConfig
@@ -170,7 +172,8 @@ def test_the_weights_are_stored_once(trained: TrainedRun) -> None:
 def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: TrainedRun) -> None:
     manifest = read_bundle(trained.folder / "bundle").manifest
     assert manifest.config == json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))
-    assert set(manifest.created_with) == {"textrnn", "tensorflow", "onnx", "onnxruntime"}
+    modules = {"textrnn": textrnn, "tensorflow": tf, "onnx": onnx, "onnxruntime": onnxruntime}
+    assert manifest.created_with == {name: module.__version__ for name, module in modules.items()}
     lines = [json.loads(line) for line in (trained.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     while_training = min(line["held_out_loss"] for line in lines if "held_out_loss" in line)
     # One stream and the first token are the difference.

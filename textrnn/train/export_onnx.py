@@ -14,15 +14,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
+import tensorflow as tf
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+import textrnn
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
 from textrnn.config import ModelConfig
 from textrnn.errors import UserError
@@ -108,7 +110,12 @@ def export_language_model(
             graphs={name: _graph_spec(graphs[name], file) for name, file in files.items()},
             metrics=metrics,
             config=dict(settings),
-            created_with={name: version(name) for name in ("textrnn", "tensorflow", "onnx", "onnxruntime")},
+            created_with={  # not by package: TensorFlow comes under several names
+                "textrnn": textrnn.__version__,
+                "tensorflow": tf.__version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            },
         )
         return write_bundle(folder, manifest, {path.name: path for path in work.iterdir()})
 
@@ -294,8 +301,6 @@ class GraphSession:
     """A graph in onnxruntime. (Imported here alone in `train`: what is exported is tried where it will run.)"""
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
