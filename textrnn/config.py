@@ -107,6 +107,9 @@ class TrainConfig:
     """Largest norm of the whole gradient (Pascanu et al. 2013)."""
     precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
     """Of the matrix products; weights, states and sums stay float32."""
+    recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))
+    """Keep the activations of so many steps at a time and compute them a second time: sequences of any length in
+    bounded memory, at the cost of another forward pass. Divides sequence_length; 0 keeps all."""
     evaluations: int = field(default=10, metadata=_between(1, 100_000, "10 evaluations over the run"))
     """How many times the held-out text is evaluated, evenly over the run, the end among them."""
     patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from textrnn.train import cpu_loop, recurrent
 from textrnn.train.recurrent import SimpleRNN, recurrence
 
 Array = NDArray[np.float64]
@@ -20,11 +23,11 @@ FUNCTIONS = {
 
 
 def reference(
-    projected: Array, first: Array, kernel: Array, activation: str, keep: Array, upstream: Array
+    projected: Array, first: Array, kernel: Array, activation: str, keep: Array, upstream: Array, later: Array
 ) -> tuple[Array, Array, Array, Array]:
     """h_t = f(a_t + k_t h_{t-1} U), and back-propagation through time, one line an equation, in float64.
 
-    Returns states, and the gradients of sum(upstream * states) at a, h_0 and U.
+    Returns states, and the gradients of sum(upstream * states) + sum(later * last state) at a, h_0 and U.
     """
     f, slope = FUNCTIONS[activation]
     time = len(projected)
@@ -35,7 +38,7 @@ def reference(
         states.append(previous)
     deltas = np.zeros_like(projected)
     kernel_gradient = np.zeros_like(kernel)
-    state_gradient = np.zeros_like(first)
+    state_gradient = later
     for t in reversed(range(time)):
         deltas[t] = (upstream[t] + state_gradient) * slope(pre_activations[t])
         before = states[t - 1] if t else first
@@ -44,39 +47,74 @@ def reference(
     return np.stack(states), deltas, state_gradient, kernel_gradient
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "linear"])
+@pytest.fixture(params=["scan", "one chain", "two chains"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way in which the loop is run, whatever its size here."""
+    monkeypatch.setattr(recurrent, "runs_as_graph", lambda batch, hidden, precision: request.param != "scan")
+    monkeypatch.setattr(cpu_loop, "chains", lambda batch, hidden: 2 if request.param == "two chains" else 1)
+    return str(request.param)
+
+
+@pytest.mark.parametrize(
+    ("activation", "compiled", "time"),
+    [
+        *itertools.product(["tanh", "relu", "linear"], ["eager", "graph", "xla"], [7]),
+        *itertools.product(["tanh"], ["graph", "xla"], [1, 4, 8]),
+    ],
+)
 @pytest.mark.parametrize("resets", [False, True])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_recurrence_equals_the_equations(activation: str, resets: bool, compiled: bool) -> None:
+def test_recurrence_equals_the_equations(loop: str, activation: str, resets: bool, compiled: str, time: int) -> None:
     random = np.random.default_rng(3)
-    time, batch, hidden = 7, 3, 5
+    batch, hidden = 4, 5
     projected = random.normal(size=(time, batch, hidden))
     first = random.normal(size=(batch, hidden))
     kernel = random.normal(size=(hidden, hidden)) * 0.5
     upstream = random.normal(size=(time, batch, hidden))
+    later = random.normal(size=(batch, hidden))
     keep = (random.random((time, batch, 1)) > 0.4).astype(float) if resets else np.ones((time, batch, 1))
-    expected = reference(projected, first, kernel, activation, keep, upstream)
+    expected = reference(projected, first, kernel, activation, keep, upstream, later)
 
-    def run(a: tf.Tensor, h: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def run(a: tf.Tensor, h: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             tape.watch([a, h, u])
-            states = recurrence(a, h, u, activation, tf.constant(keep, tf.float32) if resets else None)
+            states, last = recurrence(a, h, u, activation, tf.constant(keep, tf.float32) if resets else None)
             total = tf.reduce_sum(states * tf.constant(upstream, tf.float32))
-        return states, tape.gradient(total, [a, h, u])
+            total += tf.reduce_sum(last * tf.constant(later, tf.float32))
+        return states, last, tape.gradient(total, [a, h, u])
 
-    call = tf.function(run, jit_compile=True) if compiled else run
-    states, gradients = call(*(tf.constant(x, tf.float32) for x in (projected, first, kernel)))
+    call = run if compiled == "eager" else tf.function(run, jit_compile=compiled == "xla", autograph=False)
+    states, last, gradients = call(*(tf.constant(x, tf.float32) for x in (projected, first, kernel)))
+    np.testing.assert_array_equal(last, states[-1])
     for name, actual, wanted in zip(("states", "delta", "h_0", "U"), (states, *gradients), expected, strict=True):
         np.testing.assert_allclose(actual.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_bfloat16_products_stay_close_and_states_stay_float32() -> None:
+def test_bfloat16_stays_close_and_carries_its_state_in_float32(loop: str) -> None:
     random = np.random.default_rng(4)
     arrays = [random.normal(size=shape).astype("float32") * 0.3 for shape in ((9, 4, 16), (4, 16), (16, 16))]
-    exact = recurrence(*map(tf.constant, arrays), "tanh")
-    rough = recurrence(*map(tf.constant, arrays), "tanh", precision="bfloat16")
-    assert rough.dtype == tf.float32
-    assert 0 < np.abs(rough.numpy() - exact.numpy()).max() < 0.02
+    projected, first, kernel = map(tf.constant, arrays)
+    results = []
+    for inputs in (projected, tf.cast(projected, tf.bfloat16)):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            states, last = recurrence(inputs, first, kernel)
+            total = tf.reduce_sum(tf.cast(states, tf.float32) ** 2)
+        results.append([states, last, tape.gradient(total, kernel)])
+    exact, rough = results
+    assert rough[0].dtype == tf.bfloat16
+    assert rough[1].dtype == rough[2].dtype == tf.float32
+    assert not np.array_equal(rough[1], tf.cast(rough[0][-1], tf.float32))  # finer than what is kept of it
+    for one, other in zip(exact, rough, strict=True):
+        one, other = (tf.cast(x, tf.float32).numpy() for x in (one, other))
+        assert 0 < np.abs(one - other).max() < 0.02 * np.abs(one).max()
+
+
+def test_chains_have_rows_of_equal_number_and_work_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_loop, "cores", lambda: 4)
+    assert cpu_loop.chains(64, 512) == 4
+    assert cpu_loop.chains(16, 512) == 2  # a quarter of the rows would be too little work a step
+    assert cpu_loop.chains(9, 1000) == 3  # of equal size
+    assert cpu_loop.chains(64, 64) == cpu_loop.chains(1, 1024) == cpu_loop.chains(64, 4096) == 1
 
 
 OPTIONS = [

@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 from textrnn.config import ModelConfig
-from textrnn.train.recurrent import SimpleRNN, Tensor, product, recurrence
+from textrnn.train.products import Tensor, dense, lookup
+from textrnn.train.recurrent import SimpleRNN, recurrence
 
 NORMALIZATION_EPSILON = 1e-5
 
@@ -80,11 +81,14 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             weights[f"gain_{index}"], weights[f"shift_{index}"] = gain, shift
         return weights
 
-    def draw_masks(self, batch_size: int, sequence_length: int, random_seed: Tensor) -> Masks:
+    def draw_masks(
+        self, batch_size: int, sequence_length: int, random_seed: Tensor, segment: Tensor | int = 0
+    ) -> Masks:
         """What one training step drops: inverted dropout (Srivastava et al. 2014), entries 0 or ``1 / (1 - rate)``.
 
         Every mask follows from the seed, int32 ``(2,)``, so that a checkpoint need not hold any random state. They are
         drawn here, apart from `call`, because XLA draws random numbers many times slower than TensorFlow's own graph.
+        The masks of weights are the same in all segments of a sequence, those of hidden states are not.
         """
         config = self.config
         sequence = (sequence_length, batch_size, config.hidden_dim)
@@ -95,7 +99,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             shapes[f"hidden_{index}"] = (config.dropout, sequence)
             shapes[f"recurrent_kernel_{index}"] = (config.weight_drop, (config.hidden_dim, config.hidden_dim))
         return {
-            name: _draw_mask(rate, shape, random_seed + tf.constant([0, number]))
+            name: _draw_mask(rate, shape, random_seed + tf.stack([segment if shape == sequence else 0, number]))
             for number, (name, (rate, shape)) in enumerate(shapes.items())
             if rate > 0
         }
@@ -112,7 +116,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             masks: what is dropped, from `draw_masks`, when training; None when not, which is float32 throughout.
 
         Returns:
-            hidden states, float32 ``(time, batch, hidden)``, and the final state, shaped as `state`.
+            hidden states, ``(time, batch, hidden)``, bfloat16 when training in that precision and else float32, and the
+            final state, shaped as `state`.
         """
         config = self.config
         precision = "float32" if masks is None else self.precision
@@ -125,37 +130,38 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                 projected = self._embed_and_project(ids, masks, precision)
             else:
                 inputs = self._hand_on(hidden, index - 1, masks)
-                projected = product(inputs, ops.convert_to_tensor(cell.kernel), precision) + cell.bias
+                projected = dense(inputs, cell.kernel, cell.bias, precision)
             kernel = _masked(ops.convert_to_tensor(cell.recurrent_kernel), masks, f"recurrent_kernel_{index}")
-            states = recurrence(projected, state[index], kernel, config.activation, keep, precision)
-            final_states.append(states[-1])
+            states, last = recurrence(projected, state[index], kernel, config.activation, keep)
+            final_states.append(last)
             hidden = hidden + states if config.residual and hidden is not None else states
         return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
 
     def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
         cell = self.recurrent_layers[0].cell
-        kernel = ops.convert_to_tensor(cell.kernel)
         embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
         ids = ops.transpose(ids)
         batch, time = ids.shape
         if batch is not None and time is not None and self.vocabulary_size < batch * time:
             # Fewer words than tokens: project the whole table once, then look up.
-            return ops.take(product(embedding, kernel, precision) + cell.bias, ids, axis=0)
-        return product(ops.take(embedding, ids, axis=0), kernel, precision) + cell.bias
+            return lookup(dense(embedding, cell.kernel, cell.bias, precision), ids)
+        return dense(lookup(embedding, ids), cell.kernel, cell.bias, precision)
 
     def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
         """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
         if self.normalizations:
             gain, shift = self.normalizations[index]
+            precision = hidden.dtype
+            hidden = ops.cast(hidden, "float32")
             centred = hidden - ops.mean(hidden, axis=-1, keepdims=True)
             variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-            hidden = centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift
+            hidden = ops.cast(centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift, precision)
         return _masked(hidden, masks, f"hidden_{index}")
 
 
 def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:
-    return x * masks[name] if name in masks else x
+    return x * ops.cast(masks[name], x.dtype) if name in masks else x
 
 
 def _draw_mask(rate: float, shape: tuple[int, ...], random_seed: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
 from textrnn.train.backbone import Backbone, Masks
-from textrnn.train.recurrent import Tensor, product
+from textrnn.train.products import Tensor, dense
 
 
 class LanguageModel(keras.Model):  # type: ignore[misc]
@@ -63,16 +63,19 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
             logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
         """
         precision = "float32" if masks is None else self.precision
-        keep = None
-        if self.documents_apart:
-            keep = ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
-        hidden, state = self.backbone(ids, state, keep=keep, masks=masks)
+        hidden, state = self.backbone(ids, state, keep=self.keep(ids), masks=masks)
         if self.adapter is not None:
-            hidden = product(hidden, ops.convert_to_tensor(self.adapter), precision)
+            hidden = dense(hidden, self.adapter, precision=precision)
         output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
         output = ops.convert_to_tensor(output)
         output = ops.transpose(output) if self.output_kernel is None else output
-        return product(hidden, output, precision) + self.output_bias, state
+        return ops.cast(dense(hidden, output, precision=precision), "float32") + self.output_bias, state
+
+    def keep(self, ids: Tensor) -> Tensor | None:
+        """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""
+        if not self.documents_apart:
+            return None
+        return ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
 
     def named_weights(self) -> dict[str, Any]:
         """The variables by the names under which checkpoints and exported graphs hold them."""

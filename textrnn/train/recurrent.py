@@ -8,31 +8,26 @@ The layer computes ``h_t = f(x_t W + h_{t-1} U + b)`` (Elman 1990). It has the w
   matrix products after it (back-propagation through time, Werbos 1990);
 * sequences are time-major inside, so that each step reads and writes one contiguous block.
 
-It is written in ``keras.ops`` and runs under Keras's TensorFlow and JAX backends.
+The loop itself is `scan_loop`, under Keras's TensorFlow and JAX backends, or, on a processor and where a step is work
+enough, TensorFlow's `cpu_loop`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import keras
 from keras import ops
 
-Tensor = Any  # a tensor of the Keras backend in use
+from textrnn.train import scan_loop
+from textrnn.train.products import Tensor, dense, transposed_product
 
-# f, and its derivative written in terms of h = f(a): all that the backward loop needs to keep is h.
-ACTIVATIONS = {
-    "tanh": (ops.tanh, lambda h: 1.0 - ops.square(h)),
-    "relu": (ops.relu, lambda h: ops.cast(h > 0, h.dtype)),
-    "linear": (lambda a: a, ops.ones_like),
-}
+ACTIVATIONS = frozenset(scan_loop.ACTIVATIONS)
 
-
-def product(a: Tensor, b: Tensor, precision: str = "float32") -> Tensor:
-    """Matrix product of float32 tensors, ``(..., n) (n, m) -> (..., m)``, computed in `precision`, given as float32."""
-    if precision == "float32":
-        return ops.matmul(a, b)
-    return ops.cast(ops.matmul(ops.cast(a, precision), ops.cast(b, precision)), "float32")
+# A step of fewer multiplications than this costs less inside XLA than as operations of a TensorFlow graph; measured by
+# benchmarks/training_sizes.py.
+GRAPH_MULTIPLICATIONS = 2**18
 
 
 def recurrence(
@@ -41,65 +36,57 @@ def recurrence(
     recurrent_kernel: Tensor,
     activation: str = "tanh",
     keep: Tensor | None = None,
-    precision: str = "float32",
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Run ``h_t = f(a_t + k_t h_{t-1} U)`` over a sequence.
 
     Args:
-        projected: ``a_t = x_t W + b``, float32 ``(time, batch, hidden)``.
+        projected: ``a_t = x_t W + b``, ``(time, batch, hidden)``. Its dtype, float32 or bfloat16, is that of the matrix
+            products and of what is kept for the way back; the state is carried on in float32 in both.
         initial_state: ``h_0``, float32 ``(batch, hidden)``.
         recurrent_kernel: ``U``, float32 ``(hidden, hidden)``.
         activation: ``f``, a key of `ACTIVATIONS`.
         keep: ``k_t``, float32 ``(time, batch, 1)``: 0 where a new document starts and the state must be forgotten,
             1 elsewhere; None is 1 everywhere.
-        precision: of the matrix products, "float32" or "bfloat16"; states and sums stay float32.
 
     Returns:
-        ``h_1 ... h_T``, float32 ``(time, batch, hidden)``; differentiable in the first three arguments.
+        ``h_1 ... h_T``, ``(time, batch, hidden)`` of the dtype of `projected`, and ``h_T``, float32
+        ``(batch, hidden)``; both differentiable in the first three arguments.
     """
-    function, derivative = ACTIVATIONS[activation]
+    time, batch, hidden = projected.shape
+    dtype = keras.backend.standardize_dtype(projected.dtype)
+    loop: Any = scan_loop
+    if time is not None and batch is not None and runs_as_graph(batch, hidden, dtype):
+        from textrnn.train import cpu_loop as loop
 
-    def run(projected: Tensor, initial_state: Tensor, recurrent_kernel: Tensor) -> Tensor:
-        kernel = ops.cast(recurrent_kernel, precision)
-        transposed = ops.transpose(kernel)
+    def run(projected: Tensor, initial_state: Tensor, kernel: Tensor) -> Any:
+        states, last = loop.forward(projected, initial_state, kernel, activation, keep)
 
-        def step(state: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-            projected_t, *keep_t = inputs
-            state = state * keep_t[0] if keep_t else state
-            state = function(projected_t + product(state, kernel, precision))
-            return state, state
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+            # TensorFlow passes one argument an output, JAX one for both, PyTorch by name.
+            from_above, later = upstream or (args if len(args) == 2 else args[0])
+            deltas, at_initial_state = loop.backward(from_above, later, states, kernel, activation, keep)
+            previous = states[:-1] if keep is None else states[:-1] * ops.cast(keep, dtype)
+            return deltas, at_initial_state, transposed_product(previous, deltas)
 
-        _, states = ops.scan(step, initial_state, _without_none(projected, keep))
+        return (states[1:], last), gradient
 
-        def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
-            if upstream is None:  # TensorFlow passes it by position, other backends by name
-                (upstream,) = args
-
-            def step_back(from_later: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-                upstream_t, state, *keep_t = inputs
-                delta = (upstream_t + from_later) * derivative(state)
-                to_earlier = product(delta, transposed, precision)
-                return (to_earlier * keep_t[0] if keep_t else to_earlier), delta
-
-            state_gradient, deltas = ops.scan(
-                step_back, ops.zeros_like(initial_state), _without_none(upstream, states, keep), reverse=True
-            )
-            previous = ops.concatenate([initial_state[None], states[:-1]], axis=0)
-            previous = previous if keep is None else previous * keep
-            hidden = recurrent_kernel.shape[0]
-            kernel_gradient = product(
-                ops.transpose(ops.reshape(previous, (-1, hidden))), ops.reshape(deltas, (-1, hidden)), precision
-            )
-            return deltas, state_gradient, kernel_gradient
-
-        return states, gradient
-
-    # A variable must enter a custom gradient as a tensor: eager TensorFlow refuses it otherwise.
-    return ops.custom_gradient(run)(projected, initial_state, ops.copy(recurrent_kernel))
+    return ops.custom_gradient(run)(projected, initial_state, ops.copy(recurrent_kernel))  # type: ignore[no-any-return]
 
 
-def _without_none(*tensors: Tensor | None) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in tensors if tensor is not None)
+def runs_as_graph(batch: int, hidden: int, precision: str) -> bool:
+    """Whether the loop is run by `cpu_loop`, in a TensorFlow graph; else it is `scan_loop`, which wants XLA."""
+    if not _on_tensorflow_processor():
+        return False
+    return precision != "float32" or (batch > 1 and batch * hidden**2 >= GRAPH_MULTIPLICATIONS)
+
+
+@cache
+def _on_tensorflow_processor() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
 
 
 class SimpleRNN(keras.layers.SimpleRNN):  # type: ignore[misc]
@@ -126,9 +113,7 @@ class SimpleRNN(keras.layers.SimpleRNN):  # type: ignore[misc]
             sequences = sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
-        projected = ops.matmul(ops.transpose(sequences, (1, 0, 2)), self.cell.kernel)
-        if self.cell.bias is not None:
-            projected = projected + self.cell.bias
+        projected = dense(ops.transpose(sequences, (1, 0, 2)), self.cell.kernel, self.cell.bias)
         (state,) = keras.tree.flatten(initial_state)
-        states = recurrence(projected, state, self.cell.recurrent_kernel, activation)
-        return states[-1], ops.transpose(states, (1, 0, 2)), [states[-1]]
+        states, last = recurrence(projected, state, self.cell.recurrent_kernel, activation)
+        return last, ops.transpose(states, (1, 0, 2)), [last]

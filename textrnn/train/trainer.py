@@ -6,15 +6,15 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -23,13 +23,13 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.train.backbone import Masks
 from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
 from textrnn.train.export_onnx import export_language_model
 from textrnn.train.history import append_history, draw_curves, drop_history_after
 from textrnn.train.language_model import LanguageModel, cross_entropy
 from textrnn.train.run import Run, run_fingerprint, start_id
+from textrnn.train.training_step import TrainingStep, adamw, compiled, compiled_for, require_possible
 
 HISTORY_LINES = 200  # lines of training loss over a run
 SAMPLE_TEMPERATURE = 0.8
@@ -48,28 +48,24 @@ class LanguageModelTrainer:
         config = run.config
         self.run = run
         self.config: TrainConfig = config.train
+        require_possible(self.config)
         self.quiet = run.quiet
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)
         self.batches = Batches(train.ids, self.config.batch_size, self.config.sequence_length, config.seed)
         self.total_steps = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
-        self.strategy = tf.distribute.get_strategy()
-        with self.strategy.scope():
+        with tf.distribute.get_strategy().scope():
             self.model = LanguageModel(
                 config.model, tokenizer.vocabulary_size, config.seed, self.config.precision, config.data.apart
             )
-            self.optimizer = _adamw(self.config, self.total_steps)
-            self.optimizer.exclude_from_weight_decay(
-                var_list=[variable for variable in self.model.trainable_variables if len(variable.shape) < 2]
-            )
-            self.optimizer.build(self.model.trainable_variables)
+            self.optimizer = adamw(self.config, self.total_steps, self.model)
         self.progress = Progress(fingerprint=run_fingerprint(config, tokenizer, train, held_out))
         self.state = self.model.backbone.initial_state(self.config.batch_size)
         self._stop_requested = False
-        self._step = self._compile_step()
-        self._evaluate_batch = _compiled(self._evaluation_step, jit_compile=True)
-        self._forward = _compiled(lambda ids, state: self.model(ids, state))
+        self._step = TrainingStep(self.model, self.optimizer, self.config.recompute)
+        self._evaluate_batch = compiled_for(self.model, self._evaluation_step)
+        self._forward = compiled(lambda ids, state: self.model(ids, state))
 
     # The loop
 
@@ -141,32 +137,6 @@ class LanguageModelTrainer:
         loss = float(loss_tensor)
         self._require_finite("the loss", math.isfinite(loss), self.progress.step + 1)
         return loss
-
-    # The compiled step
-
-    def _compile_step(self) -> Callable[..., Any]:
-        # XLA's processor back end has no fast bfloat16 product; TensorFlow's own graph has.
-        compiled = self.config.precision == "float32"
-        gradients = _compiled(self._gradients, jit_compile=compiled)
-        update = _compiled(self._update, jit_compile=True)
-
-        def step(inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any]:
-            masks = self.model.backbone.draw_masks(inputs.shape[0], inputs.shape[1], seed)
-            loss, state, values = gradients(inputs, targets, state, masks)
-            update(values)
-            return loss, state
-
-        return _compiled(lambda *arguments: self.strategy.run(step, arguments))
-
-    def _gradients(self, inputs: Any, targets: Any, state: Any, masks: Masks) -> tuple[Any, Any, list[Any]]:
-        with tf.GradientTape() as tape:
-            logits, state = self.model(inputs, state, masks=masks)
-            loss = tf.reduce_mean(cross_entropy(logits, targets))
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        return loss, state, [tf.convert_to_tensor(gradient) for gradient in gradients]
-
-    def _update(self, gradients: list[Any]) -> None:
-        self.optimizer.apply(gradients)
 
     # Evaluation
 
@@ -257,8 +227,8 @@ class LanguageModelTrainer:
         """Everything that the next step depends on, beside its number."""
         arrays: dict[str, NDArray[Any]] = {f"model/{name}": array for name, array in self.model.arrays().items()}
         for index, variable in enumerate(self.optimizer.variables):
-            arrays[f"optimizer/{index}"] = keras.ops.convert_to_numpy(variable)
-        return arrays | {"state": keras.ops.convert_to_numpy(self.state)}
+            arrays[f"optimizer/{index}"] = ops.convert_to_numpy(variable)
+        return arrays | {"state": ops.convert_to_numpy(self.state)}
 
     def _save(self) -> None:
         arrays = self._arrays()
@@ -306,33 +276,6 @@ class LanguageModelTrainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
-    """A TensorFlow graph of a function.
-
-    There is no Python control flow to convert, and AutoGraph reads source files anew at each trace: a running training
-    must not depend on whether they are still as they were.
-    """
-    return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
-
-
-def _adamw(config: TrainConfig, total_steps: int) -> Any:
-    """AdamW (Loshchilov & Hutter 2019), linear warm-up, then a cosine to zero."""
-    warmup = min(config.warmup_steps, total_steps // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=max(1, total_steps - warmup),
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    return keras.optimizers.AdamW(
-        schedule,
-        weight_decay=config.weight_decay,
-        beta_2=config.beta_2,
-        epsilon=1e-8,
-        global_clipnorm=config.gradient_clip,
-    )
 
 
 def _evaluation_steps(total_steps: int, evaluations: int) -> set[int]:

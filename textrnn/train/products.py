@@ -1,0 +1,71 @@
+"""Matrix products in a chosen precision, with gradients that are single products too.
+
+``precision`` is the dtype of the factors and of the result, float32 or bfloat16; sums inside a product are float32 in
+both. Weights and their gradients are float32 always.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any  # a tensor of the Keras backend in use
+
+# Up to so many rows, adding up the gradients of a table's rows is fastest as a product with one-hot vectors.
+ONE_HOT_ROWS = 256
+
+
+def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str = "float32") -> Tensor:
+    """``x W + b``: ``(..., n)``, ``(n, m)``, ``(m,)`` to ``(..., m)`` in `precision`."""
+
+    def run(x: Tensor, kernel: Tensor, *biases: Tensor) -> Any:
+        rows = ops.cast(_rows(x), precision)
+        kernel = ops.cast(kernel, precision)
+        result = ops.matmul(rows, kernel)
+        for bias in biases:
+            result = result + ops.cast(bias, precision)
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, ...]:
+            upstream = ops.cast(_rows(args[0] if upstream is None else upstream), precision)
+            at_x = ops.reshape(ops.matmul(upstream, ops.transpose(kernel)), ops.shape(x))
+            ones = ops.ones_like(upstream[:, :1])
+            at_biases = (transposed_product(ones, upstream)[0] for _ in biases)
+            return ops.cast(at_x, x.dtype), transposed_product(rows, upstream), *at_biases
+
+        return ops.reshape(result, (*ops.shape(x)[:-1], kernel.shape[-1])), gradient
+
+    # Variables must enter a custom gradient as tensors: eager TensorFlow refuses them otherwise.
+    return ops.custom_gradient(run)(*(ops.copy(each) for each in (x, kernel, bias) if each is not None))
+
+
+def lookup(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a table ``(count, n)`` by ids of any shape: ``(..., n)``."""
+
+    def run(table: Tensor) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Tensor:
+            upstream, count = _rows(args[0] if upstream is None else upstream), table.shape[0]
+            if count <= ONE_HOT_ROWS:
+                sums = transposed_product(ops.one_hot(ops.reshape(ids, (-1,)), count, dtype=upstream.dtype), upstream)
+            else:
+                sums = ops.segment_sum(ops.cast(upstream, "float32"), ops.reshape(ids, (-1,)), count)
+            return ops.cast(sums, table.dtype)
+
+        return ops.take(table, ids, axis=0), gradient
+
+    return ops.custom_gradient(run)(ops.copy(table))
+
+
+def transposed_product(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of the products ``a' b`` over all axes but the last: ``(..., n)``, ``(..., m)`` to float32 ``(n, m)``."""
+    a, b = _rows(a), _rows(b)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.cast(tf.matmul(a, b, transpose_a=True), tf.float32)  # nothing is copied to be transposed
+    return ops.cast(ops.matmul(ops.transpose(a), b), "float32")
+
+
+def _rows(x: Tensor) -> Tensor:
+    return ops.reshape(x, (-1, x.shape[-1]))

@@ -1,0 +1,193 @@
+"""One step of training, compiled: forward, backward, clip, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from textrnn.config import TrainConfig
+from textrnn.errors import UserError
+from textrnn.train.backbone import Masks
+from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.products import Tensor
+from textrnn.train.recurrent import runs_as_graph
+
+
+class TrainingStep:
+    """Reads a batch, updates the model's weights, and gives the loss and the state that the next batch goes on from.
+
+    The work is a TensorFlow graph where the recurrent loop is one (see `runs_as_graph`), and else compiled by XLA; the
+    update is always compiled by XLA, which makes one loop of its many small operations.
+
+    With `recompute`, the activations of so many steps only are kept at a time. The states between such segments are
+    remembered, and on the way back each segment is computed a second time from the state it began with (Chen et al.
+    2016). Gradients are those of the whole sequence; memory grows with the segment, not with the sequence.
+    """
+
+    def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.recompute = recompute
+        strategy = tf.distribute.get_strategy()
+        self._gradients = compiled_for(model, self._find_gradients)
+        self._forward = compiled_for(model, self._read)
+        self.update = compiled(self._update, jit_compile=True)
+        self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
+
+    def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on one batch.
+
+        Args:
+            inputs: int32 ``(batch, time)``.
+            targets: int32 ``(batch, time)``, the token after each of `inputs`.
+            state: float32 ``(layers, batch, hidden)``, before the first token.
+            seed: int32 ``(2,)``, which decides what is dropped.
+
+        Returns:
+            the mean loss in nats a token, and the state after the last token.
+        """
+        loss, state = self._run(inputs, targets, state, seed)
+        return loss, state
+
+    def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        batch, time = inputs.shape
+        if self.recompute and self.recompute < time:
+            loss, state, gradients = self._gradients_by_segments(inputs, targets, state, seed)
+        else:
+            masks = self.model.backbone.draw_masks(batch, time, seed)
+            later = tf.zeros_like(state)
+            loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, later)
+        self.update(gradients)
+        return loss, state
+
+    def _find_gradients(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks, later: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        """Loss, next state, and the gradients at the weights and at `state`, given the one at the next state."""
+        with tf.GradientTape() as tape:
+            tape.watch(state)
+            logits, next_state = self.model(inputs, state, masks=masks)
+            loss = tf.reduce_mean(cross_entropy(logits, targets))
+        gradients, earlier = tape.gradient(
+            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
+        )
+        return loss, next_state, [tf.convert_to_tensor(gradient) for gradient in gradients], earlier
+
+    def _gradients_by_segments(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        batch, time = inputs.shape
+        count, length = time // self.recompute, self.recompute
+        draw_masks = self.model.backbone.draw_masks
+
+        def segment(tokens: Tensor, index: Tensor) -> Tensor:
+            return tf.ensure_shape(tokens[:, index * length : (index + 1) * length], (batch, length))
+
+        def forward(index: Tensor, state: Tensor, states: Any) -> tuple[Tensor, Tensor, Any]:
+            masks = draw_masks(batch, length, seed, index)
+            next_state = self._forward(segment(inputs, index), state, masks)
+            return index + 1, next_state, states.write(index, state)
+
+        def backward(index: Tensor, loss: Tensor, later: Tensor, last: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
+            masks = draw_masks(batch, length, seed, index)
+            segment_loss, next_state, gradients, earlier = self._gradients(
+                segment(inputs, index), segment(targets, index), states.read(index), masks, later
+            )
+            sums = tuple(total + gradient for total, gradient in zip(sums, gradients, strict=True))
+            last = tf.where(index == count - 1, next_state, last)
+            return index - 1, loss + segment_loss, earlier, last, *sums
+
+        states = tf.TensorArray(tf.float32, count, element_shape=state.shape, clear_after_read=False)
+        # The last segment need not be computed twice: the way back begins with it.
+        loop = (tf.constant(0), state, states)
+        _, last_start, states = tf.while_loop(lambda index, *_: index < count - 1, forward, loop)
+        states = states.write(count - 1, last_start)
+        zeros = [tf.zeros_like(weight) for weight in self.model.trainable_variables]
+        # The gradients of each segment's mean loss are added up, and those at the states with them: both count times
+        # too large.
+        begin = (tf.constant(count - 1), tf.zeros(()), tf.zeros_like(state), tf.zeros_like(state), *zeros)
+        _, loss, _, last, *sums = tf.while_loop(
+            lambda index, *_: index >= 0, backward, begin, maximum_iterations=count, parallel_iterations=1
+        )
+        return loss / count, last, [total / count for total in sums]
+
+    def _read(self, inputs: Tensor, state: Tensor, masks: Masks) -> Tensor:
+        _, state = self.model.backbone(inputs, state, keep=self.model.keep(inputs), masks=masks)
+        return state
+
+    def _update(self, gradients: list[Tensor]) -> None:
+        self.optimizer.apply(gradients)
+
+
+def require_possible(config: TrainConfig) -> None:
+    """Refuse settings that do not fit each other, or that this processor cannot run.
+
+    Raises:
+        UserError: `recompute` does not divide `sequence_length`, or the processor has no bfloat16 products.
+    """
+    if config.recompute and config.sequence_length % config.recompute:
+        raise UserError(
+            f"train.recompute must divide train.sequence_length, {config.sequence_length}, was: {config.recompute}; "
+            f"{math.gcd(config.recompute, config.sequence_length)} does"
+        )
+    if config.precision == "bfloat16" and not tf.config.list_physical_devices("GPU") and not has_bfloat16():
+        raise UserError(
+            "train.precision was: bfloat16, which needs a processor with bfloat16 products (avx512_bf16, amx_bf16); "
+            "this one has none, set train.precision=float32"
+        )
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16; true where it does not tell."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
+
+
+def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
+    """A TensorFlow graph of a function.
+
+    There is no Python control flow to convert, and AutoGraph reads source files anew at each trace: a running training
+    must not depend on whether they are still as they were.
+    """
+    return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
+
+
+def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function of tokens ``(batch, time)``, first, and more: by XLA unless the model's loop is a graph."""
+    by_xla, as_graph = compiled(function, jit_compile=True), compiled(function)
+
+    def call(ids: Tensor, *others: Any) -> Any:
+        graph = runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
+        return (as_graph if graph else by_xla)(ids, *others)
+
+    return call
+
+
+def adamw(config: TrainConfig, total_steps: int, model: LanguageModel) -> Any:
+    """AdamW (Loshchilov & Hutter 2019) for a model, linear warm-up, then a cosine to zero; vectors do not decay."""
+    warmup = min(config.warmup_steps, total_steps // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=max(1, total_steps - warmup),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=config.weight_decay,
+        beta_2=config.beta_2,
+        epsilon=1e-8,
+        global_clipnorm=config.gradient_clip,
+    )
+    variables = model.trainable_variables
+    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
+    optimizer.build(variables)
+    return optimizer
