@@ -81,6 +81,11 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             weights[f"gain_{index}"], weights[f"shift_{index}"] = gain, shift
         return weights
 
+    @property
+    def drops(self) -> bool:
+        """Whether training drops anything, so that it needs masks."""
+        return self.config.dropout + self.config.embedding_dropout + self.config.weight_drop > 0
+
     def draw_masks(
         self, batch_size: int, sequence_length: int, random_seed: Tensor, segment: Tensor | int = 0
     ) -> Masks:

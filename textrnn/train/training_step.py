@@ -21,8 +21,8 @@ from textrnn.train.recurrent import runs_as_graph
 class TrainingStep:
     """Reads a batch, updates the model's weights, and gives the loss and the state that the next batch goes on from.
 
-    The work is a TensorFlow graph where the recurrent loop is one (see `runs_as_graph`), and else compiled by XLA; the
-    update is always compiled by XLA, which makes one loop of its many small operations.
+    The work is a TensorFlow graph where the recurrent loop is one (see `runs_as_graph`), whose update alone is compiled
+    by XLA, which makes one loop of its many small operations; else XLA compiles all of it.
 
     With `recompute`, the activations of so many steps only are kept at a time. The states between such segments are
     remembered, and on the way back each segment is computed a second time from the state it began with (Chen et al.
@@ -36,8 +36,11 @@ class TrainingStep:
         strategy = tf.distribute.get_strategy()
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
+        self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
         self.update = compiled(self._update, jit_compile=True)
         self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
+        # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
+        self._is_plain = not recompute and not model.backbone.drops and strategy.num_replicas_in_sync == 1
 
     def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch.
@@ -51,8 +54,14 @@ class TrainingStep:
         Returns:
             the mean loss in nats a token, and the state after the last token.
         """
-        loss, state = self._run(inputs, targets, state, seed)
+        if self._is_plain and not self._runs_as_graph(inputs):
+            loss, state = self._whole(inputs, targets, state, {})
+        else:
+            loss, state = self._run(inputs, targets, state, seed)
         return loss, state
+
+    def _runs_as_graph(self, inputs: Tensor) -> bool:
+        return runs_as_graph(inputs.shape[0], self.model.config.hidden_dim, self.model.precision)
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         batch, time = inputs.shape
@@ -60,9 +69,18 @@ class TrainingStep:
             loss, state, gradients = self._gradients_by_segments(inputs, targets, state, seed)
         else:
             masks = self.model.backbone.draw_masks(batch, time, seed)
-            later = tf.zeros_like(state)
-            loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, later)
+            if not self._runs_as_graph(inputs):
+                loss, state = self._whole(inputs, targets, state, masks)
+                return loss, state
+            loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
         self.update(gradients)
+        return loss, state
+
+    def _find_gradients_and_update(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks
+    ) -> tuple[Tensor, Tensor]:
+        loss, state, gradients, _ = self._find_gradients(inputs, targets, state, masks, tf.zeros_like(state))
+        self._update(gradients)
         return loss, state
 
     def _find_gradients(
