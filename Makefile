@@ -6,12 +6,13 @@ PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10 python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:
 	@echo "make demo    text, tokenizer, training, evaluation, export and generated text, in runs/demo"
 	@echo "make test    formatting, lint, types and every test"
 	@echo "make lint    formatting, lint and types alone"
+	@echo "make bench   the quick tables of benchmarks/, other packages beside ours, in benchmarks/results (some minutes)"
 	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
 	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (about 2.7 GB)."
 
@@ -26,6 +27,14 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
+bench: .venv/installed-bench
+	@for table in $(TABLES); do \
+	  echo "== $$table"; .venv/bin/python benchmarks/$$table.py --json benchmarks/results/$$table.json || exit 1; \
+	done
+
+# training_sizes.py takes an hour and gpu.py a GPU.
+TABLES = tokenizing training_step memory generation scoring
+
 clean:
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -38,6 +47,11 @@ clean:
 	$(call install,train$(comma)dev)
 	@touch .venv/installed-train .venv/installed-dev
 
+# Packages to compare with come from here alone: nothing else may need them.
+.venv/installed-bench: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(call install,train,-r benchmarks/requirements.txt)
+	@touch .venv/installed-train .venv/installed-bench
+
 # pip can take a package for installed that an interruption left half written. So the marks go before an install and
 # come back after it, and a .venv without a mark is made afresh.
 comma := ,
@@ -45,7 +59,7 @@ define install
 	@if ! ls .venv/installed-* >/dev/null 2>&1; then $(find_python); "$$python" -m venv --clear .venv; fi
 	@rm -f .venv/installed-*
 	@echo "installing $(1) packages into .venv with $$(.venv/bin/python --version) (some minutes, about 2.7 GB) ..."
-	@.venv/bin/python -m pip install -q -c constraints.txt -e '.[$(1)]'
+	@.venv/bin/python -m pip install -q -c constraints.txt -e '.[$(1)]' $(2)
 endef
 
 define find_python

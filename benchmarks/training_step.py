@@ -1,0 +1,162 @@
+"""One training step in detail: ours beside Keras and torch, and what the trainer spends around it.
+
+    python benchmarks/training_step.py [--units N] [--batch N] [--steps N] [--layers N] [--vocabulary N] [--json FILE]
+
+Prints milliseconds a step (the median of runs taken in turn), tokens a second, how many times our float32 step each
+takes, GFLOP/s, and these as a share of what TensorFlow's float32 matrix product reaches in the same run. Then what of
+our step is the optimizer, and what reading batches and the trainer's own bookkeeping add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from measure import alternate, matrix_product_peak, median_rows, print_table, write_json
+from training_peers import OURS, Case, our_steps, peer_steps
+
+from textrnn.train.tensorflow_setup import import_tensorflow
+
+TRAINER_STEPS = 500  # taken with the network left out, to see what is around it
+
+
+def step_rows(case: Case, times: Mapping[str, Sequence[float]], peak: float) -> list[dict[str, Any]]:
+    """Medians with what they mean; `peak` in GFLOP/s."""
+    rows = median_rows(times, against=OURS)
+    for row in rows:
+        seconds = row["milliseconds"] / 1e3
+        row["tokens_a_second"] = case.tokens / seconds
+        row["gigaflops"] = case.floating_point_operations / seconds / 1e9
+        row["share_of_peak"] = row["gigaflops"] / peak
+    return rows
+
+
+def update_alone(case: Case) -> Callable[[], float]:
+    """The update of the product's step, clipping included, on gradients that are there already."""
+    import tensorflow as tf
+
+    from textrnn.config import ModelConfig, TrainConfig
+    from textrnn.train.language_model import LanguageModel
+    from textrnn.train.training_step import TrainingStep, adamw
+
+    model = LanguageModel(ModelConfig(hidden_dim=case.units, layers=case.layers, residual=False), case.vocabulary)
+    step = TrainingStep(model, adamw(TrainConfig(), 1_000_000, model))
+    gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
+
+    def run() -> float:
+        step.update(gradients)
+        return float(step.optimizer.iterations)
+
+    return run
+
+
+def read_batches(case: Case) -> Callable[[], object]:
+    """The input pipeline: one batch of a corpus of a million tokens, or of what one batch needs."""
+    from textrnn.train.datasets import Batches
+
+    count = max(1_000_000, 2 * case.batch * (case.steps + 1))
+    ids = np.random.default_rng(0).integers(0, case.vocabulary, count).astype(np.min_scalar_type(case.vocabulary))
+    batches = Batches(ids, case.batch, case.steps, seed=1)
+    number = 0
+
+    def run() -> object:
+        nonlocal number
+        number += 1
+        return batches.batch(number)
+
+    return run
+
+
+def trainer_around_the_step(case: Case) -> float:
+    """Seconds a step that the trainer takes with a step that does nothing: batches, progress, history."""
+    import tensorflow as tf
+
+    from textrnn.config import from_dict
+    from textrnn.train.run import create_run
+    from textrnn.train.trainer import LanguageModelTrainer
+    from textrnn.train.training_step import TrainingStep
+
+    loss = tf.constant(1.0)
+    calls: list[float] = []
+
+    def do_nothing(_: Any, inputs: Any, targets: Any, state: Any, seed: Any) -> tuple[Any, Any]:
+        calls.append(time.perf_counter())
+        return loss, state
+
+    with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
+        source = Path(name) / "text.txt"
+        tokens = 4 * case.batch * (case.steps + 1)
+        letters = [chr(code) for code in range(0x4E00, 0x4E00 + case.vocabulary)]
+        source.write_text("".join(letters[index % len(letters)] for index in range(tokens)), encoding="utf-8")
+        steps_per_epoch = int(0.9 * tokens) // case.batch // case.steps
+        train = {
+            "batch_size": case.batch,
+            "sequence_length": case.steps,
+            "epochs": TRAINER_STEPS / steps_per_epoch,
+            "evaluations": 1,
+            "sample_length": 0,
+        }
+        config = from_dict(
+            {
+                "data": {"source": [str(source)]},
+                "model": {"hidden_dim": case.units, "layers": case.layers, "residual": False},
+                "train": train,
+            }
+        )
+        with mock.patch.object(TrainingStep, "__call__", do_nothing), contextlib.redirect_stderr(nowhere):
+            run = create_run(Path(name) / "run", config)
+            tokenizer = run.tokenizer()
+            LanguageModelTrainer(run, tokenizer, *run.datasets(tokenizer)).fit()
+    return (calls[-1] - calls[0]) / (len(calls) - 1)
+
+
+def parts(case: Case, step_seconds: float, seconds: float) -> list[dict[str, Any]]:
+    """What of a step of `textrnn train` is not the network, in milliseconds and as a share of our float32 step."""
+    alone = {"optimizer": update_alone(case), "reading a batch": read_batches(case)}
+    medians = {name: statistics.median(runs) for name, runs in alternate(alone, seconds).items()}
+    around = trainer_around_the_step(case)
+    medians["progress, history and the rest of the loop"] = around - medians["reading a batch"]
+    return [
+        {"part": name, "milliseconds": 1e3 * value, "share_of_step": value / step_seconds}
+        for name, value in medians.items()
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    case = Case()
+    for name in ("units", "batch", "steps", "layers", "vocabulary"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(case, name), metavar="N", help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, metavar="N", help="of timing (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    arguments = parser.parse_args(argv)
+    case = Case(arguments.units, arguments.batch, arguments.steps, arguments.layers, arguments.vocabulary)
+
+    import_tensorflow()
+    before = matrix_product_peak()
+    steps = {name: build() for name, build in (our_steps(case) | peer_steps(case)).items()}
+    times = alternate(steps, arguments.seconds)
+    # On a shared machine the speed may halve for a while: the better of two measurements is nearer to the peak.
+    peak = {dtype: max(speed, before[dtype]) for dtype, speed in matrix_product_peak().items()}
+    rows = step_rows(case, times, peak["float32"])
+    print("matrix product: " + ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in peak.items()))
+    print_table(rows)
+    print()
+    around = parts(case, rows[0]["milliseconds"] / 1e3, arguments.seconds / 10)
+    print_table(around)
+    if arguments.json:
+        write_json(arguments.json, "training step", rows, case=vars(case), peak_gigaflops=peak, parts=around)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,306 @@
+"""The scripts of benchmarks/ at toy sizes: every candidate is in the table, the figures are in the file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from pydoc_data.topics import topics
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "benchmarks"
+SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+
+TOYS = {
+    "tokenizing": ["--megabytes", "0.02", "--pieces", "400", "--seconds", "0"],
+    "training_step": ["--units", "8", "--batch", "2", "--steps", "4", "--vocabulary", "11", "--seconds", "0"],
+    "training_sizes": ["--only", "units=64", "batch=1", "steps=128", "--seconds", "0"],
+    "memory": ["--units", "8", "--batch", "2", "--steps", "8", "--recompute", "3", "--seconds", "0"],
+    "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
+}
+# A package out of which a process cannot import anything, whether it is installed or not.
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Hidden)
+"""
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+    document: dict[str, Any]
+
+    def candidates(self, **wanted: object) -> set[str]:
+        rows = [row for row in self.document["rows"] if all(row[name] == value for name, value in wanted.items())]
+        return {row["candidate"] for row in rows}
+
+
+def run_script(script: str, folder: Path, *arguments: str, hidden: tuple[str, ...] = ()) -> Outcome:
+    """Run a script in a process of its own, in which the packages `hidden` are not installed."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HIDE.format(names=hidden), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "JAX_PLATFORMS": "cpu"}
+    file = folder / "results" / "figures.json"
+    command = [sys.executable, str(FOLDER / f"{script}.py"), *arguments, "--json", str(file)]
+    process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return Outcome(process.returncode, process.stdout, process.stderr, document)
+
+
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
+    """Each script once at toy size, two of them at a time: they do nothing but wait for compilers."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    source = folder / "manual.txt"
+    source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
+    toys = TOYS | {"tokenizing": ["--source", str(source), *TOYS["tokenizing"]]}
+    with ThreadPoolExecutor(2) as pool:
+        futures = {name: pool.submit(run_script, name, folder / name, *arguments) for name, arguments in toys.items()}
+        futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *toys["gpu"], hidden=("torch",))
+        futures["gpu without a GPU"] = pool.submit(run_script, "gpu", folder / "n")
+        yield futures
+
+
+@pytest.fixture
+def outcome(outcomes: dict[str, Future[Outcome]]) -> Callable[[str], Outcome]:
+    def get(name: str) -> Outcome:
+        result = outcomes[name].result()
+        assert result.code == 0, result.err
+        return result
+
+    return get
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a script as a module for one test: names there may shadow packages."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == FOLDER:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_says_what_it_measures(script: str, scripts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    module = scripts(script.removesuffix(".py"))
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--help"])
+    assert stopped.value.code == 0
+    first_line = module.__doc__.splitlines()[0]
+    assert first_line in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+def in_float32_and_bfloat16(scripts: Any, name: str) -> set[str]:
+    return {f"{name} float32"} | ({f"{name} bfloat16"} if scripts("measure").has_bfloat16() else set())
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_file_tells_the_environment_and_the_rows(name: str, outcome: Callable[[str], Outcome]) -> None:
+    if name == "gpu":
+        pytest.importorskip("jax")
+    document = outcome(name).document
+    packages = document["environment"]["packages"]
+    assert {"numpy", "tensorflow", "keras", "onnxruntime"} <= set(packages)
+    assert document["environment"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert document["rows"]
+    assert str(ROOT) not in json.dumps(document)
+
+
+def test_tokenizers_are_compared_in_groups(outcome: Callable[[str], Outcome]) -> None:
+    result = outcome("tokenizing")
+    hugging_face = {"Hugging Face tokenizers"} if installed("tokenizers") else set()
+    expected = {
+        "characters": {
+            "textrnn",
+            "keras TextVectorization",
+            *hugging_face,
+            *(f"{name}, bytes" for name in hugging_face),
+        },
+        "words": {"textrnn", "keras TextVectorization", *hugging_face},
+        "words and punctuation": {"textrnn", *hugging_face},
+        "unigram pieces": {"textrnn", "sentencepiece", *hugging_face},
+        "BPE pieces": {"textrnn", "sentencepiece", *hugging_face},
+    }
+    for group, candidates in expected.items():
+        assert result.candidates(group=group) == candidates
+        for candidate in candidates:
+            assert re.search(rf"^{group} +{candidate} ", result.out, re.MULTILINE)
+
+
+def test_training_step_names_every_candidate_and_what_is_around_the_step(
+    outcome: Callable[[str], Outcome], scripts: Any
+) -> None:
+    result = outcome("training_step")
+    expected = in_float32_and_bfloat16(scripts, "textrnn") | in_float32_and_bfloat16(scripts, "keras")
+    expected |= {"keras float32 unrolled", "keras float32 XLA"}
+    if installed("torch"):
+        expected |= in_float32_and_bfloat16(scripts, "torch") | {"torch float32 one thread"}
+    assert result.candidates() == expected
+    assert all(re.search(rf"^{name} ", result.out, re.MULTILINE) for name in expected)
+    parts = {part["part"]: part["milliseconds"] for part in result.document["parts"]}
+    assert set(parts) == {"optimizer", "reading a batch", "progress, history and the rest of the loop"}
+    assert parts["optimizer"] > 0 and parts["reading a batch"] > 0
+    (row,) = (row for row in result.document["rows"] if row["candidate"] == "textrnn float32")
+    # 6 (8 * 8 + 8 * 11) operations a token, 8 tokens a step
+    assert row["gigaflops"] == pytest.approx(6 * 152 * 8 / row["milliseconds"] / 1e6)
+    assert row["share_of_peak"] == pytest.approx(row["gigaflops"] / result.document["peak_gigaflops"]["float32"])
+
+
+def test_training_sizes_are_added_to_a_file(
+    outcome: Callable[[str], Outcome], scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = outcome("training_sizes")
+    (row,) = result.document["rows"]
+    assert [row[size] for size in ("units", "batch", "steps", "layers", "vocabulary")] == [64, 1, 128, 1, 65]
+    assert row["ours"].startswith("textrnn") and not row["best_peer"].startswith("textrnn")
+    assert row["times_faster"] == pytest.approx(row["peer_milliseconds"] / row["milliseconds"])
+    assert row["ours"] in result.out and row["best_peer"] in result.out
+    module = scripts("training_sizes")
+    file = tmp_path / "sizes.json"
+    document = json.dumps(result.document | {"environment": scripts("measure").environment()})
+    file.write_text(document, encoding="utf-8")
+    assert module.main(["--only", "units=64", "batch=1", "steps=128", "--json", str(file)]) == 0
+    assert file.read_text(encoding="utf-8") == document, "what is there already is not measured again"
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert module.main(["--minutes", "-1", "--json", str(file)]) == 0
+    assert "77 sizes are left" in capsys.readouterr().err
+    file.write_text(json.dumps(result.document | {"environment": {}}), encoding="utf-8")
+    assert module.main(["--minutes", "-1", "--json", str(file)]) == 1
+    assert "must hold figures of this script and this machine" in capsys.readouterr().err
+
+
+def test_memory_and_time_are_told_for_every_candidate(outcome: Callable[[str], Outcome], scripts: Any) -> None:
+    result = outcome("memory")
+    expected = in_float32_and_bfloat16(scripts, "textrnn") | {"textrnn float32 recompute", "keras float32"}
+    expected |= {"torch float32"} if installed("torch") else set()
+    assert result.candidates(steps=8) == expected
+    assert all(row["peak_megabytes"] > 50 and row["milliseconds"] > 0 for row in result.document["rows"])
+    (row,) = (row for row in result.document["rows"] if row["candidate"] == "textrnn float32 recompute")
+    assert row["recompute"] == 2, "the longest part that 8 steps can be cut into, of 3 at most"
+
+
+def test_bytes_a_token_are_the_slope_between_the_two_longest(scripts: Any) -> None:
+    rows: list[dict[str, object]] = [
+        {"candidate": "a", "tokens": tokens, "peak_megabytes": megabytes}
+        for tokens, megabytes in [(4_000, 90.0), (1_000, 80.0), (2_000, 81.0)]
+    ]
+    rows += [{"candidate": "b", "tokens": 1_000, "peak_megabytes": 1.0}, {"candidate": "b", "tokens": 2_000}]
+    assert scripts("memory").slopes(rows) == [{"candidate": "a", "bytes_a_token": 4500.0}]
+
+
+def test_layer_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:
+    pytest.importorskip("jax")
+    result = outcome("gpu")
+    expected = {"textrnn SimpleRNN", "keras SimpleRNN"} | ({"torch nn.RNN"} if installed("torch") else set())
+    assert result.candidates(units=8, batch=2, steps=4) == expected
+    assert all(name in result.out for name in expected)
+
+
+def test_without_a_gpu_nothing_is_run(outcome: Callable[[str], Outcome]) -> None:
+    pytest.importorskip("jax")
+    result = outcome("gpu without a GPU")
+    assert len(result.out.splitlines()) == 1 and "say --device cpu" in result.out
+    assert result.document == {}
+
+
+def test_a_missing_peer_is_told_once_and_left_out(outcome: Callable[[str], Outcome]) -> None:
+    pytest.importorskip("jax")
+    result = outcome("gpu without torch")
+    line = r"^torch is not installed, its column is left out; pip install torch==[\d.]+$"
+    assert len(re.findall(line, result.err, re.MULTILINE)) == 1
+    assert result.candidates() == {"textrnn SimpleRNN", "keras SimpleRNN"}
+
+
+class Clock:
+    """Time that passes only when a candidate takes it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.order: list[str] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def candidate(self, name: str, seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            self.now += seconds
+            self.order.append(name)
+
+        return run
+
+
+def test_a_slow_candidate_has_its_runs_and_no_more(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, clock = scripts("measure"), Clock()
+    monkeypatch.setattr(measure, "time", clock)
+    candidates = {name: clock.candidate(name, seconds) for name, seconds in [("fast", 0.5), ("slow", 8.0)]}
+    times = measure.alternate(candidates, seconds=20.0, minimum=5, warm_up=1)
+    assert times == {"fast": [0.5] * 20, "slow": [8.0] * 5}
+    assert clock.order[:2] == ["fast", "slow"]
+    # Both are spread over the whole measurement: between two runs of the slow one, four of the fast.
+    assert "".join(name[0] for name in clock.order[2:]).count("ffffs") >= 4
+
+
+def test_equal_candidates_run_in_turn(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, clock = scripts("measure"), Clock()
+    monkeypatch.setattr(measure, "time", clock)
+    measure.alternate({name: clock.candidate(name, 1.0) for name in "abc"}, seconds=9.0, minimum=2, warm_up=0)
+    assert "".join(clock.order) == "abc" * 3
+
+
+def test_median_rows_compare_with_one_candidate(scripts: Any) -> None:
+    rows = scripts("measure").median_rows({"ours": [0.25, 0.5, 4.0], "theirs": [1.0, 1.0]}, against="ours")
+    assert rows == [
+        {"candidate": "ours", "milliseconds": 500.0, "fastest_milliseconds": 250.0, "runs": 3, "ratio": 1.0},
+        {"candidate": "theirs", "milliseconds": 1000.0, "fastest_milliseconds": 1000.0, "runs": 2, "ratio": 2.0},
+    ]
+
+
+def test_table_stands_in_columns(scripts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    scripts("measure").print_table([{"name": "a", "speed": 1234.5}, {"name": "long", "speed": 0.123456, "runs": 3}])
+    assert capsys.readouterr().out.splitlines() == [
+        "name   speed  runs",
+        "a      1,234     -",
+        "long  0.1235     3",
+    ]
+
+
+def test_operations_of_a_step_are_counted_by_hand(scripts: Any) -> None:
+    case = scripts("training_peers").Case
+    assert case(units=2, batch=1, steps=1, layers=1, vocabulary=3).floating_point_operations == 6 * (4 + 6)
+    assert case(units=2, batch=5, steps=7, layers=3, vocabulary=3).floating_point_operations == 35 * 6 * (
+        3 * 4 + 2 * 4 + 6
+    )
+
+
+def test_others_learn_too(scripts: Any) -> None:
+    peers = scripts("training_peers")
+    case = peers.Case(units=16, batch=2, steps=4, layers=2, vocabulary=5)
+    builders = peers.peer_steps(case)
+    for name in {"keras float32", "torch float32"} & set(builders):
+        run = builders[name]()
+        losses = [run() for _ in range(60)]
+        assert losses[-1] < losses[0] - 0.1, name
