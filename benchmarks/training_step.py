@@ -3,8 +3,8 @@
     python benchmarks/training_step.py [--units N] [--batch N] [--steps N] [--layers N] [--vocabulary N] [--json FILE]
 
 Prints milliseconds a step (the median of runs taken in turn), tokens a second, how many times our float32 step each
-takes, GFLOP/s, and these as a share of what TensorFlow's float32 matrix product reaches in the same run. Then what of
-our step is the optimizer, and what reading batches and the trainer's own bookkeeping add to it.
+takes, GFLOP/s, and these as a share of what TensorFlow's float32 matrix product reaches in the same run. Then where the
+time of our step goes, and what reading batches and the trainer's own bookkeeping add to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from measure import alternate, matrix_product_peak, median_rows, print_table, write_json
+from measure import alternate, has_bfloat16, matrix_product_peak, median_rows, print_table, write_json
 from training_peers import OURS, Case, our_steps, peer_steps
 
 from textrnn.train.tensorflow_setup import import_tensorflow
@@ -38,6 +38,56 @@ def step_rows(case: Case, times: Mapping[str, Sequence[float]], peak: float) -> 
         row["gigaflops"] = case.floating_point_operations / seconds / 1e9
         row["share_of_peak"] = row["gigaflops"] / peak
     return rows
+
+
+def network_parts(case: Case, precision: str) -> dict[str, Callable[[], object]]:
+    """The parts of the product's step for a network of one layer, each compiled alone as the step compiles it."""
+    import tensorflow as tf
+
+    from textrnn.train import cpu_loop, scan_loop
+    from textrnn.train.language_model import cross_entropy
+    from textrnn.train.products import dense, lookup, transposed_product
+    from textrnn.train.recurrent import runs_as_graph
+
+    as_graph = runs_as_graph(case.batch, case.units, precision)
+    loop: Any = cpu_loop if as_graph else scan_loop
+
+    def normal(*shape: int) -> Any:
+        return tf.random.normal(shape, stddev=case.units**-0.5)
+
+    sequence = (case.steps, case.batch, case.units)
+    projected, from_above = tf.cast(normal(*sequence), precision), tf.cast(normal(*sequence), precision)
+    kernel, output = normal(case.units, case.units), normal(case.units, case.vocabulary)
+    embedding, bias, nothing = normal(case.vocabulary, case.units), tf.zeros(case.units), normal(*sequence[1:])
+    ids, targets = map(tf.constant, case.data())
+    states, _ = loop.forward(projected, nothing, kernel, "tanh", None)
+
+    def read() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([embedding, kernel, bias])
+            rows = lookup(dense(embedding, kernel, bias, precision), tf.transpose(ids))
+        return tape.gradient(rows, bias, from_above)
+
+    def predict() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([states, output])
+            logits = tf.cast(dense(states[1:], output, precision=precision), tf.float32)
+            loss = tf.reduce_mean(cross_entropy(logits, targets))
+        return tape.gradient(loss, [states, output])[1]
+
+    parts: dict[str, Callable[[], Any]] = {
+        "input table, both ways": read,
+        "loop forward": lambda: loop.forward(projected, nothing, kernel, "tanh", None)[1],
+        "loop backward": lambda: loop.backward(from_above, nothing, states, kernel, "tanh", None)[1],
+        "gradient of U, one product": lambda: transposed_product(states[:-1], from_above),
+        "output and loss, both ways": predict,
+    }
+
+    def compiled(part: Callable[[], Any]) -> Callable[[], object]:
+        graph = tf.function(part, autograph=False, jit_compile=None if as_graph else True)
+        return lambda: graph().numpy()
+
+    return {f"{precision}: {name}": compiled(part) for name, part in parts.items()}
 
 
 def update_alone(case: Case) -> Callable[[], float]:
@@ -120,8 +170,10 @@ def trainer_around_the_step(case: Case) -> float:
 
 
 def parts(case: Case, step_seconds: float, seconds: float) -> list[dict[str, Any]]:
-    """What of a step of `textrnn train` is not the network, in milliseconds and as a share of our float32 step."""
+    """Where the time of a step of `textrnn train` goes, in milliseconds and as a share of our float32 step."""
     alone = {"optimizer": update_alone(case), "reading a batch": read_batches(case)}
+    if case.layers == 1:
+        alone = network_parts(case, "float32") | (network_parts(case, "bfloat16") if has_bfloat16() else {}) | alone
     medians = {name: statistics.median(runs) for name, runs in alternate(alone, seconds).items()}
     around = trainer_around_the_step(case)
     medians["progress, history and the rest of the loop"] = around - medians["reading a batch"]
@@ -151,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("matrix product: " + ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in peak.items()))
     print_table(rows)
     print()
-    around = parts(case, rows[0]["milliseconds"] / 1e3, arguments.seconds / 10)
+    around = parts(case, rows[0]["milliseconds"] / 1e3, arguments.seconds / 3)
     print_table(around)
     if arguments.json:
         write_json(arguments.json, "training step", rows, case=vars(case), peak_gigaflops=peak, parts=around)

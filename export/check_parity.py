@@ -55,7 +55,7 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
     trainer.best_weights()
     graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
     ids = np.asarray(held_out.ids[:256], np.int32)
-    return check_parity(trainer.model, graphs["step"], graphs["sequence"], ids)
+    return check_parity(trainer.model, graphs, ids)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ TOYS = {
     "training_step": ["--units", "8", "--batch", "2", "--steps", "4", "--vocabulary", "11", "--seconds", "0"],
     "training_sizes": ["--only", "units=64", "batch=1", "steps=128", "--seconds", "0"],
     "memory": ["--units", "8", "--batch", "2", "--steps", "8", "--recompute", "3", "--seconds", "0"],
+    "generation": ["--units", "8", "--layers", "1", "--count", "2", "--tokens", "4", "--seconds", "0"],
+    "scoring": ["--units", "8", "--layers", "1", "--lengths", "4", "--batches", "1", "2", "--seconds", "0"],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
 }
 # A package out of which a process cannot import anything, whether it is installed or not.
@@ -49,7 +51,7 @@ class Outcome(NamedTuple):
     document: dict[str, Any]
 
     def candidates(self, **wanted: object) -> set[str]:
-        rows = [row for row in self.document["rows"] if all(row[name] == value for name, value in wanted.items())]
+        rows = [row for row in self.document["rows"] if all(row.get(name) == value for name, value in wanted.items())]
         return {row["candidate"] for row in rows}
 
 
@@ -114,6 +116,12 @@ def test_script_says_what_it_measures(script: str, scripts: Any, capsys: pytest.
     assert first_line in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 
+def require_jax() -> None:
+    """Not by importing it here: it changes the environment that later tests hand on to TensorFlow."""
+    if not installed("jax"):
+        pytest.skip("jax is not installed")
+
+
 def in_float32_and_bfloat16(scripts: Any, name: str) -> set[str]:
     return {f"{name} float32"} | ({f"{name} bfloat16"} if scripts("measure").has_bfloat16() else set())
 
@@ -121,7 +129,7 @@ def in_float32_and_bfloat16(scripts: Any, name: str) -> set[str]:
 @pytest.mark.parametrize("name", TOYS)
 def test_file_tells_the_environment_and_the_rows(name: str, outcome: Callable[[str], Outcome]) -> None:
     if name == "gpu":
-        pytest.importorskip("jax")
+        require_jax()
     document = outcome(name).document
     packages = document["environment"]["packages"]
     assert {"numpy", "tensorflow", "keras", "onnxruntime"} <= set(packages)
@@ -162,12 +170,32 @@ def test_training_step_names_every_candidate_and_what_is_around_the_step(
     assert result.candidates() == expected
     assert all(re.search(rf"^{name} ", result.out, re.MULTILINE) for name in expected)
     parts = {part["part"]: part["milliseconds"] for part in result.document["parts"]}
-    assert set(parts) == {"optimizer", "reading a batch", "progress, history and the rest of the loop"}
+    around = {"optimizer", "reading a batch", "progress, history and the rest of the loop"}
+    network = {"input table, both ways", "loop forward", "loop backward", "gradient of U, one product"}
+    precisions = {name.split()[1] for name in in_float32_and_bfloat16(scripts, "textrnn")}
+    network |= {"output and loss, both ways"}
+    assert set(parts) == around | {f"{precision}: {part}" for precision in precisions for part in network}
     assert parts["optimizer"] > 0 and parts["reading a batch"] > 0
     (row,) = (row for row in result.document["rows"] if row["candidate"] == "textrnn float32")
     # 6 (8 * 8 + 8 * 11) operations a token, 8 tokens a step
     assert row["gigaflops"] == pytest.approx(6 * 152 * 8 / row["milliseconds"] / 1e6)
     assert row["share_of_peak"] == pytest.approx(row["gigaflops"] / result.document["peak_gigaflops"]["float32"])
+
+
+def test_generation_is_compared_in_both_precisions(outcome: Callable[[str], Outcome]) -> None:
+    ways = ("bare graph", "bare graph, bound", "textrnn", "textrnn, top_k=20")
+    expected = {f"{way}, {precision}" for way in ways for precision in ("float32", "int8")}
+    assert outcome("generation").candidates(texts=2) == expected
+    peers = {"numpy loop", "Keras, sliding window"} | ({"torch loop"} if installed("torch") else set())
+    assert outcome("generation").candidates(texts=1) == expected | peers
+
+
+def test_scoring_compares_the_graphs_at_each_size(outcome: Callable[[str], Outcome]) -> None:
+    expected = {"layer by layer, float32", "single steps, float32", "single steps, int8", "RNN operator, float32"}
+    expected |= {"step after step, float32", "step after step, int8"}
+    for batch in (1, 2):
+        assert expected <= outcome("scoring").candidates(batch=batch, length=4)
+    assert {"prompt, float32", "prompt, int8"} <= outcome("scoring").candidates()
 
 
 def test_training_sizes_are_added_to_a_file(
@@ -213,7 +241,7 @@ def test_bytes_a_token_are_the_slope_between_the_two_longest(scripts: Any) -> No
 
 
 def test_layer_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:
-    pytest.importorskip("jax")
+    require_jax()
     result = outcome("gpu")
     expected = {"textrnn SimpleRNN", "keras SimpleRNN"} | ({"torch nn.RNN"} if installed("torch") else set())
     assert result.candidates(units=8, batch=2, steps=4) == expected
@@ -221,14 +249,14 @@ def test_layer_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:
 
 
 def test_without_a_gpu_nothing_is_run(outcome: Callable[[str], Outcome]) -> None:
-    pytest.importorskip("jax")
+    require_jax()
     result = outcome("gpu without a GPU")
     assert len(result.out.splitlines()) == 1 and "say --device cpu" in result.out
     assert result.document == {}
 
 
 def test_a_missing_peer_is_told_once_and_left_out(outcome: Callable[[str], Outcome]) -> None:
-    pytest.importorskip("jax")
+    require_jax()
     result = outcome("gpu without torch")
     line = r"^torch is not installed, its column is left out; pip install torch==[\d.]+$"
     assert len(re.findall(line, result.err, re.MULTILINE)) == 1

@@ -52,7 +52,7 @@ class TestWriting:
     def test_what_is_written_is_read(self, finished: Path) -> None:
         bundle = read_bundle(finished)
         assert dataclasses.replace(bundle.manifest, files={}) == tiny_manifest(tiny_network())
-        assert sorted(bundle.manifest.files) == ["model.onnx", "sequence.onnx", "tokenizer.json"]
+        assert sorted(bundle.manifest.files) == ["generate.onnx", "model.onnx", "sequence.onnx", "tokenizer.json"]
         for name, entry in bundle.manifest.files.items():
             assert (entry.sha256, entry.bytes) == (sha256(bundle.path(name)), bundle.path(name).stat().st_size)
 
@@ -60,6 +60,7 @@ class TestWriting:
         document = json.loads((finished / "manifest.json").read_bytes())
         assert (document["format"], document["format_version"]) == ("textrnn-bundle", 1)
         assert document["tokenizer"] == {"kind": "char", "file": "tokenizer.json"}
+        assert document["graphs"]["generate"]["inputs"][-1] == {"name": "temperature", "dtype": "float64", "shape": []}
         assert document["graphs"]["step"]["inputs"][1] == {
             "name": "state",
             "dtype": "float32",
@@ -69,7 +70,7 @@ class TestWriting:
     def test_files_may_come_from_several_places(self, finished: Path, tmp_path: Path) -> None:
         (tmp_path / "anywhere.bin").write_bytes((finished / "model.onnx").read_bytes())
         source = {"model.onnx": tmp_path / "anywhere.bin", "tokenizer.json": finished / "tokenizer.json"}
-        write_bundle(tmp_path / "bundle", tiny_manifest(tiny_network(), sequence=False), source)
+        write_bundle(tmp_path / "bundle", tiny_manifest(tiny_network(), sequence=False, generate=False), source)
         assert sorted(read_bundle(tmp_path / "bundle").manifest.files) == ["model.onnx", "tokenizer.json"]
 
     def test_an_existing_folder_is_left_alone(self, finished: Path, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ class TestFinding:
 
 
 class TestFaults:
-    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "tokenizer.json"])
+    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "generate.onnx", "tokenizer.json"])
     def test_a_missing_file(self, folder: Path, name: str) -> None:
         (folder / name).unlink()
         assert f"{name} is missing" in refusal(folder)
@@ -216,7 +217,7 @@ class TestFaults:
         os.mkfifo(folder / "model.onnx")
         assert "model.onnx must be a file" in refusal(folder)
 
-    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "tokenizer.json"])
+    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "generate.onnx", "tokenizer.json"])
     def test_a_file_in_use_that_is_not_listed(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda document: document["files"].pop(name))
         assert f"files must list every file in use, {name!r} is missing" in refusal(folder)

@@ -41,7 +41,7 @@ def test_train_writes_a_whole_run_and_prints_its_bundle(trained: TrainedRun) -> 
     assert names == {
         *("config.json", "tokenizer.json", "data", "checkpoint.npz", "best.npz", "history.jsonl", "curves.png"),
         *("bundle", "bundle/manifest.json", "bundle/model.onnx", "bundle/sequence.onnx"),
-        *("bundle/tokenizer.json", "bundle/weights.bin"),
+        *("bundle/generate.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
     }
     assert trained.result.out == f"{trained.folder / 'bundle'}\n"
 
@@ -309,7 +309,7 @@ def test_info_describes_a_model(trained: TrainedRun) -> None:
     for text in (
         f"bundle     {trained.folder / 'bundle'}",
         "language_model, float32",
-        "in 4 files",
+        "in 5 files",
         "char, ",
         "step       in  ids: int32 (batch)",
         "step       in  state: float32 (2, batch, 32)",

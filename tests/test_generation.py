@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, log
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
-from textrnn.generation import GenerationOptions, State, Step, generate
+from textrnn.generation import CHUNK, DRAWN_AHEAD, GenerationOptions, State, Step, forbid, generate
+from textrnn.sampling import choose
 from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
 
 LETTERS = CharTokenizer.train(["abcdefghijklmnopqrstuvwxyz "])
@@ -99,18 +100,19 @@ def test_each_token_is_fed_once_in_order() -> None:
     assert step.fed == [[token] for token in [BEGINNING_ID, *LETTERS.encode("hello")[:-1]]]
 
 
-def test_prefill_takes_the_prompt_in_one_call() -> None:
+def test_prefill_takes_all_of_the_prompt_but_its_last_token_in_one_call() -> None:
     step, read = say("hello world"), []
 
-    def prefill(ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+    def prefill(ids: NDArray[np.int32], state: State) -> State:
         read.append(ids.tolist())
-        return step(ids[:, -1], state + ids.shape[1] - 1)
+        return state + ids.shape[1]
 
     ids = LETTERS.encode("hell")
     options = GenerationOptions(length=7)
     text = "".join(piece for _, piece in generate(step, ZERO, LETTERS, BEGINNING_ID, ids, options, prefill))
     assert text == "o world"
-    assert read == [[[BEGINNING_ID, *ids.tolist()]]]
+    assert read == [[[BEGINNING_ID, *ids[:-1].tolist()]]]
+    assert step.fed[0] == [ids[-1]]
 
 
 def test_a_step_may_write_to_the_same_arrays_each_time() -> None:
@@ -238,7 +240,7 @@ class TestSamples:
         for index, piece in generate(step, zero, LETTERS, BEGINNING_ID, NO_PROMPT, options):
             texts[index] += piece
         assert set(texts) == {"a", "bb", "ccc"}
-        assert sizes == [1, 9, 9 - texts.count("a"), texts.count("ccc")]
+        assert sizes == [9, 9, 9 - texts.count("a"), texts.count("ccc")]
 
     def test_a_repetition_penalty_looks_at_prompt_and_text(self) -> None:
         tokens = [letter("a"), letter("b"), letter("c"), END_ID]
@@ -248,6 +250,69 @@ class TestSamples:
         assert write(step, **options) == "abca"
         assert write(step, prompt="a", **options) == "bcaa"
         assert write(step, prompt="ba", **options) == "caaa"
+
+
+class Chunks:
+    """A writer of chunks, as a graph is one: it goes on after end tokens and stop strings, which it does not know."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.calls: list[tuple[int, int]] = []
+
+    def __call__(
+        self, ids: NDArray[np.int32], state: State, uniforms: NDArray[np.float64], texts: Sequence[int]
+    ) -> tuple[NDArray[np.int32], State]:
+        self.calls.append(uniforms.shape)
+        assert len(ids) == len(texts) == state.shape[1] == uniforms.shape[1]
+        tokens = np.empty(uniforms.shape, np.int32)
+        for position, draws in enumerate(uniforms):
+            logits, state = self.step(ids, state)
+            ids = tokens[position] = choose(forbid(logits), draws)
+        return tokens, state
+
+
+class TestChunks:
+    @staticmethod
+    def texts(
+        step: Step, write: Chunks | None = None, prompt: str = "", whole: bool = False, **options: Any
+    ) -> list[str]:
+        checked = GenerationOptions(**options)
+        texts = [""] * checked.count
+        prompt_ids = LETTERS.encode(prompt)
+        for index, piece in generate(step, ZERO, LETTERS, BEGINNING_ID, prompt_ids, checked, write=write, whole=whole):
+            texts[index] += piece
+        return texts
+
+    @pytest.mark.parametrize("whole", [False, True])
+    @pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, DRAWN_AHEAD + 5])
+    @pytest.mark.parametrize("stop", [(), ("ab", "cca")])
+    def test_the_texts_are_those_of_single_steps(self, length: int, stop: tuple[str, ...], whole: bool) -> None:
+        for seed in range(5):
+            step = Markov.random(seed)
+            options: dict[str, Any] = {"seed": seed, "length": length, "count": 4, "stop": stop, "prompt": "ab"}
+            assert self.texts(step, Chunks(step), whole=whole, **options) == self.texts(step, **options)
+
+    def test_rows_that_ended_leave_at_the_next_chunk(self) -> None:
+        tokens = [letter("a"), END_ID]
+        step = Markov(np.array([[0.97, 0.03]] * 3), tokens)
+        write = Chunks(step)
+        texts = self.texts(step, write, count=8, seed=2, length=5 * CHUNK)
+        running = [8] + [sum(len(text) >= n * CHUNK for text in texts) for n in range(1, 5)]
+        assert len(set(running)) > 2
+        assert write.calls == [(CHUNK, rows) for rows in running if rows]
+
+    def test_no_more_is_written_than_was_asked_for(self) -> None:
+        write = Chunks(say("hello "))
+        assert self.texts(say("hello "), write, length=CHUNK + 3) == [("hello " * CHUNK)[: CHUNK + 3]]
+        assert write.calls == [(CHUNK, 1), (3, 1)]
+
+    def test_a_stream_comes_chunk_by_chunk_and_a_whole_text_as_one_piece(self) -> None:
+        options = GenerationOptions(length=2 * CHUNK)
+        for whole, count in ((False, 2), (True, 1)):
+            found = generate(
+                say("ab"), ZERO, LETTERS, BEGINNING_ID, NO_PROMPT, options, write=Chunks(say("ab")), whole=whole
+            )
+            assert len(list(found)) == count
 
 
 def best_by_enumeration(step: Markov, length: int, stop: str | None = None) -> tuple[float, str]:

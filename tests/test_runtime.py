@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from tiny_bundle import (
+    TinyNetwork,
     step_graph,
     tiny_manifest,
     tiny_network,
@@ -26,7 +28,7 @@ import textrnn
 from textrnn import UserError, runtime
 from textrnn.bundle import Graph, write_bundle
 from textrnn.runtime import LanguageModel, load
-from textrnn.tokenizers import BEGINNING_ID, CharTokenizer
+from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
 
 NETWORK = tiny_network()
 AWKWARD = "hello é 😀\n\0 world"
@@ -47,13 +49,22 @@ def step_only(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     return load(write_tiny_bundle(tmp_path_factory.mktemp("step") / "bundle", sequence=False).folder)
 
 
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """A model without a generate graph, as older versions wrote them: every token is drawn by `textrnn.sampling`."""
+    return load(write_tiny_bundle(tmp_path_factory.mktemp("older") / "bundle", generate=False).folder)
+
+
 def rebuilt(folder: Path, path: Path, graph: onnx.ModelProto | None = None, **fields: Any) -> Path:
-    """A bundle with right hashes and one thing that is wrong: another step graph, or fields of the manifest."""
+    """A bundle with right hashes and one thing that is wrong: another step graph, or fields of the manifest.
+
+    It has no generate graph, so that the step graph is what writes and is looked at first.
+    """
     source = path.with_name("source")
     shutil.copytree(folder, source)
     if graph is not None:
         (source / "model.onnx").write_bytes(graph.SerializeToString())
-    return write_bundle(path, dataclasses.replace(tiny_manifest(NETWORK), **fields), source).folder
+    return write_bundle(path, dataclasses.replace(tiny_manifest(NETWORK, generate=False), **fields), source).folder
 
 
 class TestLoading:
@@ -90,11 +101,14 @@ class TestLoading:
         with pytest.raises(UserError, match=r"model\.onnx refers to weights outside the bundle"):
             load(rebuilt(folder, tmp_path / "bundle", graph))
 
-    def test_what_is_no_graph_is_refused_in_one_line(self, folder: Path, tmp_path: Path, capfd: Any) -> None:
+    @pytest.mark.parametrize(("name", "generate"), [("generate", True), ("model", False)])
+    def test_what_is_no_graph_is_refused_in_one_line(
+        self, folder: Path, tmp_path: Path, capfd: Any, name: str, generate: bool
+    ) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
-        (source / "model.onnx").write_bytes(b"no graph")
-        broken = write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK), source).folder
-        with pytest.raises(UserError, match=r"model\.onnx could not be loaded by onnxruntime") as caught:
+        (source / f"{name}.onnx").write_bytes(b"no graph")
+        broken = write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK, generate=generate), source).folder
+        with pytest.raises(UserError, match=rf"{name}\.onnx could not be loaded by onnxruntime") as caught:
             load(broken)
         assert "\n" not in str(caught.value)
         assert capfd.readouterr() == ("", "")
@@ -104,6 +118,17 @@ class TestLoading:
         graph.graph.output[1].name = graph.graph.node[-1].output[0] = "memory"
         with pytest.raises(UserError, match=r"model\.onnx must have the outputs .* of its manifest, has .*memory"):
             load(rebuilt(folder, tmp_path / "bundle", graph))
+
+    def test_graphs_that_do_not_write_are_loaded_when_they_are_needed(self, folder: Path, tmp_path: Path) -> None:
+        source = Path(shutil.copytree(folder, tmp_path / "source"))
+        for name in ("model", "sequence"):
+            (source / f"{name}.onnx").write_bytes(b"no graph")
+        model = load(write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK), source).folder)
+        assert model.generate("hello", length=20, seed=1) == load(folder).generate("hello", length=20, seed=1)
+        with pytest.raises(UserError, match=r"sequence\.onnx could not be loaded"):
+            model.score("hello")
+        with pytest.raises(UserError, match=r"model\.onnx could not be loaded"):
+            model.generate("hello", top_k=3)
 
     def test_a_sequence_graph_in_place_of_the_step_graph(self, folder: Path, tmp_path: Path) -> None:
         def swapped(graphs: dict[str, Graph]) -> dict[str, Graph]:
@@ -230,6 +255,62 @@ class TestNextProbs:
         everything = model.next_probs("", top=1000)
         assert len(everything) == model.vocabulary_size
         assert sum(everything.values()) == pytest.approx(1)
+
+
+def with_weights(**weights: Any) -> TinyNetwork:
+    return dataclasses.replace(tiny_network(), **weights)
+
+
+class TestOneTextOnEveryPath:
+    @pytest.mark.parametrize("temperature", [0, 1e-6, 0.3, 1, 2.5])
+    def test_the_graph_writes_what_single_steps_write(
+        self, model: LanguageModel, older: LanguageModel, temperature: float
+    ) -> None:
+        for seed in range(25):
+            options: dict[str, Any] = {"length": 100, "seed": seed, "temperature": temperature}
+            text = older.generate("wor", **options)
+            assert model.generate("wor", **options) == text
+            assert "".join(model.stream("wor", **options)) == text
+            assert model.samples("wor", count=3, **options) == older.samples("wor", count=3, **options)
+
+    def test_whatever_the_prompt(self, model: LanguageModel, step_only: LanguageModel, older: LanguageModel) -> None:
+        for prompt in ("", "h", AWKWARD, "hello world " * 20):
+            texts = {m.generate(prompt, length=40, seed=3) for m in (model, step_only, older)}
+            assert len(texts) == 1
+
+    @pytest.mark.parametrize(
+        "options", [{"top_k": 3}, {"top_p": 0.8}, {"min_p": 0.1}, {"repetition_penalty": 1.3}, {"beams": 3}]
+    )
+    def test_what_the_graph_cannot_do_is_done_step_by_step(
+        self, model: LanguageModel, older: LanguageModel, options: dict[str, Any]
+    ) -> None:
+        seed = {} if "beams" in options else {"seed": 4}
+        text = model.generate("wor", length=50, **options, **seed)
+        assert text == older.generate("wor", length=50, **options, **seed)
+        assert text != model.generate("wor", length=50, **seed)
+
+    @pytest.mark.parametrize("temperature", [0, 1])
+    def test_special_tokens_are_never_written(self, tmp_path: Path, temperature: float) -> None:
+        bias = np.full(NETWORK.vocabulary_size, -50, np.float32)
+        bias[[PAD_ID, UNKNOWN_ID, BEGINNING_ID]] = 50
+        bias[-1] = 0
+        folder = write_tiny_bundle(tmp_path / "bundle", network=with_weights(c=bias)).folder
+        assert load(folder).generate(length=8, temperature=temperature) == "w" * 8
+
+    @pytest.mark.parametrize("generate", [True, False])
+    @pytest.mark.parametrize("temperature", [0, 1])
+    @pytest.mark.parametrize("damage", [np.nan, np.inf])
+    def test_a_damaged_model_is_refused(
+        self, tmp_path: Path, damage: float, temperature: float, generate: bool
+    ) -> None:
+        for token in (END_ID, 20, NETWORK.vocabulary_size - 1):
+            bias = NETWORK.c.copy()
+            bias[token] = damage
+            path = tmp_path / f"bundle{token}"
+            damaged = load(write_tiny_bundle(path, generate=generate, network=with_weights(c=bias)).folder)
+            for write in (damaged.generate, partial(damaged.samples, count=2)):
+                with pytest.raises(UserError, match=r"logits must be finite numbers, .*; the model is damaged"):
+                    write("he", temperature=temperature)
 
 
 class TestGenerate:

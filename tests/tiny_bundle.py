@@ -1,4 +1,4 @@
-"""A tiny real bundle, its graphs made with the onnx library's own builders, and the same network in numpy."""
+"""A tiny real bundle, its network made with the onnx library's own builders, and the same network in numpy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
 from textrnn.tokenizers import BEGINNING_ID
 from textrnn.tokenizers.char import FIRST_CHARACTER, CharTokenizer
-
-OPSET = 17
-IR_VERSION = 8
+from textrnn.train import cell_graphs
+from textrnn.train.cell_graphs import IR_VERSION, OPSET
 
 TEXT = "hello world"
 
@@ -75,24 +74,44 @@ class TinyNetwork:
         return np.asarray(logits[np.arange(len(ids)), ids] - np.log(np.exp(logits).sum(axis=1)))
 
 
-def step_graph(network: TinyNetwork) -> onnx.ModelProto:
-    """ids (batch,), state -> logits (batch, vocabulary), next_state."""
-    constants: dict[str, NDArray[Any]] = {"embedding": network.embedding, "V": network.V, "c": network.c}
-    constants["first_axis"] = np.array([0])
+def cell_graph(network: TinyNetwork) -> onnx.ModelProto:
+    """ids (batch,), state_0 .. (batch, hidden) -> logits (batch, vocabulary), next_state_0 .."""
+    constants: dict[str, NDArray[Any]] = {"embedding": network.embedding, "V": network.V, "output_bias": network.c}
     nodes = [helper.make_node("Gather", ["embedding", "ids"], ["x0"])]
+    hidden = "x0"
     for i, (W, U, b) in enumerate(network.layers):
-        constants |= {f"W{i}": W, f"U{i}": U, f"b{i}": b, f"layer{i}": np.array(i)}
+        constants |= {f"W{i}": W, f"U{i}": U, f"b{i}": b}
         nodes += [
-            helper.make_node("Gather", ["state", f"layer{i}"], [f"h{i}"], axis=0),
-            helper.make_node("MatMul", [f"x{i}", f"W{i}"], [f"Wx{i}"]),
-            helper.make_node("MatMul", [f"h{i}", f"U{i}"], [f"Uh{i}"]),
+            helper.make_node("MatMul", [hidden, f"W{i}"], [f"Wx{i}"]),
+            helper.make_node("MatMul", [f"state_{i}", f"U{i}"], [f"Uh{i}"]),
             helper.make_node("Add", [f"Wx{i}", f"b{i}"], [f"Wx+b{i}"]),
             helper.make_node("Add", [f"Wx+b{i}", f"Uh{i}"], [f"a{i}"]),
-            helper.make_node("Tanh", [f"a{i}"], [f"x{i + 1}"]),
-            helper.make_node("Unsqueeze", [f"x{i + 1}", "first_axis"], [f"n{i}"]),
+            helper.make_node("Tanh", [f"a{i}"], [f"next_state_{i}"]),
         ]
-    nodes += [helper.make_node("MatMul", [f"x{len(network.layers)}", "V"], ["Vh"])]
-    return _model(network, nodes, constants, ("batch",))
+        hidden = f"next_state_{i}"
+    nodes += [
+        helper.make_node("MatMul", [hidden, "V"], ["Vh"]),
+        helper.make_node("Add", ["Vh", "output_bias"], ["logits"]),
+    ]
+    states = [(f"state_{i}", len(b)) for i, (_, _, b) in enumerate(network.layers)]
+    tensor = helper.make_tensor_value_info
+    return _model(
+        nodes,
+        [
+            tensor("ids", TensorProto.INT32, ("batch",)),
+            *(tensor(name, TensorProto.FLOAT, ("batch", size)) for name, size in states),
+        ],
+        [
+            tensor("logits", TensorProto.FLOAT, ("batch", network.vocabulary_size)),
+            *(tensor(f"next_{name}", TensorProto.FLOAT, ("batch", size)) for name, size in states),
+        ],
+        constants,
+    )
+
+
+def step_graph(network: TinyNetwork) -> onnx.ModelProto:
+    """ids (batch,), state -> logits (batch, vocabulary), next_state."""
+    return cell_graphs.step_graph(cell_graph(network))
 
 
 def sequence_graph(network: TinyNetwork) -> onnx.ModelProto:
@@ -115,51 +134,59 @@ def sequence_graph(network: TinyNetwork) -> onnx.ModelProto:
     nodes += [
         helper.make_node("Transpose", [f"x{len(network.layers)}"], ["h"], perm=[1, 0, 2]),
         helper.make_node("MatMul", ["h", "V"], ["Vh"]),
+        helper.make_node("Add", ["Vh", "c"], ["logits"]),
+        helper.make_node("Concat", [f"n{i}" for i in range(len(network.layers))], ["next_state"], axis=0),
     ]
-    return _model(network, nodes, constants, ("batch", "time"))
+    tensor = helper.make_tensor_value_info
+    return _model(
+        nodes,
+        [
+            tensor("ids", TensorProto.INT32, ("batch", "time")),
+            tensor("state", TensorProto.FLOAT, network.state_shape),
+        ],
+        [
+            tensor("logits", TensorProto.FLOAT, ("batch", "time", network.vocabulary_size)),
+            tensor("next_state", TensorProto.FLOAT, network.state_shape),
+        ],
+        constants,
+    )
 
 
 def _model(
-    network: TinyNetwork, nodes: list[onnx.NodeProto], constants: dict[str, NDArray[Any]], id_shape: tuple[str, ...]
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: dict[str, NDArray[Any]],
 ) -> onnx.ModelProto:
-    next_states = [f"n{i}" for i in range(len(network.layers))]
-    nodes += [
-        helper.make_node("Add", ["Vh", "c"], ["logits"]),
-        helper.make_node("Concat", next_states, ["next_state"], axis=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info("ids", TensorProto.INT32, id_shape),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, network.state_shape),
-        ],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, (*id_shape, network.vocabulary_size)),
-            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, network.state_shape),
-        ],
-        [numpy_helper.from_array(value.copy(order="C"), name) for name, value in constants.items()],
-    )
+    weights = [numpy_helper.from_array(value.copy(order="C"), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def tiny_manifest(network: TinyNetwork, *, sequence: bool = True) -> Manifest:
+def tiny_manifest(network: TinyNetwork, *, sequence: bool = True, generate: bool = True) -> Manifest:
     """The manifest of a bundle of this network with the tokenizer of `TEXT`."""
     state = Tensor("state", "float32", network.state_shape)
-    uses: dict[str, tuple[str, tuple[str, ...]]] = {"step": ("model.onnx", ("batch",))}
+    next_state = Tensor("next_state", "float32", network.state_shape)
+
+    def reader(file: str, *free: str) -> Graph:
+        logits = Tensor("logits", "float32", (*free, network.vocabulary_size))
+        return Graph(file, inputs=(Tensor("ids", "int32", free), state), outputs=(logits, next_state))
+
+    graphs = {"step": reader("model.onnx", "batch")}
     if sequence:
-        uses["sequence"] = ("sequence.onnx", ("batch", "time"))
-    graphs = {
-        use: Graph(
-            file,
-            inputs=(Tensor("ids", "int32", free), state),
-            outputs=(
-                Tensor("logits", "float32", (*free, network.vocabulary_size)),
-                Tensor("next_state", "float32", network.state_shape),
+        graphs["sequence"] = reader("sequence.onnx", "batch", "time")
+    if generate:
+        graphs["generate"] = Graph(
+            "generate.onnx",
+            inputs=(
+                Tensor("ids", "int32", ("batch",)),
+                state,
+                Tensor("given", "int32", ("steps", "batch")),
+                Tensor("uniforms", "float64", ("steps", "batch")),
+                Tensor("temperature", "float64", ()),
             ),
+            outputs=(Tensor("tokens", "int32", ("steps", "batch")), next_state),
         )
-        for use, (file, free) in uses.items()
-    }
     return Manifest(
         kind="language_model",
         precision="float32",
@@ -183,16 +210,27 @@ def tiny_network() -> TinyNetwork:
     return network
 
 
-def write_tiny_bundle(folder: Path, *, sequence: bool = True, external_weights: bool = False) -> Bundle:
-    """Write a bundle of `tiny_network`, which writes nonsense over the letters of `TEXT`.
+def write_tiny_bundle(
+    folder: Path,
+    *,
+    sequence: bool = True,
+    generate: bool = True,
+    external_weights: bool = False,
+    network: TinyNetwork | None = None,
+) -> Bundle:
+    """Write a bundle of `tiny_network`, which writes nonsense over the letters of `TEXT`, or of another.
 
     With `external_weights` the graphs keep their weights in files of their own beside them.
     """
-    tokenizer, network = tiny_tokenizer(), tiny_network()
+    tokenizer, network = tiny_tokenizer(), network or tiny_network()
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)
     tokenizer.save(source)
-    graphs = {"model": step_graph(network)} | ({"sequence": sequence_graph(network)} if sequence else {})
+    graphs = {"model": step_graph(network)}
+    if sequence:
+        graphs["sequence"] = sequence_graph(network)
+    if generate:
+        graphs["generate"] = cell_graphs.generate_graph(cell_graph(network))
     for name, graph in graphs.items():
         if external_weights:
             onnx.save(
@@ -200,4 +238,4 @@ def write_tiny_bundle(folder: Path, *, sequence: bool = True, external_weights: 
             )
         else:
             onnx.save(graph, source / f"{name}.onnx")
-    return write_bundle(folder, tiny_manifest(network, sequence=sequence), source)
+    return write_bundle(folder, tiny_manifest(network, sequence=sequence, generate=generate), source)

@@ -72,7 +72,8 @@ class Manifest:
         kind: what the model does, "language_model".
         precision: of the weights, "float32" or "int8".
         start_id: the token before every text.
-        graphs: by their use: "step" (one token a call), and for float32 "sequence" (many tokens a call).
+        graphs: by their use: "step" (one token a call), "sequence" (many tokens a call), "generate" (writes tokens);
+            bundles of older versions may lack the last two.
         labels: of a classifier, else None.
         metrics: measured on held-out data.
         config: the whole resolved config of the training run.

@@ -1,6 +1,7 @@
-"""The one loop over step(ids, state) -> (logits, state) that writes text, one step a token.
+"""The one loop that writes text, over write(ids, state, ...) -> (tokens, state), a chunk of tokens at a time.
 
-It knows nothing of how a step is computed: the runtime gives it an ONNX graph, the tests give it a few lines.
+It knows nothing of how tokens are computed. A writer is made of any step(ids, state) -> (logits, state) and
+`textrnn.sampling`, or is a graph of the runtime that draws the same tokens itself.
 """
 
 from __future__ import annotations
@@ -28,8 +29,23 @@ Step = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
 What it returned is not looked at after its next call, so that it may write to the same arrays each time.
 """
 
-Prefill = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
-"""ids (batch, time), state -> logits after the last of them (batch, vocabulary), next state."""
+Prefill = Callable[[NDArray[np.int32], State], State]
+"""ids (batch, time), state -> state after the last of them."""
+
+Write = Callable[[NDArray[np.int32], State, NDArray[np.float64], Sequence[int]], tuple[NDArray[np.int32], State]]
+"""ids (batch,), state, uniforms (steps, batch), texts (batch,) -> tokens (steps, batch), next state.
+
+Reads ids, then draws and reads one token a row after the other; the last of them is drawn and not yet read. `texts`
+tells which text each row belongs to.
+"""
+
+CHUNK = 32
+"""Tokens a call of a writer that is a graph: few, so that they are seen at once; enough that the call costs little."""
+
+DRAWN_AHEAD = 16 * CHUNK
+"""Random numbers of a text drawn in one call, which costs hardly more than drawing one."""
+
+NEVER_WRITTEN = (PAD_ID, UNKNOWN_ID, BEGINNING_ID)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,8 @@ def generate(
     prompt_ids: NDArray[np.int32],
     options: GenerationOptions,
     prefill: Prefill | None = None,
+    write: Write | None = None,
+    whole: bool = False,
 ) -> Iterator[tuple[int, str]]:
     """Write texts that go on after a prompt.
 
@@ -94,53 +112,90 @@ def generate(
         state: the state before any token, (layers, 1, hidden).
         start_id: the token before every text.
         prompt_ids: (time,), may be empty.
-        prefill: a faster way to feed a long prompt than one step a token.
+        prefill: a faster way to read a long prompt than one step a token.
+        write: a faster way to sample with these options than `step` and `textrnn.sampling`, `CHUNK` tokens at a time.
+        whole: give each text as one piece at its end, which is faster where many are written side by side.
 
     Yields:
         (index of the text, 0 to count - 1; the next piece of it, whole characters that will not be taken back).
     """
     ids = np.concatenate([[start_id], prompt_ids]).astype(np.int32)
-    if prefill is not None:
-        logits, state = prefill(ids[None], state)
+    before, last = ids[:-1], ids[-1:]
+    if len(before) and prefill is not None:
+        state = prefill(before[None], state)
     else:
-        for token in ids:
-            logits, state = step(token[None], state)
+        for token in before:
+            _, state = step(token[None], state)
     if options.beams > 1:
-        if text := _search(step, state, logits, tokenizer, options):
+        if text := _search(step, last, state, tokenizer, options):
             yield 0, text
+    elif write is not None:
+        yield from _sample(write, CHUNK, last, state, tokenizer, options, whole)
     else:
-        yield from _sample(step, state, logits, tokenizer, prompt_ids, options)
+        write = _step_writer(step, tokenizer.vocabulary_size, prompt_ids, options)
+        yield from _sample(write, 1, last, state, tokenizer, options, whole)
+
+
+def forbid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logits (batch, vocabulary) without those of tokens that are never written."""
+    allowed = logits.astype(np.float64)
+    allowed[:, NEVER_WRITTEN] = -inf
+    return allowed
+
+
+def _step_writer(step: Step, vocabulary_size: int, prompt_ids: NDArray[np.int32], options: GenerationOptions) -> Write:
+    """A writer that knows every option."""
+    seen = None
+    if options.repetition_penalty != 1:
+        seen = np.zeros((options.count, vocabulary_size), bool)
+        seen[:, prompt_ids] = True
+
+    def write(
+        ids: NDArray[np.int32], state: State, uniforms: NDArray[np.float64], texts: Sequence[int]
+    ) -> tuple[NDArray[np.int32], State]:
+        tokens = np.empty(uniforms.shape, np.int32)
+        for position, draws in enumerate(uniforms):
+            logits, state = step(ids, state)
+            ids = sample(forbid(logits), options, draws, None if seen is None else seen[texts])
+            if seen is not None:
+                seen[texts, ids] = True
+            tokens[position] = ids
+        return tokens, state
+
+    return write
 
 
 def _sample(
-    step: Step,
+    write: Write,
+    chunk: int,
+    ids: NDArray[np.int32],
     state: State,
-    logits: NDArray[np.float32],
     tokenizer: Tokenizer,
-    prompt_ids: NDArray[np.int32],
     options: GenerationOptions,
+    whole: bool,
 ) -> Iterator[tuple[int, str]]:
-    """Sample `count` texts as one batch, whose rows leave it as their texts end."""
-    count, vocabulary_size = options.count, logits.shape[1]
-    logits, state = np.repeat(logits, count, axis=0), np.repeat(state, count, axis=1)
-    forbidden = _forbidden(vocabulary_size)
-    seen = None
-    if options.repetition_penalty != 1:
-        seen = np.zeros((count, vocabulary_size), bool)
-        seen[:, prompt_ids] = True
+    """Sample `count` texts as one batch, whose rows leave it as their texts end.
+
+    Args:
+        ids: (1,), the last token that is not yet read.
+    """
+    count = options.count
+    ids, state = np.repeat(ids, count), np.repeat(state, count, axis=1)
     streams = random_streams(secrets.randbits(64) if options.seed is None else options.seed, count)
-    texts = [_Text(tokenizer, options.stops) for _ in range(count)]
+    texts = [_text(tokenizer, options.stops, whole) for _ in range(count)]
     running = list(range(count))  # the text that each row of the batch belongs to
-    for position in range(1, options.length + 1):
-        uniforms = np.array([streams[index].random() for index in running])
-        ids = sample(logits + forbidden, options, uniforms, seen)
-        if seen is not None:
-            seen[np.arange(len(ids)), ids] = True
+    for begin in range(0, options.length, chunk):
+        steps = min(chunk, options.length - begin)
+        if begin % DRAWN_AHEAD == 0:
+            drawn = np.array([streams[index].random(min(DRAWN_AHEAD, options.length - begin)) for index in running])
+        uniforms = drawn[:, begin % DRAWN_AHEAD :][:, :steps].T
+        tokens, state = write(ids, state, uniforms, running)
+        ends = (tokens == END_ID).any(axis=0)
         kept = []
-        for row, (index, token) in enumerate(zip(running, ids.tolist(), strict=True)):
-            text = texts[index]
-            piece = text.end() if token == END_ID else text.push(token)
-            if position == options.length and not text.ended:
+        for row, index in enumerate(running):
+            text, written = texts[index], tokens[:, row]
+            piece = text.push(written[: (written == END_ID).argmax()] if ends[row] else written)
+            if (ends[row] or begin + steps == options.length) and not text.ended:
                 piece += text.end()
             if piece:
                 yield index, piece
@@ -148,11 +203,29 @@ def _sample(
                 kept.append(row)
         if not kept:
             return
+        ids = tokens[-1]
         if len(kept) < len(running):
-            ids, state = ids[kept], state[:, kept]
-            seen = None if seen is None else seen[kept]
+            ids, state, drawn = ids[kept], state[:, kept], drawn[kept]
             running = [running[row] for row in kept]
-        logits, state = step(ids, state)
+
+
+class _WholeText:
+    """A text that is looked at only when it has ended."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[NDArray[np.int32]] = []
+        self.ended = False
+
+    def push(self, ids: NDArray[np.int32]) -> str:
+        """Add tokens (time,)."""
+        self._ids.append(ids)
+        return ""
+
+    def end(self) -> str:
+        """End the text; returns all of it."""
+        self.ended = True
+        return self._tokenizer.decode(np.concatenate(self._ids))
 
 
 class _Text:
@@ -164,9 +237,9 @@ class _Text:
         self._held = ""  # certain text that may be the beginning of a stop string
         self.ended = False
 
-    def push(self, token: int) -> str:
-        """Add a token; returns the text that is now certain and no part of a stop string."""
-        return self._release(self._decoder.push(token))
+    def push(self, ids: NDArray[np.int32]) -> str:
+        """Add tokens (time,); returns the text that is now certain and no part of a stop string."""
+        return self._release("".join(map(self._decoder.push, ids.tolist())))
 
     def end(self) -> str:
         """End the text; returns what is left of it."""
@@ -187,6 +260,10 @@ class _Text:
         held = _longest_beginning(text, self._stop)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
+
+
+def _text(tokenizer: Tokenizer, stop: Sequence[str], whole: bool) -> _Text | _WholeText:
+    return _WholeText(tokenizer) if whole and not stop else _Text(tokenizer, stop)
 
 
 def _stop_position(text: str, stop: Sequence[str]) -> int | None:
@@ -216,20 +293,18 @@ class _Beam(NamedTuple):
         return tokens[::-1]
 
 
-def _search(
-    step: Step, state: State, logits: NDArray[np.float32], tokenizer: Tokenizer, options: GenerationOptions
-) -> str:
+def _search(step: Step, last: NDArray[np.int32], state: State, tokenizer: Tokenizer, options: GenerationOptions) -> str:
     """Beam search for the most probable continuation: one that ends, stops, or has `length` tokens.
 
     The score is the sum of the log probabilities of its tokens, the end token and those of a stop string included. With
     stop strings the text of every beam is decoded anew at each step; without, a step costs the same at any length.
     """
-    forbidden = _forbidden(logits.shape[1])
+    logits, state = step(last, state)
     width, stop = options.beams, options.stops
     beams, scores = [_Beam(None, -1)], np.zeros(1)
     best, best_score = beams[0], -inf
     for position in range(1, options.length + 1):
-        totals = (scores[:, None] + log_softmax(logits + forbidden)).ravel()
+        totals = (scores[:, None] + log_softmax(forbid(logits))).ravel()
         rows: list[int] = []
         ids: list[int] = []
         kept: list[_Beam] = []
@@ -251,14 +326,8 @@ def _search(
             break
         logits, state = step(np.array(ids, np.int32), state[:, rows])
     text = _Text(tokenizer, stop)
-    pieces = []
-    for token in best.ids():
-        pieces.append(text.push(token))
-        if text.ended:
-            break
-    else:
-        pieces.append(text.end())
-    return "".join(pieces)
+    written = text.push(np.array(best.ids(), np.int32))
+    return written if text.ended else written + text.end()
 
 
 def _best(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
@@ -273,10 +342,3 @@ def _best(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
 
 def _stopped(tokenizer: Tokenizer, beam: _Beam, stop: Sequence[str]) -> bool:
     return bool(stop) and _stop_position(tokenizer.decode(beam.ids()), stop) is not None
-
-
-def _forbidden(vocabulary_size: int) -> NDArray[np.float64]:
-    """What to add to logits (batch, vocabulary) so that no padding, unknown or beginning token is written."""
-    forbidden = np.zeros(vocabulary_size)
-    forbidden[[PAD_ID, UNKNOWN_ID, BEGINNING_ID]] = -inf
-    return forbidden

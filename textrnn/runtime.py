@@ -1,19 +1,25 @@
 """Runs a bundle with onnxruntime, and nothing of what trained it.
 
-A language model is one or two graphs over the same weights:
+A language model is up to three graphs over the same weights:
 
     step      ids int32 (batch,), state float32 (layers, batch, hidden)
               -> logits float32 (batch, vocabulary), next_state of the shape of state
     sequence  ids int32 (batch, time), state
               -> logits float32 (batch, time, vocabulary), next_state
+    generate  ids int32 (batch,), state, given int32 (steps, batch), uniforms float64 (steps, batch),
+              temperature float64 ()
+              -> tokens int32 (steps, batch), next_state
 
-A bundle without a sequence graph, as int8 ones are, does with the step graph what the other would do.
+The generate graph draws the tokens that `textrnn.sampling` would draw from the logits of the step graph. What it cannot
+do (beams, a penalty, keeping only the most probable tokens) is done step by step, as is all of it for bundles of older
+versions, which may have neither it nor a sequence graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import fields
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,15 +32,23 @@ from textrnn import generation
 from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
 from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions, State
-from textrnn.sampling import log_softmax
+from textrnn.sampling import SamplingOptions, log_softmax
 from textrnn.scoring import Scorer, TextMetrics
-from textrnn.tokenizers import load_tokenizer
+from textrnn.tokenizers import END_ID, load_tokenizer
 
-# From this many tokens on, a prompt is read faster by the sequence graph, its loading included, than step by step.
-PREFILL_FROM = 1000
+# From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
+# time that it saves on 16 tokens (2 layers of 512 units, vocabulary of 5,000, float32) to 460 (the same with one of 69,
+# in 8 bits) against the generate graph; benchmarks/scoring.py measures it.
+PREFILL_FROM = 64
 PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16 MB
 
-ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)"}
+ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
+READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
+CONTRACTS = {  # names of the inputs and outputs of each graph
+    "step": READS_LOGITS,
+    "sequence": READS_LOGITS,
+    "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
+}
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
@@ -66,8 +80,10 @@ class LanguageModel:
         self._threads = threads
         if self.manifest.kind != "language_model":
             raise UserError(f"a language model is needed, {bundle.folder} is a {self.manifest.kind}; use another")
-        self._step = self._session("step")
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._layers, _, self._hidden = self._state_shape()
+        # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
+        self._session("generate" if "generate" in self.manifest.graphs else "step")
         self.tokenizer = load_tokenizer(bundle.folder, self.manifest.tokenizer.kind)
         if self.tokenizer.file_name != self.manifest.tokenizer.file:  # the file that was read is not the one checked
             raise UserError(
@@ -113,19 +129,18 @@ class LanguageModel:
         Raises:
             UserError: a value out of its range.
         """
-        pieces = self.stream(
-            prompt,
-            length=length,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            beams=beams,
-            stop=stop,
-            seed=seed,
-        )
-        return "".join(pieces)
+        options = {
+            "length": length,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "beams": beams,
+            "stop": stop,
+            "seed": seed,
+        }
+        return "".join(piece for _, piece in self._write(prompt, 1, options, whole=True))
 
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
         """As `generate`, and with its options, piece by piece while the text is written.
@@ -141,7 +156,7 @@ class LanguageModel:
         The first draws the random numbers that `generate` draws with the same seed.
         """
         texts: list[list[str]] = [[] for _ in range(count)]
-        for index, piece in self._write(prompt, count, options):
+        for index, piece in self._write(prompt, count, options, whole=True):
             texts[index].append(piece)
         return ["".join(pieces) for pieces in texts]
 
@@ -183,7 +198,7 @@ class LanguageModel:
         Raises:
             UserError: an id outside the vocabulary.
         """
-        logits, state = self._step.run(["logits", "next_state"], {"ids": self._checked(ids), "state": state})
+        logits, state = self._session("step").run(["logits", "next_state"], {"ids": self._checked(ids), "state": state})
         return logits, state
 
     def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
@@ -203,31 +218,82 @@ class LanguageModel:
         if state is None:
             state = self.initial_state(len(ids))
         if "sequence" in self.manifest.graphs:
-            logits, state = self._sequence.run(["logits", "next_state"], {"ids": ids, "state": state})
+            logits, state = self._session("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
             return logits, state
-        step = _Stepper(self._step, state, self.vocabulary_size)
+        step = _Stepper(self._session("step"), state, self.vocabulary_size)
         logits = np.empty((*ids.shape, self.vocabulary_size), np.float32)
         for position in range(ids.shape[1]):
             logits[:, position], state = step(ids[:, position], state)
         return logits, state.copy()
 
-    def _write(self, prompt: str, count: int, options: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    def _write(
+        self, prompt: str, count: int, options: dict[str, Any], whole: bool = False
+    ) -> Iterator[tuple[int, str]]:
         """Check the options now, write when the pieces are asked for."""
         checked = GenerationOptions(count=count, **options)
         ids = self.tokenizer.encode(prompt)
         state = self.initial_state(1)
+        has_graph = "generate" in self.manifest.graphs
+        inside = has_graph and _drawn_inside(checked)
         return generation.generate(
-            _Stepper(self._step, state, self.vocabulary_size),
+            self.step if inside else _Stepper(self._session("step"), state, self.vocabulary_size),
             state,
             self.tokenizer,
             self.manifest.start_id,
             ids,
             checked,
-            prefill=self._prefill if len(ids) >= PREFILL_FROM else None,
+            prefill=self._remember if has_graph or len(ids) >= PREFILL_FROM else None,
+            write=partial(self._write_chunk, checked.temperature) if inside else None,
+            whole=whole,
         )
 
+    def _write_chunk(
+        self,
+        temperature: float,
+        ids: NDArray[np.int32],
+        state: State,
+        uniforms: NDArray[np.float64],
+        texts: Sequence[int],
+    ) -> tuple[NDArray[np.int32], State]:
+        """`generation.Write`, by the generate graph."""
+        given = np.full(uniforms.shape, -1, np.int32)
+        tokens, state = self._run_generate(ids, state, given, uniforms, temperature)
+        if (tokens < END_ID).any():  # what the graph gives where logits are NaN, and never draws
+            raise UserError("logits must be finite numbers, were not; the model is damaged, train it again")
+        return tokens, state
+
+    def _remember(self, ids: NDArray[np.int32], state: State) -> State:
+        """State after ids (batch, time), by the graph that has it first, its loading included.
+
+        Not by what happens to be loaded: the graphs may differ in the last digit, and a call repeated writes the same.
+        """
+        if "generate" not in self.manifest.graphs or (
+            "sequence" in self.manifest.graphs and ids.shape[1] >= PREFILL_FROM
+        ):
+            return self._prefill(ids, state)[1]
+        given = np.roll(ids.T, -1, axis=0)  # after each token the next is given; that after the last is not read
+        return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), 1.0)[1]
+
+    def _run_generate(
+        self,
+        ids: NDArray[np.int32],
+        state: State,
+        given: NDArray[np.int32],
+        uniforms: NDArray[np.float64],
+        temperature: float,
+    ) -> tuple[NDArray[np.int32], State]:
+        feeds = {
+            "ids": ids,
+            "state": state,
+            "given": given,
+            "uniforms": uniforms,
+            "temperature": np.array(temperature, np.float64),
+        }
+        tokens, state = self._session("generate").run(["tokens", "next_state"], feeds)
+        return tokens, state
+
     def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
-        """Logits after the last of ids (batch, time), read in parts so that memory does not grow with the prompt."""
+        """Logits after the last of ids (batch, time), and state; in parts, so that memory does not grow with time."""
         chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
         for begin in range(0, ids.shape[1], chunk):
             logits, state = self.read(ids[:, begin : begin + chunk], state)
@@ -244,20 +310,22 @@ class LanguageModel:
 
     def _state_shape(self) -> tuple[int, str, int]:
         """(layers, "batch", hidden) of the step graph."""
-        shape = self.manifest.graphs["step"].inputs[1].shape
+        if "step" not in self.manifest.graphs:
+            raise UserError(f"a model must have a step graph, {self._bundle.folder} has none; export it again")
+        inputs = self.manifest.graphs["step"].inputs
+        shape = next((tensor.shape for tensor in inputs if tensor.name == "state"), ())
         layers, batch, hidden = shape if len(shape) == 3 else (0, 0, 0)
         if not (isinstance(layers, int) and isinstance(batch, str) and isinstance(hidden, int)):
             raise UserError(f'state must have the shape (layers, "batch", hidden), was: {shape}; export it again')
         return layers, batch, hidden
 
-    @cached_property
-    def _sequence(self) -> onnxruntime.InferenceSession:
-        """Loaded at first use: generation from a short prompt never needs it."""
-        return self._session("sequence")
-
     def _session(self, use: str) -> onnxruntime.InferenceSession:
-        if use not in self.manifest.graphs:
-            raise UserError(f"a model must have a {use} graph, {self._bundle.folder} has none; export it again")
+        """The graph in onnxruntime, loaded at its first use."""
+        if use not in self._sessions:
+            self._sessions[use] = self._load(use)
+        return self._sessions[use]
+
+    def _load(self, use: str) -> onnxruntime.InferenceSession:
         graph = self.manifest.graphs[use]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -272,7 +340,7 @@ class LanguageModel:
             raise UserError(
                 f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
             ) from error
-        _check_graph(path, graph, session)
+        _check_graph(path, use, graph, session)
         return session
 
 
@@ -312,13 +380,22 @@ class _Stepper:
         return self._logits, self._states[self._current]
 
 
-def _check_graph(path: Path, graph: Graph, session: onnxruntime.InferenceSession) -> None:
+def _drawn_inside(options: GenerationOptions) -> bool:
+    """Whether the generate graph knows all of these options: temperature is the only one of sampling."""
+    plain = SamplingOptions(temperature=options.temperature)
+    return options.beams == 1 and all(
+        getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)
+    )
+
+
+def _check_graph(path: Path, use: str, graph: Graph, session: onnxruntime.InferenceSession) -> None:
     """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
+    inputs, outputs = CONTRACTS[use]
     for what, names, declared, actual in (
-        ("inputs", ["ids", "state"], graph.inputs, session.get_inputs()),
-        ("outputs", ["logits", "next_state"], graph.outputs, session.get_outputs()),
+        ("inputs", inputs, graph.inputs, session.get_inputs()),
+        ("outputs", outputs, graph.outputs, session.get_outputs()),
     ):
         said = [(tensor.name, ONNX_TYPES.get(tensor.dtype), list(tensor.shape)) for tensor in declared]
         found = [(tensor.name, tensor.type, list(tensor.shape)) for tensor in actual]
-        if [tensor.name for tensor in declared] != names or said != found:
+        if tuple(tensor.name for tensor in declared) != names or said != found:
             raise UserError(f"{path} must have the {what} {said} of its manifest, has {found}; export the bundle again")

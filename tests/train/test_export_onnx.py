@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from textrnn import runtime
 from textrnn.bundle import Bundle, read_bundle
 from textrnn.config import ModelConfig
 from textrnn.errors import UserError
+from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import export_onnx
@@ -46,8 +47,22 @@ CONFIGS = {
         SMALL, tied=True, embedding_dim=6, layers=3, normalization="layer", activation="relu"
     ),
 }
-SHARED = {"Split", "Squeeze", "Gather", "MatMul", "Add", "Unsqueeze", "Concat", "Identity", "LayerNormalization"}
-NATIVE = {"step": SHARED | {"Tanh", "Relu"}, "sequence": SHARED | {"RNN", "Transpose", "EyeLike", "Sub"}}
+NETWORK = {"Split", "Squeeze", "Gather", "MatMul", "Add", "Unsqueeze", "Concat", "Identity", "Tanh", "Relu"}
+DRAWING = {
+    "Cast",
+    "ReduceMax",
+    "Sub",
+    "Div",
+    "Exp",
+    "CumSum",
+    "Mul",
+    "LessOrEqual",
+    "ReduceSum",
+    "Less",
+    "Where",
+    "Max",
+}
+NATIVE = {"step": NETWORK, "sequence": NETWORK | {"Transpose", "Scan"}, "generate": NETWORK | DRAWING | {"Scan"}}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +106,25 @@ def graphs_of(bundle: Bundle) -> dict[str, onnx.ModelProto]:
     }
 
 
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the bodies of its loops."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from all_nodes(attribute.g)
+
+
+def drawn_step_by_step(model: runtime.LanguageModel, prompt: str, **options: Any) -> list[str]:
+    """What `samples` gives, by the step graph and `textrnn.sampling` alone."""
+    checked = GenerationOptions(**options)
+    texts = [""] * checked.count
+    ids = model.tokenizer.encode(prompt)
+    state = model.initial_state(1)
+    for index, piece in generate(model.step, state, model.tokenizer, model.manifest.start_id, ids, checked):
+        texts[index] += piece
+    return texts
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_graphs_equal_keras_and_the_equations(
     name: str, tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
@@ -118,12 +152,14 @@ def test_graphs_equal_keras_and_the_equations(
     np.testing.assert_allclose(next_state, expected_state, rtol=1e-4, atol=1e-4)
 
     for use, graph in graphs_of(bundle).items():
-        assert {node.op_type for node in graph.graph.node} <= NATIVE[use]
-        assert {node.domain for node in graph.graph.node} == {""}
+        nodes = list(all_nodes(graph.graph))
+        normalised = {"LayerNormalization"} if config.normalization == "layer" else set()
+        assert normalised <= {node.op_type for node in nodes} <= NATIVE[use] | normalised
+        assert {node.domain for node in nodes} == {""}
         assert not graph.functions
-        assert ("LayerNormalization" in {node.op_type for node in graph.graph.node}) == (
-            config.normalization == "layer"
-        )
+
+    texts = loaded.samples("the", count=2, length=60, seed=1)
+    assert texts == drawn_step_by_step(loaded, "the", count=2, length=60, seed=1)
 
 
 def test_the_graphs_are_for_onnxruntimes_of_years_ago(
@@ -139,6 +175,16 @@ def test_inputs_and_outputs_are_those_of_the_contract(
 ) -> None:
     bundle = export(random_model(SMALL, tokenizer), tokenizer, held_out, tmp_path / "bundle")
     size = tokenizer.vocabulary_size
+    graph = bundle.manifest.graphs["generate"]
+    assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
+        ("ids", "int32", ("batch",)),
+        ("state", "float32", (2, "batch", 6)),
+        ("given", "int32", ("steps", "batch")),
+        ("uniforms", "float64", ("steps", "batch")),
+        ("temperature", "float64", ()),
+        ("tokens", "int32", ("steps", "batch")),
+        ("next_state", "float32", (2, "batch", 6)),
+    ]
     for use, free in (("step", ("batch",)), ("sequence", ("batch", "time"))):
         graph = bundle.manifest.graphs[use]
         assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
@@ -149,24 +195,30 @@ def test_inputs_and_outputs_are_those_of_the_contract(
         ]
 
 
-def test_the_weights_are_stored_once(trained: TrainedRun) -> None:
-    folder = trained.folder / "bundle"
-    bundle = read_bundle(folder)
-    assert set(bundle.manifest.files) == {"model.onnx", "sequence.onnx", "weights.bin", "tokenizer.json"}
-    places: dict[str, set[str]] = {}
-    for use, graph in graphs_of(bundle).items():
-        for tensor in graph.graph.initializer:
-            outside = {entry.key: entry.value for entry in tensor.external_data}
-            if outside:
-                assert outside["location"] == "weights.bin"
-                places.setdefault(tensor.name, set()).add(outside["offset"])
-            else:
-                assert np.prod(tensor.dims) <= 2, (use, tensor.name)  # the number of an axis
-    assert {"table", "recurrent_kernel_0", "kernel_1", "recurrent_kernel_1", "output_kernel"} <= set(places)
-    assert all(len(offsets) == 1 for offsets in places.values())  # both graphs read the same bytes
-    assert len({*next(zip(*places.values(), strict=True))}) == len(places)
-    graphs = sum(bundle.manifest.files[name].bytes for name in ("model.onnx", "sequence.onnx"))
-    assert graphs < 10_000
+def test_the_weights_are_stored_once(trained: TrainedRun, tmp_path: Path) -> None:
+    call("export", trained.folder, "--quantize", "int8", "--out", tmp_path / "int8")
+    for folder, names in (
+        (trained.folder / "bundle", {"table", "recurrent_kernel_0", "kernel_1", "recurrent_kernel_1"}),
+        (tmp_path / "int8", {"table_quantized", "recurrent_kernel_0_quantized", "kernel_1_quantized"}),
+    ):
+        bundle = read_bundle(folder)
+        graph_files = {"model.onnx", "sequence.onnx", "generate.onnx"}
+        assert set(bundle.manifest.files) == graph_files | {"weights.bin", "tokenizer.json"}
+        places: dict[str, set[str]] = {}
+        for graph in graphs_of(bundle).values():
+            inside = 0
+            for tensor in graph.graph.initializer:
+                outside = {entry.key: entry.value for entry in tensor.external_data}
+                if outside:
+                    assert outside["location"] == "weights.bin"
+                    places.setdefault(tensor.name, set()).add(outside["offset"])
+                else:
+                    inside += len(onnx.numpy_helper.to_array(tensor).tobytes())
+            assert inside < 4_000
+        assert names <= set(places)
+        assert all(len(offsets) == 1 for offsets in places.values())  # all graphs read the same bytes
+        assert len({*next(zip(*places.values(), strict=True))}) == len(places)
+        assert sum(bundle.manifest.files[name].bytes for name in graph_files) < 30_000
 
 
 def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: TrainedRun) -> None:
@@ -201,6 +253,27 @@ def test_graphs_that_differ_from_keras_are_not_written(
     assert files_of(tmp_path) == {}
 
 
+def test_a_generate_graph_that_draws_otherwise_is_not_written(
+    tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(SMALL, tokenizer)
+    true_graph = export_onnx.generate_graph
+    for operator, change in (("Div", "Mul"), ("Exp", "Sigmoid"), ("Tanh", "Sin")):
+
+        def otherwise(cell: onnx.ModelProto, operator: str = operator, change: str = change) -> onnx.ModelProto:
+            graph = true_graph(cell)
+            for node in all_nodes(graph.graph):
+                if node.op_type == operator:
+                    node.op_type = change
+            return graph
+
+        monkeypatch.setattr(export_onnx, "generate_graph", otherwise)
+        for quantize in (None, "int8"):
+            with pytest.raises(UserError, match=r"an exported graph must .*; nothing was written"):
+                export(model, tokenizer, held_out, tmp_path / "out" / "bundle", quantize)
+    assert not (tmp_path / "out").exists()
+
+
 def test_weights_that_are_not_finite_are_not_written(
     tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
 ) -> None:
@@ -227,9 +300,7 @@ def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun
     assert (result.code, result.out) == (0, f"{tmp_path / 'small'}\n")
     small, full = read_bundle(tmp_path / "small"), read_bundle(trained.folder / "bundle")
     assert small.manifest.precision == "int8"
-    assert set(small.manifest.graphs) == {"step"}
-    assert sum(f.bytes for f in small.manifest.files.values()) < sum(f.bytes for f in full.manifest.files.values()) / 2
-    assert b"weights.bin" not in (tmp_path / "small" / "model.onnx").read_bytes()
+    assert set(small.manifest.graphs) == {"step", "sequence", "generate"}
 
     cost = small.manifest.metrics["int8"]
     held_out = full.manifest.metrics["held_out"]
@@ -244,9 +315,27 @@ def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun
     again = call("evaluate", trained.folder, trained.source, "--json")
     loss = json.loads(measured.out)["nats_per_token"] - json.loads(again.out)["nats_per_token"]
     assert loss == pytest.approx(cost["loss"], abs=0.02)
-    assert runtime.load(tmp_path / "small").generate("the ", length=20, temperature=0) == runtime.load(
-        trained.folder
-    ).generate("the ", length=20, temperature=0)
+    model = runtime.load(tmp_path / "small")
+    assert model.generate("the ", length=20, temperature=0) == runtime.load(trained.folder).generate(
+        "the ", length=20, temperature=0
+    )
+    for seed in range(5):
+        assert model.samples("the ", count=3, length=80, seed=seed) == drawn_step_by_step(
+            model, "the ", count=3, length=80, seed=seed
+        )
+
+
+def test_a_real_size_in_8_bits_is_a_quarter(tmp_path: Path) -> None:
+    config = ModelConfig(hidden_dim=256, layers=2)
+    arrays = {name: array.astype(np.float32) for name, array in reference_model.random_weights(config, 3000).items()}
+    sizes = []
+    for quantize in (None, "int8"):
+        folder = tmp_path / str(quantize)
+        folder.mkdir()
+        export_onnx.write_graphs(export_onnx.build_graphs(config, arrays, quantize), folder)
+        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+    assert sizes[1] < 0.27 * sizes[0]
+    assert sizes[0] < 1.02 * 4 * (2 * 3000 * 256 + 3 * 256 * 256)
 
 
 def test_a_model_of_documents_apart_writes_poems_that_end(trained_poems: TrainedRun) -> None:

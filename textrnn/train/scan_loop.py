@@ -8,9 +8,6 @@ from keras import ops
 
 Tensor = Any
 
-# Steps of one iteration of the loop: the iteration's own cost is shared by them.
-UNROLL = 4
-
 # f, and its derivative written in terms of h = f(a): all that the backward loop needs to keep is h.
 ACTIVATIONS = {
     "tanh": (ops.tanh, lambda h: 1.0 - ops.square(h)),
@@ -37,7 +34,7 @@ def forward(
         state = function(ops.cast(projected_t, "float32") + ops.cast(product, "float32"))
         return state, state
 
-    last, states = ops.scan(step, initial_state, _without_none(projected, keep), unroll=UNROLL)
+    last, states = ops.scan(step, initial_state, _without_none(projected, keep))
     return ops.cast(ops.concatenate([initial_state[None], states], axis=0), dtype), last
 
 
@@ -62,7 +59,7 @@ def backward(
         return (gradient * keep_t[0] if keep_t else gradient), delta
 
     sequences = _without_none(upstream, states[1:], keep)
-    from_first, deltas = ops.scan(step, later, sequences, reverse=True, unroll=UNROLL)
+    from_first, deltas = ops.scan(step, later, sequences, reverse=True)
     return ops.cast(deltas, dtype), from_first
 
 

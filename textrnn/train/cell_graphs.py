@@ -1,0 +1,259 @@
+"""From one step of a network to the graphs that take it once, for every token of a text, or until a chunk is written.
+
+A cell is the step as an ONNX graph, the state layer by layer:
+
+    ids int32 (batch,), state_0 .. float32 (batch, hidden) -> logits float32 (batch, vocabulary), next_state_0 ..
+
+Its logits end with the addition of the initializer ``output_bias``. Its nodes and weights are taken as they are, in 8
+bits too, so that the graphs made of one cell compute the same and can share its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from textrnn.generation import NEVER_WRITTEN
+
+# Old enough for the onnxruntime releases of the last two years and more (IR 8, opset 17: onnxruntime 1.13).
+OPSET = 17
+IR_VERSION = 8
+LOWEST_TEMPERATURE = 1e-300  # the smallest difference of float32 logits, divided by it, has an exponential of 0
+LOWEST_DRAW = 2.0**-60  # chooses the first of the highest; not 0, as older onnxruntimes take exp(-inf) for 1e-308
+
+AXES = {"axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]), "second_axis": np.array(1)}
+
+
+class Nodes:
+    """Collects the nodes of a graph in the order in which they run."""
+
+    def __init__(self, nodes: Iterable[onnx.NodeProto] = ()) -> None:
+        self.nodes = list(nodes)
+
+    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Append a node of one output, named by operator and place where no name is given; returns the name."""
+        name = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.append(operator, inputs, [name], **attributes)
+        return name
+
+    def append(self, operator: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: Any) -> None:
+        """Append a node of any number of outputs."""
+        names = list(outputs)
+        self.nodes.append(helper.make_node(operator, list(inputs), names, name=names[0], **attributes))
+
+    def split_state(self, layers: Iterable[str]) -> None:
+        """The input ``state`` (layers, batch, hidden) to the named states (batch, hidden) of the layers."""
+        names = list(layers)
+        self.append("Split", ["state"], [f"{name}_slice" for name in names], axis=0)
+        for name in names:
+            self.add("Squeeze", f"{name}_slice", "axis_0", output=name)
+
+    def join_state(self, layers: Iterable[str]) -> None:
+        """The named states of the layers to the output ``next_state``."""
+        self.add("Concat", *[self.add("Unsqueeze", name, "axis_0") for name in layers], output="next_state", axis=0)
+
+
+def value(name: str, dtype: int, *shape: int | str) -> onnx.ValueInfoProto:
+    """An input or output of a graph; a dimension is a number or the name of a free one."""
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def layer_states(name: str, layers: int, hidden: int) -> list[onnx.ValueInfoProto]:
+    """The states (batch, hidden) of the layers as inputs or outputs ``name_0``, ``name_1``, ..."""
+    return [value(f"{name}_{layer}", TensorProto.FLOAT, "batch", hidden) for layer in range(layers)]
+
+
+def graph_model(
+    nodes: Nodes,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    weights: Iterable[onnx.TensorProto],
+    constants: Mapping[str, NDArray[Any]] = AXES,
+) -> onnx.ModelProto:
+    """A model of the nodes, with those of the weights and constants that one of them reads."""
+    tensors = [*weights, *(numpy_helper.from_array(array, name) for name, array in constants.items())]
+    read = _names_read(nodes.nodes)
+    return helper.make_model(
+        helper.make_graph(
+            nodes.nodes, "textrnn", inputs, outputs, [tensor for tensor in tensors if tensor.name in read]
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="textrnn",
+    )
+
+
+def step_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
+    """One token: ids ``(batch,)``, state ``(layers, batch, hidden)`` -> logits ``(batch, vocabulary)``, next_state."""
+    layers, hidden, vocabulary_size = _sizes(cell)
+    nodes = Nodes()
+    nodes.split_state(f"state_{layer}" for layer in range(layers))
+    nodes.nodes += cell.graph.node
+    nodes.join_state(f"next_state_{layer}" for layer in range(layers))
+    return graph_model(
+        nodes,
+        [value("ids", TensorProto.INT32, "batch"), value("state", TensorProto.FLOAT, layers, "batch", hidden)],
+        [
+            value("logits", TensorProto.FLOAT, "batch", vocabulary_size),
+            value("next_state", TensorProto.FLOAT, layers, "batch", hidden),
+        ],
+        cell.graph.initializer,
+    )
+
+
+def stepwise_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
+    """Many tokens, step after step: as `step_graph`, ids ``(batch, time)``, logits ``(batch, time, vocabulary)``."""
+    layers, hidden, vocabulary_size = _sizes(cell)
+    nodes = Nodes()
+    nodes.split_state(f"first_state_{layer}" for layer in range(layers))
+    nodes.append(
+        "Scan",
+        [*(f"first_state_{layer}" for layer in range(layers)), nodes.add("Transpose", "ids", perm=[1, 0])],
+        [*(f"last_state_{layer}" for layer in range(layers)), "logits_by_time"],
+        body=helper.make_graph(
+            _inside(cell).nodes,
+            "read",
+            [*_states(cell, "cell_state"), value("cell_ids", TensorProto.INT32, "batch")],
+            [*_states(cell, "cell_next_state"), value("cell_logits", TensorProto.FLOAT, "batch", vocabulary_size)],
+        ),
+        num_scan_inputs=1,
+    )
+    nodes.add("Transpose", "logits_by_time", output="logits", perm=[1, 0, 2])
+    nodes.join_state(f"last_state_{layer}" for layer in range(layers))
+    return graph_model(
+        nodes,
+        [value("ids", TensorProto.INT32, "batch", "time"), value("state", TensorProto.FLOAT, layers, "batch", hidden)],
+        [
+            value("logits", TensorProto.FLOAT, "batch", "time", vocabulary_size),
+            value("next_state", TensorProto.FLOAT, layers, "batch", hidden),
+        ],
+        cell.graph.initializer,
+    )
+
+
+def generate_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
+    """Write tokens: each is drawn as `textrnn.sampling.choose` draws it, in float64, and read next.
+
+    ids int32 ``(batch,)``, read first; state float32 ``(layers, batch, hidden)``; given int32 ``(steps, batch)``, the
+    token taken where one is to be drawn, -1 to draw it; uniforms float64 ``(steps, batch)`` in [0, 1); temperature
+    float64 ``()``, 0 for the most probable token -> tokens int32 ``(steps, batch)``, next_state, in which the last of
+    them is not yet read.
+
+    Padding, unknown and beginning tokens are never drawn. Where logits are not finite the token is 0, the padding.
+    """
+    layers, hidden, _ = _sizes(cell)
+    nodes = Nodes()
+    nodes.split_state(f"first_state_{layer}" for layer in range(layers))
+    # What can be done for all steps at once is done here: inside the loop every node counts.
+    divisor = nodes.add("Max", "temperature", "lowest_temperature", output="divisor")
+    draws = nodes.add("Where", nodes.add("Less", "temperature", divisor), "lowest_draw", "uniforms")
+    # Where a token is given, a negative draw chooses none of them, which is 0, and the given one is added.
+    draws = nodes.add("Where", nodes.add("Less", "given", "no_token"), draws, "no_draw")
+    given = nodes.add("Max", "given", "no_token")
+    nodes.append(
+        "Scan",
+        ["ids", *(f"first_state_{layer}" for layer in range(layers)), nodes.add("Unsqueeze", draws, "axis_2"), given],
+        ["last_ids", *(f"last_state_{layer}" for layer in range(layers)), "drawn_tokens"],
+        body=_draw_and_read(cell),
+        num_scan_inputs=2,
+    )
+    nodes.add("Add", "drawn_tokens", given, output="tokens")
+    nodes.join_state(f"last_state_{layer}" for layer in range(layers))
+    bias = next(tensor for tensor in cell.graph.initializer if tensor.name == "output_bias")
+    writing_bias = numpy_helper.to_array(bias).copy()
+    writing_bias[list(NEVER_WRITTEN)] = -np.inf
+    return graph_model(
+        nodes,
+        [
+            value("ids", TensorProto.INT32, "batch"),
+            value("state", TensorProto.FLOAT, layers, "batch", hidden),
+            value("given", TensorProto.INT32, "steps", "batch"),
+            value("uniforms", TensorProto.DOUBLE, "steps", "batch"),
+            value("temperature", TensorProto.DOUBLE),
+        ],
+        [
+            value("tokens", TensorProto.INT32, "steps", "batch"),
+            value("next_state", TensorProto.FLOAT, layers, "batch", hidden),
+        ],
+        [*cell.graph.initializer, numpy_helper.from_array(writing_bias, "writing_bias")],
+        {
+            **AXES,
+            "last": np.array([-1]),
+            "lowest_temperature": np.array(LOWEST_TEMPERATURE),
+            "lowest_draw": np.array(LOWEST_DRAW),
+            "no_draw": np.array(-1.0),
+            "no_token": np.array(0, np.int32),
+        },
+    )
+
+
+def _draw_and_read(cell: onnx.ModelProto) -> onnx.GraphProto:
+    """The body of `generate_graph`: reads a token, draws the next."""
+    nodes = _inside(cell, {"output_bias": "writing_bias"})
+    logits = nodes.add("Cast", "cell_logits", to=TensorProto.DOUBLE)
+    shifted = nodes.add("Sub", logits, nodes.add("ReduceMax", logits, axes=[1], keepdims=1))
+    weights = nodes.add("Exp", nodes.add("Div", shifted, "divisor"))
+    cumulative = nodes.add("CumSum", weights, "second_axis")
+    threshold = nodes.add("Mul", nodes.add("Gather", cumulative, "last", axis=1), "draw")
+    # Written so that NaN, which compares as false, counts nothing.
+    below = nodes.add("Cast", nodes.add("LessOrEqual", cumulative, threshold), to=TensorProto.INT32)
+    nodes.add("ReduceSum", below, "axis_1", output="drawn", keepdims=0)
+    nodes.add("Add", "drawn", "given_here", output="token")
+    return helper.make_graph(
+        nodes.nodes,
+        "write",
+        [
+            value("cell_ids", TensorProto.INT32, "batch"),
+            *_states(cell, "cell_state"),
+            value("draw", TensorProto.DOUBLE, "batch", 1),
+            value("given_here", TensorProto.INT32, "batch"),
+        ],
+        [
+            value("token", TensorProto.INT32, "batch"),
+            *_states(cell, "cell_next_state"),
+            value("drawn", TensorProto.INT32, "batch"),
+        ],
+    )
+
+
+def _inside(cell: onnx.ModelProto, renamed: Mapping[str, str] | None = None) -> Nodes:
+    """The cell's nodes for the body of a loop, where all but the weights needs names that the outer graph has not."""
+    own = [*(entry.name for entry in cell.graph.input), *(name for node in cell.graph.node for name in node.output)]
+    names = {name: f"cell_{name}" for name in own} | dict(renamed or {})
+    nodes = []
+    for node in cell.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [names.get(name, name) for name in node.input]
+        copy.output[:] = [names.get(name, name) for name in node.output]
+        copy.name = copy.output[0]
+        nodes.append(copy)
+    return Nodes(nodes)
+
+
+def _states(cell: onnx.ModelProto, name: str) -> list[onnx.ValueInfoProto]:
+    layers, hidden, _ = _sizes(cell)
+    return layer_states(name, layers, hidden)
+
+
+def _sizes(cell: onnx.ModelProto) -> tuple[int, int, int]:
+    """Layers, hidden, vocabulary."""
+    _, first, *others = cell.graph.input
+    logits = cell.graph.output[0]
+    hidden, vocabulary_size = (entry.type.tensor_type.shape.dim[1].dim_value for entry in (first, logits))
+    return 1 + len(others), hidden, vocabulary_size
+
+
+def _names_read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Every name that a node reads, or a node in the body of a loop."""
+    names: set[str] = set()
+    for node in nodes:
+        names.update(node.input)
+        for attribute in node.attribute:
+            names |= _names_read(attribute.g.node)
+    return names
