@@ -48,6 +48,7 @@ class Ended(NamedTuple):
 def training(program: tuple[str, ...], *arguments: object) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, *program, "train", *map(str, arguments), "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # jax, where it is installed, sets it for this process
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
     )
