@@ -14,7 +14,7 @@ help:
 	@echo "make lint    formatting, lint and types alone"
 	@echo "make bench   the quick tables of benchmarks/, other packages beside ours, in benchmarks/results (some minutes)"
 	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
-	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (about 2.7 GB)."
+	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (2.7 to 3.3 GB)."
 
 demo: .venv/installed-train
 	.venv/bin/python pipelines/run_all.py configs/demo.toml --out runs/demo
@@ -58,7 +58,7 @@ comma := ,
 define install
 	@if ! ls .venv/installed-* >/dev/null 2>&1; then $(find_python); "$$python" -m venv --clear .venv; fi
 	@rm -f .venv/installed-*
-	@echo "installing $(1) packages into .venv with $$(.venv/bin/python --version) (some minutes, about 2.7 GB) ..."
+	@echo "installing $(1) packages into .venv with $$(.venv/bin/python --version) (some minutes, 2.7 to 3.3 GB) ..."
 	@.venv/bin/python -m pip install -q -c constraints.txt -e '.[$(1)]' $(2)
 endef
 
