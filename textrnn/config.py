@@ -106,7 +106,7 @@ class TrainConfig:
     gradient_clip: float = field(default=1.0, metadata=_between(1e-9, 1e9, "1.0 is usual"))
     """Largest norm of the whole gradient (Pascanu et al. 2013)."""
     precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
-    """Of the matrix products; weights, states and sums stay float32."""
+    """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
     recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))
     """Keep the activations of so many steps at a time and compute them a second time: sequences of any length in
     bounded memory, at the cost of another forward pass. Divides sequence_length; 0 keeps all."""

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 Tensor = Any
 
-# A chain's step must be at least so many multiplications, or TensorFlow's own work a step outweighs them; measured by
-# benchmarks/training_sizes.py, as are the other two.
+# A chain's step must be at least so many multiplications, or TensorFlow's own work a step outweighs them. This and the
+# next come from timing one and two chains over the sizes of benchmarks/training_sizes.py, on two cores.
 CHAIN_MULTIPLICATIONS = 2**21
 # From here on, one product alone keeps all cores busy, and chains would read the matrix once each.
 CHAIN_HIDDEN = 1024

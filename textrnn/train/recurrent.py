@@ -25,8 +25,8 @@ from textrnn.train.products import Tensor, dense, transposed_product
 
 ACTIVATIONS = frozenset(scan_loop.ACTIVATIONS)
 
-# A step of fewer multiplications than this costs less inside XLA than as operations of a TensorFlow graph; measured by
-# benchmarks/training_sizes.py.
+# A step of fewer multiplications than this costs less inside XLA than as operations of a TensorFlow graph: from timing
+# both over the sizes of benchmarks/training_sizes.py.
 GRAPH_MULTIPLICATIONS = 2**18
 
 
