@@ -12,7 +12,7 @@ help:
 	@echo "make demo    text, tokenizer, training, evaluation, export and generated text, in runs/demo"
 	@echo "make test    formatting, lint, types and every test"
 	@echo "make lint    formatting, lint and types alone"
-	@echo "make bench   the quick tables of benchmarks/, other packages beside ours, in benchmarks/results (some minutes)"
+	@echo "make bench   the quick tables of benchmarks/, other packages beside ours, in benchmarks/results"
 	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
 	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (2.7 to 3.3 GB)."
 

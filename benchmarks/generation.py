@@ -24,7 +24,7 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1
 
 import numpy as np
 from measure import alternate, median_rows, peer, print_table, write_json
-from random_bundle import Weights, bare_session, random_bundle, random_weights
+from random_bundle import Weights, bare_session, keras_weights, random_bundle, random_weights
 
 import textrnn
 from textrnn.bundle import Bundle
@@ -192,8 +192,7 @@ def sliding_window(keras: Any, weights: Weights, layers: int, tokens: int) -> Ca
     for layer in range(layers):
         hidden = keras.layers.SimpleRNN(units, return_sequences=layer + 1 < layers)(hidden)
     model = keras.Model(inputs, keras.layers.Dense(vocabulary_size, activation="softmax")(hidden))
-    names = [f"{name}_{layer}" for layer in range(layers) for name in ("kernel", "recurrent_kernel", "bias")]
-    model.set_weights([weights[name] for name in ("embedding", *names, "output_kernel", "output_bias")])
+    model.set_weights(keras_weights(weights, layers))
     random = np.random.default_rng(1)
 
     def run() -> list[int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from textrnn.files import write_atomically
+from textrnn.train.processor import cores, has_bfloat16
 
 PACKAGES = [
     "numpy",
@@ -131,11 +132,6 @@ def _waited_for(function: Callable[..., Any], *arguments: Any) -> float:
     return float(function(*arguments))
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16 by itself; it is slower than float32 where it does not."""
-    return any("bf16" in flag for flag in _processor()[1])
-
-
 def environment() -> dict[str, Any]:
     """What a figure depends on: Python, packages, processor, operating system. No names of machines or folders."""
     versions = {}
@@ -150,7 +146,7 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "processor": name,
         "flags": [flag for flag in FLAGS if flag in flags],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "os": f"{platform.system()} {platform.machine()}",
     }
 
@@ -175,9 +171,19 @@ def write_json(path: Path, table: str, rows: Sequence[Mapping[str, Any]], **fact
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def last_words(output: str) -> str:
-    """The last line of what a process said, the one that names its error."""
-    return (output.strip().splitlines() or ["without a word"])[-1]
+def measure_apart(script: str, job: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+    """What a script prints as JSON when it is given a job, in a process of its own.
+
+    None where it dies, of lack of memory most likely; what `what` names is then said to have failed.
+    """
+    command = [sys.executable, script, "--job", json.dumps(job)]
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        last_words = (process.stderr.strip().splitlines() or ["without a word"])[-1]
+        print(f"{what} failed, exit code {process.returncode}: {last_words}", file=sys.stderr)
+        return None
+    figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return figures
 
 
 @cache

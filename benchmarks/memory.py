@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import alternate, has_bfloat16, last_words, peer, print_table, write_json
+from measure import alternate, has_bfloat16, measure_apart, peer, print_table, write_json
 from training_peers import Case, Run, keras_step, our_step, torch_step
 
 WITH_RECOMPUTING = "textrnn float32 recompute"
@@ -59,20 +58,6 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
 
 
-def measure_apart(name: str, case: Case, recompute: int, seconds: float) -> dict[str, float]:
-    """Take some steps in a process of their own; nothing where it dies, of lack of memory most likely."""
-    job = {"name": name, "case": vars(case), "recompute": recompute, "seconds": seconds}
-    process = subprocess.run([sys.executable, __file__, "--job", json.dumps(job)], capture_output=True, text=True)
-    if process.returncode:
-        print(
-            f"{name} of {case.steps} steps failed, exit code {process.returncode}: {last_words(process.stderr)}",
-            file=sys.stderr,
-        )
-        return {}
-    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
-    return figures
-
-
 def slopes(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Bytes a token of each candidate that was measured at two lengths at least."""
     result = []
@@ -111,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         case = Case(arguments.units, arguments.batch, steps, arguments.layers)
         kept = segment(steps, arguments.recompute)
         for name in names:
-            figures = measure_apart(name, case, kept if name == WITH_RECOMPUTING else 0, arguments.seconds)
-            row = {"steps": steps, "tokens": case.tokens, "candidate": name, **figures}
+            recompute = kept if name == WITH_RECOMPUTING else 0
+            job = {"name": name, "case": vars(case), "recompute": recompute, "seconds": arguments.seconds}
+            figures = measure_apart(__file__, job, f"{name} of {steps} steps")
+            row = {"steps": steps, "tokens": case.tokens, "candidate": name, **(figures or {})}
             rows.append(row | ({"recompute": kept} if name == WITH_RECOMPUTING else {}))
         print_table(rows[-len(names) :])
         print()

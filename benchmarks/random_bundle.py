@@ -43,6 +43,12 @@ def random_weights(units: int, layers: int, vocabulary_size: int) -> Weights:
     return weights
 
 
+def keras_weights(weights: Weights, layers: int) -> list[NDArray[np.float32]]:
+    """The weights in the order in which Embedding, the SimpleRNN layers and Dense hold them."""
+    names = [f"{name}_{layer}" for layer in range(layers) for name in ("kernel", "recurrent_kernel", "bias")]
+    return [weights[name] for name in ("embedding", *names, "output_kernel", "output_bias")]
+
+
 def random_config(units: int, layers: int) -> ModelConfig:
     """The plain stacked network, which the peers have too."""
     return ModelConfig(hidden_dim=units, layers=layers, residual=False)

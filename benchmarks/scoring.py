@@ -29,7 +29,7 @@ import onnx
 from measure import alternate, median_rows, peer, print_table, write_json
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from random_bundle import Weights, bare_session, random_bundle, random_config, random_weights
+from random_bundle import Weights, bare_session, keras_weights, random_bundle, random_config, random_weights
 
 from textrnn.bundle import Bundle
 
@@ -210,8 +210,7 @@ def keras_export(keras: Any, weights: Weights, layers: int, path: Path) -> Read:
     for _ in range(layers):
         hidden = keras.layers.SimpleRNN(units, return_sequences=True)(hidden)
     model = keras.Model(inputs, keras.layers.Dense(vocabulary_size)(hidden))
-    names = [f"{name}_{layer}" for layer in range(layers) for name in ("kernel", "recurrent_kernel", "bias")]
-    model.set_weights([weights[name] for name in ("embedding", *names, "output_kernel", "output_bias")])
+    model.set_weights(keras_weights(weights, layers))
     model(np.zeros((1, 2), np.int32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

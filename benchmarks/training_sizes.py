@@ -16,7 +16,6 @@ import argparse
 import itertools
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from measure import alternate, environment, last_words, matrix_product_peak, peer, print_table, write_json
+from measure import alternate, environment, matrix_product_peak, measure_apart, peer, print_table, write_json
 from training_peers import OURS, Case, our_steps, peer_steps
 
 from textrnn.errors import UserError
@@ -89,17 +88,6 @@ def row_of(
     row["peer_tokens_a_second"] = case.tokens / medians[row["best_peer"]]
     row["share_of_float32_peak"] = case.floating_point_operations / medians[OURS] / 1e9 / peak["float32"]
     row["median_seconds"], row["first_seconds"], row["peak_gigaflops"] = dict(medians), dict(first), dict(peak)
-    return row
-
-
-def measure_apart(case: Case, seconds: float) -> dict[str, Any] | None:
-    """The row of one size, measured in a process of its own; None where it dies, of lack of memory most likely."""
-    job = json.dumps({"case": vars(case), "seconds": seconds})
-    process = subprocess.run([sys.executable, __file__, "--job", job], capture_output=True, text=True)
-    if process.returncode:
-        print(f"{case} failed, exit code {process.returncode}: {last_words(process.stderr)}", file=sys.stderr)
-        return None
-    row: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return row
 
 
@@ -197,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if time.monotonic() > end:
             print(f"time is up, {len(waiting) - number} sizes are left; say the command again", file=sys.stderr)
             break
-        row = measure_apart(case, arguments.seconds)
+        row = measure_apart(__file__, {"case": vars(case), "seconds": arguments.seconds}, str(case))
         if row is None:
             continue
         rows.append(row)

@@ -7,12 +7,12 @@ steps, and the cores meet at the end of the sequence only.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import tensorflow as tf
 
-Tensor = Any
+from textrnn.train.processor import cores
+from textrnn.train.products import Tensor
 
 # A chain's step must be at least so many multiplications, or TensorFlow's own work a step outweighs them. This and the
 # next come from timing one and two chains over the sizes of benchmarks/training_sizes.py, on two cores.
@@ -38,11 +38,6 @@ def chains(batch: int, hidden: int) -> int:
         count for count in range(1, min(cores(), batch) + 1) if batch // count * hidden**2 >= CHAIN_MULTIPLICATIONS
     )
     return max((count for count in enough if batch % count == 0), default=1)
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def forward(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
-Tensor = Any
+from textrnn.train.products import Tensor
 
 # f, and its derivative written in terms of h = f(a): all that the backward loop needs to keep is h.
 ACTIVATIONS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.train.backbone import Masks
 from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
 from textrnn.train.recurrent import runs_as_graph
 
@@ -54,14 +54,11 @@ class TrainingStep:
         Returns:
             the mean loss in nats a token, and the state after the last token.
         """
-        if self._is_plain and not self._runs_as_graph(inputs):
+        if self._is_plain and not _runs_as_graph(self.model, inputs):
             loss, state = self._whole(inputs, targets, state, {})
         else:
             loss, state = self._run(inputs, targets, state, seed)
         return loss, state
-
-    def _runs_as_graph(self, inputs: Tensor) -> bool:
-        return runs_as_graph(inputs.shape[0], self.model.config.hidden_dim, self.model.precision)
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         batch, time = inputs.shape
@@ -69,7 +66,7 @@ class TrainingStep:
             loss, state, gradients = self._gradients_by_segments(inputs, targets, state, seed)
         else:
             masks = self.model.backbone.draw_masks(batch, time, seed)
-            if not self._runs_as_graph(inputs):
+            if not _runs_as_graph(self.model, inputs):
                 loss, state = self._whole(inputs, targets, state, masks)
                 return loss, state
             loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
@@ -160,15 +157,6 @@ def require_possible(config: TrainConfig) -> None:
         )
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16; true where it does not tell."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return True
-    return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
-
-
 def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
     """A TensorFlow graph of a function.
 
@@ -183,10 +171,13 @@ def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable
     by_xla, as_graph = compiled(function, jit_compile=True), compiled(function)
 
     def call(ids: Tensor, *others: Any) -> Any:
-        graph = runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
-        return (as_graph if graph else by_xla)(ids, *others)
+        return (as_graph if _runs_as_graph(model, ids) else by_xla)(ids, *others)
 
     return call
+
+
+def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
+    return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
 
 
 def adamw(config: TrainConfig, total_steps: int, model: LanguageModel) -> Any:
