@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from textrnn.bundle import find_bundle, read_bundle
 from textrnn.errors import UserError
 from textrnn.train.run import open_run
@@ -45,17 +43,12 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
             " its manifest tells what the 8 bits cost"
         )
     run = open_run(folder, quiet=True)
-    tokenizer = run.tokenizer()
-    train, held_out = run.datasets(tokenizer)
     import_tensorflow()
-    from textrnn.train.export_onnx import GraphSession, check_parity
-    from textrnn.train.trainer import LanguageModelTrainer
+    from textrnn.train.tasks import trainer_of
 
-    trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
+    trainer = trainer_of(run)
     trainer.best_weights()
-    graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
-    ids = np.asarray(held_out.ids[:256], np.int32)
-    return check_parity(trainer.model, graphs, ids)
+    return trainer.check_parity(bundle)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,8 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"kind": "classifier"}, "a language model is needed, .* is a classifier"),
+            ({"kind": "classifier"}, "a classifier must have labels and a classify graph, .* lacks one"),
+            ({"kind": "translator"}, "must be one of language_model, classifier, .* is a translator"),
             ({"start_id": 28}, "must belong together, .* start_id 28"),
             ({"start_id": -1}, "must belong together, .* start_id -1"),
             ({"graphs": {}}, "must have a step graph, .* has none"),

@@ -3,26 +3,25 @@
 >>> import textrnn
 >>> model = textrnn.load("shakespeare")
 >>> model.generate("ROMEO:", length=200, seed=1)
+>>> textrnn.load("reviews").classify(["Not bad at all."])
 
 Importing this package loads neither numpy nor onnxruntime; `load` does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from textrnn.runtime import LanguageModel
-
 __all__ = ["UserError", "__version__", "load"]
 
 
-def load(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
-    """Load a model for generation and scoring.
+def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
+    """Load a model: a `textrnn.runtime.LanguageModel` or, of labelled texts, a `textrnn.runtime.Classifier`.
 
     Args:
         path: a bundle folder, or a run folder with a bundle in it.

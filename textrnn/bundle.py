@@ -69,11 +69,11 @@ class Manifest:
     """Everything there is to know of a bundle before one of its files is opened.
 
     Attributes:
-        kind: what the model does, "language_model".
+        kind: what the model does, "language_model" or "classifier".
         precision: of the weights, "float32" or "int8".
-        start_id: the token before every text.
+        start_id: the token before every text; None for a classifier.
         graphs: by their use: "step" (one token a call), "sequence" (many tokens a call), "generate" (writes tokens);
-            bundles of older versions may lack the last two.
+            bundles of older versions may lack the last two. "classify" (whole texts) of a classifier.
         labels: of a classifier, else None.
         metrics: measured on held-out data.
         config: the whole resolved config of the training run.
@@ -84,7 +84,7 @@ class Manifest:
     kind: str
     precision: str
     tokenizer: TokenizerFile
-    start_id: int
+    start_id: int | None
     graphs: Mapping[str, Graph]
     labels: tuple[str, ...] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -278,7 +278,7 @@ class _Reader:
             kind=self._get(document, "kind", str),
             precision=self._get(document, "precision", str),
             tokenizer=self._tokenizer(self._get(document, "tokenizer", dict)),
-            start_id=self._get(document, "start_id", int),
+            start_id=None if document.get("start_id", 0) is None else self._get(document, "start_id", int),
             graphs={use: self._graph(self._get(graphs, use, dict)) for use in graphs},
             labels=None if labels is None else tuple(self._list(document, "labels", str)),
             metrics=self._get(document, "metrics", dict),

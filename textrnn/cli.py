@@ -6,16 +6,23 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
+    from textrnn.runtime import Classifier, LanguageModel
     from textrnn.train.run import Run
+
+CLASSIFIED_AT_ONCE = 256  # texts, of which the first is told when all are read
+TASKS = {"language_model": "language_model", "classification": "classification", "sentiment": "classification"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,12 +91,14 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
 
     try:
         run.remove_leftovers()
-        tokenizer = run.tokenizer()
-        train, held_out = run.datasets(tokenizer)
+        run.prepare(
+            run.tokenizer()
+        )  # what is wrong with the text shows before TensorFlow has taken its seconds to load
         import_tensorflow()
-        from textrnn.train.trainer import Interrupted, LanguageModelTrainer
+        from textrnn.train.tasks import trainer_of
+        from textrnn.train.trainer import Interrupted
 
-        trainer = LanguageModelTrainer(run, tokenizer, train, held_out)
+        trainer = trainer_of(run)
     except UserError:
         if new:
             run.remove_unless_trained()
@@ -101,7 +110,7 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
             f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; {resume}"
         ) from interrupted
     if not run.bundle.exists():
-        trainer.export(run.bundle)
+        trainer.finish()
     return run.bundle
 
 
@@ -112,65 +121,105 @@ def _train(arguments: argparse.Namespace) -> None:
     from textrnn.config import load_config
     from textrnn.train.run import create_run, open_run
 
-    config = load_config(arguments.config, arguments.set)
+    task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
+    config = load_config(arguments.config, [*task, *arguments.set])
     given = {"source": tuple(arguments.source), "errors": arguments.errors}
     config = replace(config, data=replace(config.data, **{name: value for name, value in given.items() if value}))
     folder = arguments.out or Path("runs") / _run_name(arguments)
     if arguments.resume:
-        stated = arguments.config or arguments.set or any(given.values())
+        stated = arguments.config or arguments.set or task or any(given.values())
         run = open_run(folder, config if stated else None, arguments.quiet)
     else:
         run = create_run(folder, config, arguments.quiet)
     print(train_run(run, new=not arguments.resume))
     if not arguments.quiet:
-        print(f"try: textrnn generate {folder}", file=sys.stderr)
+        print(f"try: textrnn {'classify' if run.classifies else 'generate'} {folder}", file=sys.stderr)
 
 
 def _run_name(arguments: argparse.Namespace) -> str:
     if arguments.config:
         return str(arguments.config.stem)
-    return Path(arguments.source[0]).resolve().name.strip(".").split(".")[0] if arguments.source else "builtin"
+    if arguments.source:
+        return Path(arguments.source[0]).resolve().name.strip(".").split(".")[0]
+    return arguments.task or "builtin"
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from textrnn.config import from_dict
-    from textrnn.runtime import load
-    from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
-    from textrnn.train.run import open_run, source_options
-    from textrnn.train.sources import read_text
+    from textrnn.runtime import Classifier, load
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
+    measure = _evaluate_classifier if isinstance(model, Classifier) else _evaluate_language_model
+    metrics = measure(model, arguments)
+    if arguments.json:
+        source = arguments.source or "held out"
+        document = {"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}
+        print(json.dumps(document, ensure_ascii=False))
+        return
+    for name, value in metrics.items():
+        if isinstance(value, (int, float)):
+            print(f"{name.replace('_', ' '):20} {_number(value)}")
+    for label, figures in metrics.get("classes", {}).items():
+        print(f"{label:20} " + "  ".join(f"{name} {_number(value)}" for name, value in figures.items()))
+
+
+def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
+    from textrnn.train.run import source_options
+    from textrnn.train.sources import read_text
+
     data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
     if arguments.source:
         options = replace(source_options(data), errors=arguments.errors or data.errors)
         parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
-    elif (arguments.model / "config.json").exists():
-        _, held_out = open_run(arguments.model).datasets(model.tokenizer)
-        parts = iter(dataset_parts(held_out))
     else:
+        _, held_out = _run_of(arguments.model).datasets(model.tokenizer)
+        parts = iter(dataset_parts(held_out))
+    return evaluate(
+        model.read, model.vocabulary_size, parts, model.start_id, apart=data.apart, window=arguments.window
+    ).to_dict()
+
+
+def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import encode_labelled, evaluate_classifier, labelled_texts
+    from textrnn.train.labelled import describe
+    from textrnn.train.run import labelled_options
+
+    if arguments.window is not None:
+        raise UserError("--window is for language models, this is a classifier; leave it out")
+    data = from_dict(model.manifest.config).data
+    skipped: Counter[str] = Counter()
+    if arguments.source:
+        given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
+        data = replace(data, **{name: value for name, value in given.items() if value})
+        texts = encode_labelled(
+            model.tokenizer, arguments.source, labelled_options(data), model.labels, data.label_names, skipped
+        )
+    else:
+        _, held_out = _run_of(arguments.model).labelled_datasets(model.tokenizer)
+        texts = labelled_texts(held_out)
+    metrics = evaluate_classifier(model.predict, texts, model.labels).to_dict()
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
+    return metrics
+
+
+def _run_of(model: Path) -> Run:
+    """The run whose held-out text a model is measured on where no other is given."""
+    from textrnn.train.run import open_run
+
+    if not (model / "config.json").exists():
         raise UserError(
             "evaluate needs text that was not trained on, a bundle has none; give a SOURCE or the run folder"
         )
-    metrics = evaluate(
-        model.read,
-        model.vocabulary_size,
-        parts,
-        model.manifest.start_id,
-        apart=data.apart,
-        window=arguments.window,
-    ).to_dict()
-    if arguments.json:
-        source = arguments.source or "held out"
-        print(json.dumps({"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}))
-        return
-    for name, value in metrics.items():
-        print(f"{name.replace('_', ' '):20} {_number(value)}")
+    return open_run(model)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    from textrnn.runtime import load
+    from textrnn.runtime import load_language_model
 
-    model = load(arguments.model)
+    model = load_language_model(arguments.model)
     options: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in ("length", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "beams", "stop", "seed")
@@ -192,6 +241,56 @@ def _generate(arguments: argparse.Namespace) -> None:
         sys.stdout.write("\n")
 
 
+def _classify(arguments: argparse.Namespace) -> None:
+    from textrnn.runtime import load_classifier
+
+    model = load_classifier(arguments.model)
+    if arguments.png and not arguments.why:
+        raise UserError("--png draws what --why says; give both")
+    texts = _texts_to_classify(arguments)
+    if arguments.why:
+        _explain(model, texts, arguments)
+        return
+    while batch := list(islice(texts, CLASSIFIED_AT_ONCE)):
+        for text, prediction in zip(batch, model.classify(batch), strict=True):
+            print(json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False), flush=True)
+
+
+def _texts_to_classify(arguments: argparse.Namespace) -> Iterator[str]:
+    """Arguments, or the records or lines of a file, or the lines of standard input."""
+    if arguments.text and arguments.input:
+        raise UserError("classify takes texts or --input FILE, was given both; leave one out")
+    if arguments.text:
+        return iter(arguments.text)
+    if arguments.input and str(arguments.input) != "-":
+        from textrnn.train.sources import SourceOptions, read_whole
+
+        options = SourceOptions(text=arguments.column, errors="replace", documents="line")
+        return read_whole([str(arguments.input)], options)
+    if sys.stdin.isatty():
+        print("a text a line, Ctrl-D ends", file=sys.stderr)
+    return (line.rstrip("\r\n") for line in sys.stdin)
+
+
+def _explain(model: Classifier, texts: Iterator[str], arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from textrnn.explanation import draw, to_terminal
+
+    for number, text in enumerate(texts):
+        if arguments.png and number:
+            raise UserError("--png draws one text, was given several; give one")
+        with tqdm(desc="reading", unit="text", disable=arguments.json, delay=1, leave=False, file=sys.stderr) as bar:
+            explanation = model.explain(text, arguments.label, bar.update)
+        if arguments.png:
+            draw(explanation, arguments.png)
+        if arguments.json:
+            print(json.dumps(explanation.to_dict(), ensure_ascii=False))
+        else:
+            width = shutil.get_terminal_size().columns
+            print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ, width=width))
+
+
 def _export(arguments: argparse.Namespace) -> None:
     from textrnn.train.run import open_run
     from textrnn.train.tensorflow_setup import import_tensorflow
@@ -204,21 +303,21 @@ def _export(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}"
         )
-    tokenizer = run.tokenizer()
-    train, held_out = run.datasets(tokenizer)
     import_tensorflow()
-    from textrnn.train.trainer import LanguageModelTrainer
+    from textrnn.train.tasks import trainer_of
 
-    bundle = LanguageModelTrainer(run, tokenizer, train, held_out).export(folder, arguments.quantize)
+    metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
     print(folder)
-    if "int8" in bundle.manifest.metrics:
-        print(
-            f"int8 costs {bundle.manifest.metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr
-        )
+    if arguments.quantize and run.classifies:
+        lost = 100 * (metrics["float32"]["accuracy"] - metrics["int8"]["accuracy"])
+        print(f"int8 costs {lost:.2f} points of accuracy on held-out texts", file=sys.stderr)
+    elif arguments.quantize:
+        print(f"int8 costs {metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr)
 
 
 def _info(arguments: argparse.Namespace) -> None:
     from textrnn.bundle import find_bundle, read_bundle
+    from textrnn.runtime import load_bundled_tokenizer
 
     bundle = read_bundle(find_bundle(arguments.model))
     manifest = bundle.manifest
@@ -228,15 +327,20 @@ def _info(arguments: argparse.Namespace) -> None:
     size = sum(entry.bytes for entry in manifest.files.values())
     print(f"bundle     {bundle.folder}")
     print(f"kind       {manifest.kind}, {manifest.precision}, {size / 1e6:.2f} MB in {len(manifest.files)} files")
-    vocabulary = manifest.graphs["step"].outputs[0].shape[-1]
-    print(f"tokenizer  {manifest.tokenizer.kind}, {vocabulary:,} tokens")
+    if manifest.labels:
+        print(f"labels     {', '.join(manifest.labels)}")
+    print(f"tokenizer  {manifest.tokenizer.kind}, {load_bundled_tokenizer(bundle).vocabulary_size:,} tokens")
     for name, graph in manifest.graphs.items():
         for way, tensors in (("in", graph.inputs), ("out", graph.outputs)):
             for tensor in tensors:
                 print(f"{name:10} {way:3} {tensor.name}: {tensor.dtype} ({', '.join(map(str, tensor.shape))})")
     for name, metrics in manifest.metrics.items():
         if isinstance(metrics, Mapping):
-            figures = ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in metrics.items())
+            figures = ", ".join(
+                f"{key.replace('_', ' ')} {_number(value)}"
+                for key, value in metrics.items()
+                if isinstance(value, (int, float))
+            )
             print(f"{name:10} {figures}")
     print("made with  " + ", ".join(f"{name} {version}" for name, version in manifest.created_with.items()))
 
@@ -260,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)"
     )
+    train.add_argument("--task", choices=TASKS, help="what is learned (default: language_model, or what --config says)")
     train.add_argument("--config", type=Path, metavar="FILE.toml", help="settings that differ from the defaults")
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5"
@@ -273,10 +378,14 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True)
     evaluate.add_argument("source", nargs="*", metavar="SOURCE", help="text the model was not trained on")
-    evaluate.add_argument("--window", type=int, metavar="N", help="read windows of N tokens, each from a fresh state")
+    evaluate.add_argument(
+        "--window", type=int, metavar="N", help="of a language model: read windows of N tokens, each from a fresh state"
+    )
     evaluate.add_argument(
         "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
     )
+    evaluate.add_argument("--text", metavar="COLUMN", help="of a classifier's SOURCE: where the text is")
+    evaluate.add_argument("--label", metavar="COLUMN", help="of a classifier's SOURCE: where the label is")
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
     generate = _command(commands, "generate", _generate, "write text", model=True)
@@ -308,6 +417,15 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--count", type=int, default=1, metavar="N", help="how many texts (1)")
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
     generate.add_argument("--json", action="store_true", help="print one JSON document")
+
+    classify = _command(commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True)
+    classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
+    classify.add_argument("--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, .jsonl, ...)")
+    classify.add_argument("--column", default="text", metavar="NAME", help="of records: where the text is (text)")
+    classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
+    classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
+    classify.add_argument("--png", type=Path, metavar="FILE", help="with --why: draw it")
+    classify.add_argument("--json", action="store_true", help="with --why: print JSON; labels are printed so always")
 
     export = _command(commands, "export", _export, "export a run's best weights")
     export.add_argument("model", type=Path, metavar="RUN", help="a run folder")

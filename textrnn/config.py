@@ -1,7 +1,8 @@
 """Every setting of a training run, with its default and its range.
 
 `Config()` is the default run. A TOML file and ``--set key.path=value`` state differences only; an unknown key is an
-error that names the nearest one.
+error that names the nearest one. Classification has defaults of its own where those of a language model would not suit
+it: `CLASSIFICATION_DEFAULTS`.
 """
 
 from __future__ import annotations
@@ -37,12 +38,20 @@ class DataConfig:
     """Where the text comes from and how it is cut."""
 
     source: tuple[str, ...] = ("builtin",)
-    """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual)."""
+    """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual; for classification, short reviews
+    in English and Chinese)."""
     validation: tuple[str, ...] = ()
     """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
     held_out: float = field(default=0.1, metadata=_between(0.0001, 0.5, "0.1 keeps the last tenth"))
     text: str = "text"
-    """The column of a table that holds the text."""
+    """The column of a table that holds the text: its name, or its number from 1 on where the first line of a .csv or
+    .tsv is a record like all others."""
+    label: str = "label"
+    """Classification: the column that holds the label, as `text`."""
+    label_names: tuple[str, ...] = ()
+    """Classification: better names for labels, as in ["0=negative", "1=positive"]."""
+    max_length: int = field(default=2048, metadata=_between(2, 10_000_000, "2048 reads all but the longest reviews"))
+    """Classification: tokens of a text that are read. Of a longer one they are its first and last half so many."""
     document: str = field(default="file", metadata=_one_of("file", "line"))
     """What one document of a plain text file is."""
     apart: bool = False
@@ -86,6 +95,13 @@ class ModelConfig:
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
     embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
     """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
+    init_from: str = ""
+    """Classification: start from a language model, its run or its float32 bundle: tokenizer, embedding and layers."""
+    bidirectional: bool = False
+    """Classification: a second stack of layers reads the text from its end."""
+    segment_length: int = field(default=0, metadata=_between(0, 1_000_000, "32 to 128 suit most texts"))
+    """Classification: read a text in segments of so many tokens, side by side, each from a fresh state (Johnson & Zhang
+    2016); 0 reads it as one."""
     weight_drop: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 to 0.5 for a small corpus"))
     """Entries of the recurrent matrix U dropped, the same for all steps of a batch (Merity et al. 2018)."""
 
@@ -94,7 +110,8 @@ class ModelConfig:
 class TrainConfig:
     """The training loop."""
 
-    epochs: float = field(default=10.0, metadata=_between(0.0001, 1e6, "10 to 20 for a corpus of a few MB"))
+    epochs: float = field(default=10.0, metadata=_between(0.0, 1e6, "10 to 20 for a corpus of a few MB"))
+    """Passes over what is trained on. Classification: 0, its default, is 4, and more for fewer texts than 12,000."""
     batch_size: int = field(default=64, metadata=_between(1, 65_536, "64 is usual"))
     """How many places of the corpus are read side by side."""
     sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
@@ -115,6 +132,8 @@ class TrainConfig:
     patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))
     """Stop after so many evaluations without a better held-out loss."""
     checkpoint_seconds: float = field(default=60.0, metadata=_between(0.0, 1e9, "60 loses a minute at most"))
+    class_weights: str = field(default="none", metadata=_one_of("none", "balanced"))
+    """Classification: "balanced" lets every class count as much as any other, however few its texts."""
     sample_length: int = field(default=200, metadata=_between(0, 100_000, "0 writes no sample"))
     """Tokens of sample text shown at each evaluation."""
     prompt: str = ""
@@ -125,7 +144,7 @@ class TrainConfig:
 class Config:
     """One training run, whole."""
 
-    task: str = field(default="language_model", metadata=_one_of("language_model"))
+    task: str = field(default="language_model", metadata=_one_of("language_model", "classification"))
     seed: int = field(default=1, metadata=_between(0, 2**31 - 1, "any whole number"))
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -137,15 +156,45 @@ class Config:
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
 
+CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
+    "tokenizer": {"kind": "word", "split": "punctuation", "lowercase": True, "min_count": 2, "vocabulary_size": 30_000},
+    "model": {
+        "hidden_dim": 128,
+        "embedding_dim": 64,
+        "layers": 1,
+        "bidirectional": True,
+        "segment_length": 64,
+        "dropout": 0.5,
+        "embedding_dropout": 0.5,
+    },
+    "train": {"epochs": 0.0, "batch_size": 32, "warmup_steps": 50},
+}
+"""What a classification run starts from where its settings say nothing else."""
+
+ARCHITECTURE = ("hidden_dim", "layers", "embedding_dim", "activation", "residual", "normalization")
+"""What a classifier takes over from the language model it starts from, beside the tokenizer."""
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
-    """A `Config` from nested dictionaries that state differences from the defaults.
+    """A `Config` from nested dictionaries that state differences from the defaults of its task.
 
     Raises:
         UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"a config must be sections of settings, was: {values!r:.60}")
+    if values.get("task") == "classification":
+        values = _over(CLASSIFICATION_DEFAULTS, values)
     return _build(Config, values, "")
+
+
+def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, and what they leave unsaid from `defaults`."""
+    merged = {**defaults, **values}
+    for name, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(merged[name], Mapping):
+            merged[name] = {**default, **merged[name]}
+    return merged
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

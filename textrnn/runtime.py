@@ -1,6 +1,7 @@
 """Runs a bundle with onnxruntime, and nothing of what trained it.
 
-A language model is up to three graphs over the same weights:
+A classifier is one graph, ``classify``: ids int32 (batch, time) -> logits float32 (batch, classes). A language model is
+up to three graphs over the same weights:
 
     step      ids int32 (batch,), state float32 (layers, batch, hidden)
               -> logits float32 (batch, vocabulary), next_state of the shape of state
@@ -17,7 +18,7 @@ versions, which may have neither it nor a sequence graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from os import PathLike
@@ -29,12 +30,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from textrnn import generation
-from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
+from textrnn.bundle import Bundle, Manifest, find_bundle, read_bundle
+from textrnn.classification import Prediction, head_and_tail, probabilities, read_texts
+from textrnn.config import from_dict
 from textrnn.errors import UserError
+from textrnn.explanation import Explanation, explain
 from textrnn.generation import GenerationOptions, State
 from textrnn.sampling import SamplingOptions, log_softmax
 from textrnn.scoring import Scorer, TextMetrics
-from textrnn.tokenizers import END_ID, load_tokenizer
+from textrnn.sessions import Sessions
+from textrnn.tokenizers import END_ID, Tokenizer, load_tokenizer
 
 # From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
 # time that it saves on 16 tokens (2 layers of 512 units, vocabulary of 5,000, float32) to 460 (the same with one of 69,
@@ -42,24 +47,132 @@ from textrnn.tokenizers import END_ID, load_tokenizer
 PREFILL_FROM = 64
 PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16 MB
 
-ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
-READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
-CONTRACTS = {  # names of the inputs and outputs of each graph
-    "step": READS_LOGITS,
-    "sequence": READS_LOGITS,
-    "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
-}
 
-
-def load(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
-    """Load a language model from a bundle folder, or a run folder with a bundle in it.
+def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
+    """Load a model from a bundle folder, or a run folder with a bundle in it: a `LanguageModel` or a `Classifier`.
 
     Raises:
-        UserError: no bundle there, one of another kind, or a file of it missing, damaged or of a newer format.
+        UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
     """
     if threads < 1:
         raise UserError(f"threads must be 1 or above, was: {threads!r}; small models are fastest on 1")
-    return LanguageModel(read_bundle(find_bundle(Path(path))), threads=threads)
+    bundle = read_bundle(find_bundle(Path(path)))
+    kinds = {"language_model": LanguageModel, "classifier": Classifier}
+    if bundle.manifest.kind not in kinds:
+        raise UserError(
+            f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
+        )
+    return kinds[bundle.manifest.kind](bundle, threads=threads)
+
+
+def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
+    """As `load`; refuses a classifier."""
+    model = load(path, threads=threads)
+    if not isinstance(model, LanguageModel):
+        raise UserError(f"a language model is needed, {path} is a classifier; use: textrnn classify {path}")
+    return model
+
+
+def load_classifier(path: str | PathLike[str], *, threads: int = 1) -> Classifier:
+    """As `load`; refuses a language model."""
+    model = load(path, threads=threads)
+    if not isinstance(model, Classifier):
+        raise UserError(f"a classifier is needed, {path} is a language model; use: textrnn generate {path}")
+    return model
+
+
+class Classifier:
+    """A text classifier of a bundle.
+
+    Padding counts in nothing that is computed, so that a text has the same probabilities, up to the last digits,
+    whatever the texts it is classified with.
+
+    Attributes:
+        manifest: the bundle's manifest.
+        tokenizer: text to ids and back.
+        labels: the classes.
+        max_length: tokens of a text that are read; of a longer one they are its first and last half so many.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.manifest: Manifest = bundle.manifest
+        if not self.manifest.labels or "classify" not in self.manifest.graphs:
+            raise UserError(f"a classifier must have labels and a classify graph, {bundle.folder} lacks one; export it")
+        self.labels = self.manifest.labels
+        settings = from_dict(self.manifest.config)
+        self.max_length = settings.data.max_length
+        self._segment_length = settings.model.segment_length
+        self._session = Sessions(bundle, threads)("classify")
+        self.tokenizer = load_bundled_tokenizer(bundle)
+        declared = self.manifest.graphs["classify"].outputs[0].shape[-1]
+        if declared != len(self.labels):
+            raise UserError(f"{bundle.folder} has {len(self.labels)} labels and {declared} logits; export it again")
+
+    def classify(self, texts: Sequence[str]) -> list[Prediction]:
+        """What each text is, in their order.
+
+        Args:
+            texts: texts of any length, an empty one too.
+
+        Raises:
+            UserError: a text that UTF-8 cannot spell.
+        """
+        if isinstance(texts, str):
+            raise UserError("texts must be several strings, was one; put it in a list")
+        encoded = [self.tokenizer.encode(text) for text in texts]
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                probs=dict(zip(self.labels, row.tolist(), strict=True)),
+                tokens=len(ids),
+                tokens_read=min(len(ids), self.max_length),
+            )
+            for ids, row in zip(encoded, self.predict(encoded), strict=True)
+        ]
+
+    def predict(self, texts: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
+        """Probabilities, float64 (texts, classes), of texts as ids, each (tokens,)."""
+        if not texts:
+            return np.zeros((0, len(self.labels)))
+        logits = read_texts(self._read, texts, len(self.labels), self.max_length, self._segment_length)
+        return probabilities(logits)
+
+    def explain(
+        self, text: str, label: str | None = None, progress: Callable[[int], object] | None = None
+    ) -> Explanation:
+        """Why a text is what it is: see `textrnn.explanation.explain`.
+
+        Args:
+            text: of one token at least; of one longer than `max_length` its head and tail are explained.
+            label: the class to explain; None is the most probable one.
+            progress: called with the number of readings just finished, of two a token.
+
+        Raises:
+            UserError: an unknown label, or a text without a token.
+        """
+        ids = head_and_tail(self.tokenizer.encode(text), self.max_length)
+        pieces = head_and_tail(np.array(self.tokenizer.pieces(text), dtype=object), self.max_length)
+        return explain(self.predict, ids, pieces.tolist(), self.labels, label, progress)
+
+    def _read(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._session.run(["logits"], {"ids": ids})[0]
+        return logits
+
+
+def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
+    """The tokenizer of a bundle.
+
+    Raises:
+        UserError: it is not in the file that was checked, or cannot be read.
+    """
+    declared = bundle.manifest.tokenizer
+    tokenizer = load_tokenizer(bundle.folder, declared.kind)
+    if tokenizer.file_name != declared.file:  # the file that was read is not the one checked
+        raise UserError(
+            f"a {tokenizer.kind} tokenizer must be in {tokenizer.file_name}, "
+            f"{bundle.folder} has it in {declared.file}; export it again"
+        )
+    return tokenizer
 
 
 class LanguageModel:
@@ -72,31 +185,26 @@ class LanguageModel:
         manifest: the bundle's manifest.
         tokenizer: text to ids and back.
         vocabulary_size: number of ids.
+        start_id: the token before every text.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest: Manifest = bundle.manifest
         self._bundle = bundle
-        self._threads = threads
-        if self.manifest.kind != "language_model":
-            raise UserError(f"a language model is needed, {bundle.folder} is a {self.manifest.kind}; use another")
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._sessions = Sessions(bundle, threads)
         self._layers, _, self._hidden = self._state_shape()
         # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
-        self._session("generate" if "generate" in self.manifest.graphs else "step")
-        self.tokenizer = load_tokenizer(bundle.folder, self.manifest.tokenizer.kind)
-        if self.tokenizer.file_name != self.manifest.tokenizer.file:  # the file that was read is not the one checked
-            raise UserError(
-                f"a {self.tokenizer.kind} tokenizer must be in {self.tokenizer.file_name}, "
-                f"{bundle.folder} has it in {self.manifest.tokenizer.file}; export it again"
-            )
+        self._sessions("generate" if "generate" in self.manifest.graphs else "step")
+        self.tokenizer = load_bundled_tokenizer(bundle)
         self.vocabulary_size = self.tokenizer.vocabulary_size
         declared = self.manifest.graphs["step"].outputs[0].shape[-1]
-        if declared != self.vocabulary_size or not 0 <= self.manifest.start_id < self.vocabulary_size:
+        start_id = self.manifest.start_id
+        if declared != self.vocabulary_size or start_id is None or not 0 <= start_id < self.vocabulary_size:
             raise UserError(
                 f"tokenizer and graph of a bundle must belong together, {bundle.folder} has {self.vocabulary_size} "
-                f"tokens, {declared} logits and start_id {self.manifest.start_id}; export it again"
+                f"tokens, {declared} logits and start_id {start_id}; export it again"
             )
+        self.start_id = start_id
 
     def generate(
         self,
@@ -171,11 +279,11 @@ class LanguageModel:
 
         Read in parts with the state carried, so that memory does not grow with the logits of a long text.
         """
-        return -Scorer(self.read, self.vocabulary_size, self.manifest.start_id).add(ids)
+        return -Scorer(self.read, self.vocabulary_size, self.start_id).add(ids)
 
     def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
         """The `top` most probable tokens after a text and their probabilities, the highest first."""
-        ids = np.concatenate([[self.manifest.start_id], self.tokenizer.encode(text)])
+        ids = np.concatenate([[self.start_id], self.tokenizer.encode(text)])
         logits, _ = self._prefill(ids[None], self.initial_state(1))
         probs = np.exp(log_softmax(logits)[0])
         best = np.argsort(-probs, kind="stable")[:top]
@@ -198,7 +306,9 @@ class LanguageModel:
         Raises:
             UserError: an id outside the vocabulary.
         """
-        logits, state = self._session("step").run(["logits", "next_state"], {"ids": self._checked(ids), "state": state})
+        logits, state = self._sessions("step").run(
+            ["logits", "next_state"], {"ids": self._checked(ids), "state": state}
+        )
         return logits, state
 
     def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
@@ -218,9 +328,9 @@ class LanguageModel:
         if state is None:
             state = self.initial_state(len(ids))
         if "sequence" in self.manifest.graphs:
-            logits, state = self._session("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
+            logits, state = self._sessions("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
             return logits, state
-        step = _Stepper(self._session("step"), state, self.vocabulary_size)
+        step = _Stepper(self._sessions("step"), state, self.vocabulary_size)
         logits = np.empty((*ids.shape, self.vocabulary_size), np.float32)
         for position in range(ids.shape[1]):
             logits[:, position], state = step(ids[:, position], state)
@@ -236,10 +346,10 @@ class LanguageModel:
         has_graph = "generate" in self.manifest.graphs
         inside = has_graph and _drawn_inside(checked)
         return generation.generate(
-            self.step if inside else _Stepper(self._session("step"), state, self.vocabulary_size),
+            self.step if inside else _Stepper(self._sessions("step"), state, self.vocabulary_size),
             state,
             self.tokenizer,
-            self.manifest.start_id,
+            self.start_id,
             ids,
             checked,
             prefill=self._remember if has_graph or len(ids) >= PREFILL_FROM else None,
@@ -289,7 +399,7 @@ class LanguageModel:
             "uniforms": uniforms,
             "temperature": np.array(temperature, np.float64),
         }
-        tokens, state = self._session("generate").run(["tokens", "next_state"], feeds)
+        tokens, state = self._sessions("generate").run(["tokens", "next_state"], feeds)
         return tokens, state
 
     def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
@@ -318,30 +428,6 @@ class LanguageModel:
         if not (isinstance(layers, int) and isinstance(batch, str) and isinstance(hidden, int)):
             raise UserError(f'state must have the shape (layers, "batch", hidden), was: {shape}; export it again')
         return layers, batch, hidden
-
-    def _session(self, use: str) -> onnxruntime.InferenceSession:
-        """The graph in onnxruntime, loaded at its first use."""
-        if use not in self._sessions:
-            self._sessions[use] = self._load(use)
-        return self._sessions[use]
-
-    def _load(self, use: str) -> onnxruntime.InferenceSession:
-        graph = self.manifest.graphs[use]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
-        path = self._bundle.path(graph.file)
-        try:
-            # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no other public base
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
-            ) from error
-        _check_graph(path, use, graph, session)
-        return session
 
 
 class _Stepper:
@@ -386,16 +472,3 @@ def _drawn_inside(options: GenerationOptions) -> bool:
     return options.beams == 1 and all(
         getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)
     )
-
-
-def _check_graph(path: Path, use: str, graph: Graph, session: onnxruntime.InferenceSession) -> None:
-    """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
-    inputs, outputs = CONTRACTS[use]
-    for what, names, declared, actual in (
-        ("inputs", inputs, graph.inputs, session.get_inputs()),
-        ("outputs", outputs, graph.outputs, session.get_outputs()),
-    ):
-        said = [(tensor.name, ONNX_TYPES.get(tensor.dtype), list(tensor.shape)) for tensor in declared]
-        found = [(tensor.name, tensor.type, list(tensor.shape)) for tensor in actual]
-        if tuple(tensor.name for tensor in declared) != names or said != found:
-            raise UserError(f"{path} must have the {what} {said} of its manifest, has {found}; export the bundle again")

@@ -23,8 +23,9 @@ from textrnn.config import load_config
 from textrnn.errors import UserError
 from textrnn.train import trainer as trainer_module
 from textrnn.train.checkpoints import load_checkpoint
+from textrnn.train.language_model_trainer import LanguageModelTrainer
 from textrnn.train.run import create_run, open_run
-from textrnn.train.trainer import Interrupted, LanguageModelTrainer
+from textrnn.train.trainer import Interrupted
 
 
 def history_of(run: Path) -> list[dict[str, Any]]:

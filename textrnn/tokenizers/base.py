@@ -104,6 +104,10 @@ class Tokenizer(ABC):
     def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
         """`decode` for at least one id, all of them in the vocabulary."""
 
+    def pieces(self, text: str) -> list[str]:
+        """The text of each token of `encode(text)`, as it is written there where a token stands for a piece of it."""
+        return [self.token_text(int(id)) for id in self.encode(text)]
+
     @abstractmethod
     def token_text(self, id: int) -> str:
         """What one token reads as, for people; a token that is no text by itself is named in angle brackets.

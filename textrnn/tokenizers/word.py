@@ -136,6 +136,14 @@ class WordTokenizer(Tokenizer):
             text = text.lower()
         return (match[0] for match in self._pattern.finditer(text))
 
+    def pieces(self, text: str) -> list[str]:
+        """The words as they are written, unknown ones too, each with the blanks before it."""
+        check_text(text)
+        ends = [match.end() for match in self._pattern.finditer(text.lower() if self._lowercase else text)]
+        if self._lowercase and len(text.lower()) != len(text):  # a capital that has two small letters moves all places
+            text = text.lower()
+        return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
     def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
         return "".join(map(self.stream_decoder().push, ids.tolist()))
 

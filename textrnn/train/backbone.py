@@ -14,13 +14,120 @@ from textrnn.train.products import Tensor, dense, lookup
 from textrnn.train.recurrent import SimpleRNN, recurrence
 
 NORMALIZATION_EPSILON = 1e-5
+BACKWARD_SEED = 50_000  # apart from the seeds of all layers that read forward
 
 Masks = dict[str, Tensor]
 """What a training step drops, by the name of what it is multiplied with."""
 
 
+class Stack(keras.layers.Layer):  # type: ignore[misc]
+    """Plain recurrent layers one upon the other, with residual connections, normalisation and dropout between.
+
+    Args:
+        config: of the network.
+        input_dim: numbers in each vector that the first layer reads.
+        input_deviation: standard deviation of those numbers.
+        seed: of the weights.
+        prefix: of the names of weights and masks.
+    """
+
+    def __init__(
+        self, config: ModelConfig, input_dim: int, input_deviation: float, seed: int, prefix: str = ""
+    ) -> None:
+        super().__init__(name=f"{prefix}stack")
+        self.config = config
+        self.prefix = prefix
+        self.recurrent_layers: list[SimpleRNN] = []
+        self.normalizations: list[tuple[Tensor, Tensor]] = []
+        for index in range(config.layers):
+            layer = SimpleRNN(
+                config.hidden_dim,
+                activation=config.activation,
+                kernel_initializer=keras.initializers.VarianceScaling(
+                    scale=0.25 if index else 0.25 / input_deviation**2,
+                    mode="fan_in",
+                    distribution="untruncated_normal",
+                    seed=seed + 100 * index + 1,
+                ),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 100 * index + 2),
+                return_sequences=True,
+                return_state=True,
+                name=f"{prefix}recurrent_{index}",
+            )
+            layer.build((None, None, config.hidden_dim if index else input_dim))
+            self.recurrent_layers.append(layer)
+            if config.normalization == "layer":
+                gain = self.add_weight(name=f"gain_{index}", shape=(config.hidden_dim,), initializer="ones")
+                shift = self.add_weight(name=f"shift_{index}", shape=(config.hidden_dim,), initializer="zeros")
+                self.normalizations.append((gain, shift))
+        self.built = True
+
+    def named_weights(self) -> dict[str, Any]:
+        """The variables by the names under which checkpoints and exported graphs hold them."""
+        weights = {}
+        for index, layer in enumerate(self.recurrent_layers):
+            cell = layer.cell
+            weights[f"{self.prefix}kernel_{index}"] = cell.kernel
+            weights[f"{self.prefix}recurrent_kernel_{index}"] = cell.recurrent_kernel
+            weights[f"{self.prefix}bias_{index}"] = cell.bias
+        for index, (gain, shift) in enumerate(self.normalizations):
+            weights[f"{self.prefix}gain_{index}"], weights[f"{self.prefix}shift_{index}"] = gain, shift
+        return weights
+
+    def call(
+        self,
+        projected: Tensor,
+        state: Tensor,
+        keep: Tensor | None = None,
+        real: Tensor | None = None,
+        masks: Masks | None = None,
+        as_graph: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Read a sequence.
+
+        Args:
+            projected: ``x_t W + b`` of the first layer, ``(time, batch, hidden)``, whose dtype is that of all products.
+            state: float32 ``(layers, batch, hidden)``.
+            keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that step; None keeps it.
+            real: float32 ``(time, batch, 1)``, 0 at padding, which leaves a state of zeros as it is; None has none.
+            masks: what is dropped when training.
+            as_graph: as in `recurrence`.
+
+        Returns:
+            hidden states of the last layer, ``(time, batch, hidden)``, and the final state, shaped as `state`.
+        """
+        config, masks = self.config, masks or {}
+        precision = keras.backend.standardize_dtype(projected.dtype)
+        final_states = []
+        hidden = None
+        for index, layer in enumerate(self.recurrent_layers):
+            cell = layer.cell
+            if hidden is not None:
+                projected = dense(self._hand_on(hidden, index - 1, masks), cell.kernel, cell.bias, precision)
+            if real is not None:
+                # f(0 + 0 U) = 0 for every f that we have, so that leading padding changes nothing.
+                projected = projected * ops.cast(real, precision)
+            name = f"{self.prefix}recurrent_kernel_{index}"
+            kernel = _masked(ops.convert_to_tensor(cell.recurrent_kernel), masks, name)
+            states, last = recurrence(projected, state[index], kernel, config.activation, keep, as_graph)
+            final_states.append(last)
+            hidden = hidden + states if config.residual and hidden is not None else states
+        return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
+
+    def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
+        """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
+        if self.normalizations:
+            gain, shift = self.normalizations[index]
+            precision = hidden.dtype
+            hidden = ops.cast(hidden, "float32")
+            centred = hidden - ops.mean(hidden, axis=-1, keepdims=True)
+            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+            hidden = ops.cast(centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift, precision)
+        return _masked(hidden, masks, f"{self.prefix}hidden_{index}")
+
+
 class Backbone(keras.layers.Layer):  # type: ignore[misc]
-    """Embedding, then `layers` plain recurrent layers, with residual connections, normalisation and dropout between.
+    """Embedding, then a stack of plain recurrent layers; a second one for what is read from its end too.
 
     The state is explicit, so that carried-state training, exact resume, streaming generation and the exported graphs
     are the same computation.
@@ -40,29 +147,10 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             shape=(vocabulary_size, self.embedding_dim),
             initializer=keras.initializers.RandomNormal(stddev=deviation, seed=seed),
         )
-        self.recurrent_layers: list[SimpleRNN] = []
-        self.normalizations: list[tuple[Tensor, Tensor]] = []
-        for index in range(config.layers):
-            layer = SimpleRNN(
-                config.hidden_dim,
-                activation=config.activation,
-                kernel_initializer=keras.initializers.VarianceScaling(
-                    scale=0.25 if index else 0.25 / deviation**2,
-                    mode="fan_in",
-                    distribution="untruncated_normal",
-                    seed=seed + 100 * index + 1,
-                ),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 100 * index + 2),
-                return_sequences=True,
-                return_state=True,
-                name=f"recurrent_{index}",
-            )
-            layer.build((None, None, config.hidden_dim if index else self.embedding_dim))
-            self.recurrent_layers.append(layer)
-            if config.normalization == "layer":
-                gain = self.add_weight(name=f"gain_{index}", shape=(config.hidden_dim,), initializer="ones")
-                shift = self.add_weight(name=f"shift_{index}", shape=(config.hidden_dim,), initializer="zeros")
-                self.normalizations.append((gain, shift))
+        self.stack = Stack(config, self.embedding_dim, deviation, seed)
+        self.backward_stack = None
+        if config.bidirectional:
+            self.backward_stack = Stack(config, self.embedding_dim, deviation, seed + BACKWARD_SEED, "backward_")
         self.built = True
 
     def initial_state(self, batch_size: int) -> Tensor:
@@ -71,15 +159,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     def named_weights(self) -> dict[str, Any]:
         """The variables by the names under which checkpoints and exported graphs hold them."""
-        weights = {"embedding": self.embedding}
-        for index, layer in enumerate(self.recurrent_layers):
-            cell = layer.cell
-            weights[f"kernel_{index}"] = cell.kernel
-            weights[f"recurrent_kernel_{index}"] = cell.recurrent_kernel
-            weights[f"bias_{index}"] = cell.bias
-        for index, (gain, shift) in enumerate(self.normalizations):
-            weights[f"gain_{index}"], weights[f"shift_{index}"] = gain, shift
-        return weights
+        weights = {"embedding": self.embedding, **self.stack.named_weights()}
+        return weights if self.backward_stack is None else weights | self.backward_stack.named_weights()
 
     @property
     def drops(self) -> bool:
@@ -87,24 +168,33 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         return self.config.dropout + self.config.embedding_dropout + self.config.weight_drop > 0
 
     def draw_masks(
-        self, batch_size: int, sequence_length: int, random_seed: Tensor, segment: Tensor | int = 0
+        self,
+        batch_size: int,
+        sequence_length: int,
+        random_seed: Tensor,
+        segment: Tensor | int = 0,
+        last_layer: bool = True,
     ) -> Masks:
         """What one training step drops: inverted dropout (Srivastava et al. 2014), entries 0 or ``1 / (1 - rate)``.
 
         Every mask follows from the seed, int32 ``(2,)``, so that a checkpoint need not hold any random state. They are
         drawn here, apart from `call`, because XLA draws random numbers many times slower than TensorFlow's own graph.
-        The masks of weights are the same in all segments of a sequence, those of hidden states are not.
+        The masks of weights are the same in all segments of a sequence, those of hidden states are not. Without
+        `last_layer` nothing is dropped of what the last layer hands on.
         """
         config = self.config
         sequence = (sequence_length, batch_size, config.hidden_dim)
         shapes: dict[str, tuple[float, tuple[int, ...]]] = {
             "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
         }
-        for index in range(config.layers):
-            shapes[f"hidden_{index}"] = (config.dropout, sequence)
-            shapes[f"recurrent_kernel_{index}"] = (config.weight_drop, (config.hidden_dim, config.hidden_dim))
+        for prefix in ("", "backward_") if self.backward_stack is not None else ("",):
+            for index in range(config.layers):
+                rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
+                shapes[f"{prefix}hidden_{index}"] = (rate, sequence)
+                size = (config.hidden_dim, config.hidden_dim)
+                shapes[f"{prefix}recurrent_kernel_{index}"] = (config.weight_drop, size)
         return {
-            name: _draw_mask(rate, shape, random_seed + tf.stack([segment if shape == sequence else 0, number]))
+            name: draw_mask(rate, shape, random_seed + tf.stack([segment if shape == sequence else 0, number]))
             for number, (name, (rate, shape)) in enumerate(shapes.items())
             if rate > 0
         }
@@ -124,52 +214,59 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             hidden states, ``(time, batch, hidden)``, bfloat16 when training in that precision and else float32, and the
             final state, shaped as `state`.
         """
-        config = self.config
         precision = "float32" if masks is None else self.precision
-        masks = masks or {}
-        final_states = []
-        hidden = None
-        for index, layer in enumerate(self.recurrent_layers):
-            cell = layer.cell
-            if hidden is None:
-                projected = self._embed_and_project(ids, masks, precision)
+        projected = self._embed_and_project(ids, masks or {}, precision)
+        return self.stack(projected, state, keep=keep, masks=masks)  # type: ignore[no-any-return]
+
+    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
+        """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
+        embedding = _masked(ops.convert_to_tensor(self.embedding), masks or {}, "embedding")
+        return lookup(embedding, ops.transpose(ids))
+
+    def read_both_ways(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
+        """Read whole sequences, from the zero state, in one direction or both.
+
+        Args:
+            vectors: float32 ``(time, batch, features)``.
+            real: float32 ``(time, batch, 1)``, 0 at padding, which may stand at the end only.
+            masks: as in `call`.
+
+        Returns:
+            hidden states, ``(time, batch, hidden)`` or, in both directions, ``(time, batch, 2 * hidden)``, the two
+            states beside each token being those that have read it last; at padding they mean nothing.
+        """
+        precision = "float32" if masks is None else self.precision
+        state = self.initial_state(vectors.shape[1])
+        read = []
+        for stack in (self.stack, self.backward_stack):
+            if stack is None:
+                continue
+            cell = stack.recurrent_layers[0].cell
+            projected = dense(vectors, cell.kernel, cell.bias, precision)
+            if stack is self.stack:
+                states, _ = stack(projected, state, masks=masks, as_graph=True)
             else:
-                inputs = self._hand_on(hidden, index - 1, masks)
-                projected = dense(inputs, cell.kernel, cell.bias, precision)
-            kernel = _masked(ops.convert_to_tensor(cell.recurrent_kernel), masks, f"recurrent_kernel_{index}")
-            states, last = recurrence(projected, state[index], kernel, config.activation, keep)
-            final_states.append(last)
-            hidden = hidden + states if config.residual and hidden is not None else states
-        return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
+                states, _ = stack(ops.flip(projected, 0), state, real=ops.flip(real, 0), masks=masks, as_graph=True)
+                states = ops.flip(states, 0)
+            read.append(states)
+        return ops.concatenate(read, axis=-1) if len(read) > 1 else read[0]
 
     def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
-        cell = self.recurrent_layers[0].cell
-        embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
-        ids = ops.transpose(ids)
+        cell = self.stack.recurrent_layers[0].cell
         batch, time = ids.shape
         if batch is not None and time is not None and self.vocabulary_size < batch * time:
             # Fewer words than tokens: project the whole table once, then look up.
-            return lookup(dense(embedding, cell.kernel, cell.bias, precision), ids)
-        return dense(lookup(embedding, ids), cell.kernel, cell.bias, precision)
-
-    def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
-        """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
-        if self.normalizations:
-            gain, shift = self.normalizations[index]
-            precision = hidden.dtype
-            hidden = ops.cast(hidden, "float32")
-            centred = hidden - ops.mean(hidden, axis=-1, keepdims=True)
-            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-            hidden = ops.cast(centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift, precision)
-        return _masked(hidden, masks, f"hidden_{index}")
+            embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
+            return lookup(dense(embedding, cell.kernel, cell.bias, precision), ops.transpose(ids))
+        return dense(self.embed(ids, masks), cell.kernel, cell.bias, precision)
 
 
 def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:
     return x * ops.cast(masks[name], x.dtype) if name in masks else x
 
 
-def _draw_mask(rate: float, shape: tuple[int, ...], random_seed: Tensor) -> Tensor:
+def draw_mask(rate: float, shape: tuple[int, ...], random_seed: Tensor) -> Tensor:
     """Float32 entries, 0 with probability `rate` (to 16 bits) and ``1 / (1 - rate)`` else."""
     # 16 random bits an entry, two entries a draw: half the time of a float each.
     count = math.prod(shape)

@@ -1,8 +1,10 @@
-"""How well a model predicts held-out text."""
+"""How well a model predicts held-out text, or the labels of held-out texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +14,11 @@ from textrnn.errors import UserError
 from textrnn.scoring import Read, Scorer, TextMetrics, windowed_nats
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.datasets import TokenDataset
-from textrnn.train.sources import Piece
+from textrnn.train.labelled import LabelledDataset, renaming
+from textrnn.train.report import ClassificationMetrics, measure
+from textrnn.train.sources import Piece, SourceOptions, read_labelled
+
+TEXTS_AT_ONCE = 2048
 
 
 class Part(NamedTuple):
@@ -21,6 +27,13 @@ class Part(NamedTuple):
     ids: NDArray[Any]
     characters: int
     bytes: int
+
+
+class LabelledText(NamedTuple):
+    """A text as ids, int ``(tokens,)``, and the place of its label."""
+
+    ids: NDArray[Any]
+    target: int
 
 
 def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) -> Iterator[Part]:
@@ -70,6 +83,60 @@ def evaluate(
         characters += part.characters
         size += part.bytes
     return TextMetrics(nats, tokens, characters, size)
+
+
+def encode_labelled(
+    tokenizer: Tokenizer,
+    sources: Sequence[str],
+    options: SourceOptions,
+    labels: Sequence[str],
+    names: Sequence[str],
+    skipped: Counter[str],
+) -> Iterator[LabelledText]:
+    """Tokenise labelled sources text by text; those with another label than `labels` are left out and counted.
+
+    Raises:
+        UserError: no text is left.
+    """
+    place, renamed = {label: index for index, label in enumerate(labels)}, renaming(names)
+    found = False
+    for text, label in read_labelled(sources, options, skipped):
+        target = place.get(renamed.get(label, label))
+        if target is None:
+            skipped["texts with a label never seen in training"] += 1
+            last = label
+        else:
+            found = True
+            yield LabelledText(tokenizer.encode(text), target)
+    if not found:
+        raise UserError(
+            f"labels must be {', '.join(labels)!r:.200}, found none of these but {last!r:.60} in {', '.join(sources)}; "
+            "name the label column, or names for labels in data.label_names"
+        )
+
+
+def labelled_texts(dataset: LabelledDataset) -> Iterator[LabelledText]:
+    """Texts that were prepared already."""
+    for index, target in enumerate(dataset.targets.tolist()):
+        yield LabelledText(dataset.ids[dataset.offsets[index] : dataset.offsets[index + 1]], target)
+
+
+def evaluate_classifier(
+    predict: Callable[[Sequence[NDArray[Any]]], NDArray[np.float64]],
+    texts: Iterable[LabelledText],
+    labels: Sequence[str],
+) -> ClassificationMetrics:
+    """How often a classifier is right.
+
+    Args:
+        predict: the model, texts as ids to probabilities ``(texts, classes)``.
+        texts: with the place of the right label in `labels`.
+    """
+    remaining, probs, targets = iter(texts), [], []
+    while batch := list(islice(remaining, TEXTS_AT_ONCE)):
+        probs.append(predict([text.ids for text in batch]))
+        targets += [text.target for text in batch]
+    return measure(np.concatenate(probs), np.array(targets), labels)
 
 
 def _evaluate_windows(read: Read, vocabulary_size: int, parts: list[Part], window: int) -> TextMetrics:

@@ -51,7 +51,7 @@ TOLERANCE = 1e-4  # largest difference of logits between Keras and onnxruntime
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
 INT8_TOKENS = 50_000  # of held-out text on which the loss of int8 is measured
 OPERATORS = {"tanh": "Tanh", "relu": "Relu", "linear": "Identity"}
-FILES = {"step": "model.onnx", "sequence": "sequence.onnx", "generate": "generate.onnx"}
+FILES = {"step": "model.onnx", "sequence": "sequence.onnx", "generate": "generate.onnx", "classify": "model.onnx"}
 WEIGHTS = "weights.bin"
 LARGE = 1024  # bytes from which a tensor is stored in WEIGHTS
 DTYPES = {TensorProto.INT32: "int32", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
@@ -119,14 +119,19 @@ def export_language_model(
             graphs=specs,
             metrics=metrics,
             config=dict(settings),
-            created_with={  # not by package: TensorFlow comes under several names
-                "textrnn": textrnn.__version__,
-                "tensorflow": tf.__version__,
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-            },
+            created_with=versions(),
         )
         return write_bundle(folder, manifest, finished)
+
+
+def versions() -> dict[str, str]:
+    """Of what a bundle was made with. Not by package: TensorFlow comes under several names."""
+    return {
+        "textrnn": textrnn.__version__,
+        "tensorflow": tf.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def _write_and_load(
@@ -177,8 +182,8 @@ def cell_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelP
             projected = nodes.add("Gather", "table", "ids", axis=0)
         else:
             projected = nodes.add("Add", nodes.add("MatMul", hidden, f"kernel_{layer}"), f"bias_{layer}")
-        state = _next_state(nodes, config, layer, f"state_{layer}", projected, f"next_state_{layer}")
-        hidden = _join(nodes, config, layer, hidden, state)
+        state = next_state(nodes, config, layer, f"state_{layer}", projected, f"next_state_{layer}")
+        hidden = join(nodes, config, layer, hidden, state)
     _head(nodes, weights, hidden)
     return graph_model(
         nodes,
@@ -187,7 +192,7 @@ def cell_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelP
             value("logits", TensorProto.FLOAT, "batch", len(weights["output_bias"])),
             *layer_states("next_state", config.layers, config.hidden_dim),
         ],
-        _tensors(weights),
+        tensors(weights),
     )
 
 
@@ -208,19 +213,8 @@ def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.Mo
             projected = nodes.add("Gather", "table", ids, axis=0)
         else:
             projected = nodes.add("Add", nodes.add("MatMul", hidden, f"kernel_{layer}"), f"bias_{layer}")
-        body = Nodes()
-        state = _next_state(body, config, layer, f"state_{layer}", f"projected_{layer}", f"next_state_{layer}")
-        body.add("Identity", state, output=f"state_{layer}_here")
-        names = (f"state_{layer}", f"projected_{layer}", state, f"state_{layer}_here")
-        previous, inputs, *outputs = (value(name, TensorProto.FLOAT, "batch", config.hidden_dim) for name in names)
-        nodes.append(
-            "Scan",
-            [f"first_state_{layer}", projected],
-            [f"last_state_{layer}", f"states_{layer}"],
-            body=helper.make_graph(body.nodes, f"layer_{layer}", [previous, inputs], outputs),
-            num_scan_inputs=1,
-        )
-        hidden = _join(nodes, config, layer, hidden, f"states_{layer}")
+        states = layer_over_time(nodes, config, layer, f"first_state_{layer}", projected, f"last_state_{layer}")
+        hidden = join(nodes, config, layer, hidden, states)
     nodes.join_state(f"last_state_{layer}" for layer in layers)
     _head(nodes, weights, nodes.add("Transpose", hidden, perm=[1, 0, 2]))
     state_shape = (config.layers, "batch", config.hidden_dim)
@@ -231,30 +225,61 @@ def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.Mo
             value("logits", TensorProto.FLOAT, "batch", "time", len(weights["output_bias"])),
             value("next_state", TensorProto.FLOAT, *state_shape),
         ],
-        _tensors(weights),
+        tensors(weights),
     )
 
 
-def _tensors(weights: Mapping[str, Array]) -> list[onnx.TensorProto]:
+def layer_over_time(
+    nodes: Nodes,
+    config: ModelConfig,
+    layer: int,
+    first_state: str,
+    projected: str,
+    last_state: str,
+    prefix: str = "",
+    backward: bool = False,
+) -> str:
+    """The loop of one layer over ``(time, batch, hidden)``, from the end where `backward`; its states, as ordered."""
+    here = {name: f"{prefix}{name}_{layer}" for name in ("state", "projected", "next_state", "states")}
+    body = Nodes()
+    state = next_state(body, config, layer, here["state"], here["projected"], here["next_state"], prefix)
+    body.add("Identity", state, output=f"{here['state']}_here")
+    names = (here["state"], here["projected"], state, f"{here['state']}_here")
+    previous, inputs, *outputs = (value(name, TensorProto.FLOAT, "rows", config.hidden_dim) for name in names)
+    nodes.append(
+        "Scan",
+        [first_state, projected],
+        [last_state, here["states"]],
+        body=helper.make_graph(body.nodes, f"{prefix}layer_{layer}", [previous, inputs], outputs),
+        num_scan_inputs=1,
+        scan_input_directions=[int(backward)],
+        scan_output_directions=[int(backward)],
+    )
+    return here["states"]
+
+
+def tensors(weights: Mapping[str, Array]) -> list[onnx.TensorProto]:
     return [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
 
 
-def _next_state(nodes: Nodes, config: ModelConfig, layer: int, state: str, projected: str, output: str) -> str:
-    """``f(W x + b + U h)`` of a layer; `projected` is ``W x + b``."""
-    carried = nodes.add("MatMul", state, f"recurrent_kernel_{layer}")
+def next_state(
+    nodes: Nodes, config: ModelConfig, layer: int, state: str, projected: str, output: str, prefix: str = ""
+) -> str:
+    """``f(W x + b + U h)`` of a layer; `projected` is ``W x + b``, `prefix` that of its weights."""
+    carried = nodes.add("MatMul", state, f"{prefix}recurrent_kernel_{layer}")
     return nodes.add(OPERATORS[config.activation], nodes.add("Add", projected, carried), output=output)
 
 
-def _join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str) -> str:
+def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, prefix: str = "") -> str:
     """Residual connection and normalisation; what the next layer, or the output, reads."""
     if config.normalization == "layer":
-        raise_sum = state if not layer or not config.residual else nodes.add("Add", f"sum_{layer - 1}", state)
-        nodes.add("Identity", raise_sum, output=f"sum_{layer}")
+        raised = state if not layer or not config.residual else nodes.add("Add", f"{prefix}sum_{layer - 1}", state)
+        nodes.add("Identity", raised, output=f"{prefix}sum_{layer}")
         return nodes.add(
             "LayerNormalization",
-            f"sum_{layer}",
-            f"gain_{layer}",
-            f"shift_{layer}",
+            f"{prefix}sum_{layer}",
+            f"{prefix}gain_{layer}",
+            f"{prefix}shift_{layer}",
             axis=-1,
             epsilon=NORMALIZATION_EPSILON,
         )

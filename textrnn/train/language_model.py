@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
-from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
 from textrnn.train.backbone import Backbone, Masks
+from textrnn.train.model import Model
 from textrnn.train.products import Tensor, dense
 
 
-class LanguageModel(keras.Model):  # type: ignore[misc]
+class LanguageModel(Model):
     """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding.
 
     With `documents_apart` the state is forgotten at every end token, so that no document sees another.
@@ -78,19 +76,9 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
             return None
         return ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
 
-    def named_weights(self) -> dict[str, Any]:
-        """The variables by the names under which checkpoints and exported graphs hold them."""
+    def head_weights(self) -> dict[str, Any]:
         own = {"adapter": self.adapter, "output_kernel": self.output_kernel, "output_bias": self.output_bias}
-        return self.backbone.named_weights() | {name: weight for name, weight in own.items() if weight is not None}
-
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by name, float32."""
-        return {name: ops.convert_to_numpy(weight) for name, weight in self.named_weights().items()}
-
-    def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Set every weight; `arrays` as `arrays()` gives them."""
-        for name, weight in self.named_weights().items():
-            weight.assign(arrays[name])
+        return {name: weight for name, weight in own.items() if weight is not None}
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -4,10 +4,12 @@
 
     RUN/config.json         every setting, resolved
         tokenizer.*         trained on the training part of the text
+        init.npz            of a classifier that starts from a language model: what it took over
         data/               token ids on disk
         checkpoint.npz      exact resume
         best.npz            the weights with the lowest held-out loss
         history.jsonl       one line a measurement      curves.png  the same as a picture
+        report.*            of a classifier: what it gets right and wrong on held-out texts
         bundle/             the finished model
 """
 
@@ -16,17 +18,29 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textrnn.config import Config, DataConfig, TokenizerConfig, from_dict
+from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, from_dict
 from textrnn.errors import UserError
 from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
+from textrnn.train.checkpoints import Progress, save_checkpoint
 from textrnn.train.datasets import TokenDataset, prepare, training_texts
+from textrnn.train.labelled import (
+    LabelledDataset,
+    class_names,
+    held_out_records,
+    prepare_labelled,
+    scan,
+    training_records,
+)
 from textrnn.train.sources import SourceOptions
 
 
@@ -58,19 +72,31 @@ class Run:
     def bundle(self) -> Path:
         return self.folder / "bundle"
 
+    @property
+    def initial(self) -> Path:
+        return self.folder / "init.npz"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the task is classification."""
+        return self.config.task == "classification"
+
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer, trained on the training part of the text if it is not there yet."""
         config = self.config.tokenizer
         if (self.folder / KINDS[config.kind].file_name).exists():
             return load_tokenizer(self.folder, config.kind)
         data = self.config.data
-        texts = training_texts(
-            data.source,
-            source_options(data),
-            held_out=None if data.validation else data.held_out,
-            documents_apart=data.apart,
-            quiet=self.quiet,
-        )
+        if self.classifies:
+            texts = training_records(data.source, labelled_options(data), self._labels_and_split()[1], self.quiet)
+        else:
+            texts = training_texts(
+                data.source,
+                source_options(data),
+                held_out=None if data.validation else data.held_out,
+                documents_apart=data.apart,
+                quiet=self.quiet,
+            )
         tokenizer = train_tokenizer(config.kind, texts, **_tokenizer_options(config))
         tokenizer.save(self.folder)
         return tokenizer
@@ -98,6 +124,28 @@ class Run:
             )
         return train, held_out
 
+    def labelled_datasets(self, tokenizer: Tokenizer) -> tuple[LabelledDataset, LabelledDataset]:
+        """Training and held-out texts with their labels, tokenised once and kept on disk."""
+        data, folder = self.config.data, self.folder / "data"
+        options = labelled_options(data)
+        classes, split = self._labels_and_split()
+        shared: dict[str, Any] = {"classes": classes, "names": data.label_names, "quiet": self.quiet}
+        train, *rest = prepare_labelled(tokenizer, data.source, options, folder, held_out=split, **shared)
+        if split is None:
+            rest = prepare_labelled(tokenizer, data.validation, options, folder, **shared)
+        return train, rest[0]
+
+    def _labels_and_split(self) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
+        """The classes of the source, and which of its texts are held out; None if there are held-out sources."""
+        data = self.config.data
+        labels, _ = scan(data.source, labelled_options(data), data.label_names, self.quiet)
+        classes = class_names(labels)
+        return classes, None if data.validation else held_out_records(labels, data.held_out)
+
+    def prepare(self, tokenizer: Tokenizer) -> Sequence[TokenDataset | LabelledDataset]:
+        """What is trained on and what is held out, whatever the task."""
+        return self.labelled_datasets(tokenizer) if self.classifies else self.datasets(tokenizer)
+
     def remove_unless_trained(self) -> None:
         """Remove a new folder that would only stand in the way of another try."""
         if not (self.checkpoint.exists() or self.history.exists()):
@@ -115,8 +163,15 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
-    settings = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
     with new_folder(folder) as temporary:
+        if config.model.init_from:
+            from textrnn.train.transfer import take_over
+
+            # Copied now: the run can be resumed whatever becomes of the language model.
+            config, tokenizer, arrays = take_over(config)
+            tokenizer.save(temporary)
+            save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
+        settings = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
         (temporary / "config.json").write_text(settings, encoding="utf-8")
     return Run(folder, config, quiet)
 
@@ -141,16 +196,29 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
-    if config is not None and config != found:
+    if config is not None and _as_taken_over(config, found) != found:
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
         )
     return Run(folder, found, quiet)
 
 
+def _as_taken_over(config: Config, found: Config) -> Config:
+    """A configuration as it is once a language model has given what it gives; it gave that to `found`."""
+    if not config.model.init_from or config.model.init_from != found.model.init_from:
+        return config
+    model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})
+    return replace(config, tokenizer=found.tokenizer, model=model)
+
+
 def source_options(data: DataConfig) -> SourceOptions:
     """How the sources of a run are read."""
     return SourceOptions(text=data.text, errors=data.errors, documents=data.document)
+
+
+def labelled_options(data: DataConfig) -> SourceOptions:
+    """How the labelled sources of a run are read."""
+    return replace(source_options(data), label=data.label)
 
 
 def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
@@ -168,7 +236,7 @@ def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
     return int(np.bincount(sample).argmax())
 
 
-def run_fingerprint(config: Config, tokenizer: Tokenizer, *datasets: TokenDataset) -> str:
+def run_fingerprint(config: Config, tokenizer: Tokenizer, *datasets: TokenDataset | LabelledDataset) -> str:
     """What a checkpoint belongs to: the settings that decide the weights, the tokenizer and the data."""
     parts = [json.dumps(config.to_dict(), sort_keys=True), tokenizer.fingerprint]
     parts += [dataset.source_fingerprint for dataset in datasets]

@@ -3,12 +3,12 @@
 A source is a string:
 
 * ``builtin``: the Python language manual that CPython carries in ``pydoc_data.topics``; its documents are the topics,
-  in the order of their names;
+  in the order of their names. With labels: the short reviews of the folder ``reviews`` beside this file;
 * a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` hold a document a record, in the column
   `SourceOptions.text`; every other name is plain text, and `SourceOptions.documents` says what a document is.
   ``.gz`` may follow all but ``.parquet``. A ``.csv`` is quoted as in RFC 4180, a ``.tsv`` is not quoted at all; both
-  start with the names of their columns. A ``.json`` or ``.jsonl`` is an object a line, or one array of objects (which
-  is read whole);
+  start with the names of their columns, unless columns are named by number. A ``.json`` or ``.jsonl`` is an object a
+  line, or one array of objects (which is read whole);
 * a folder: all files in it and below, in the order of their names, hidden ones left out;
 * a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``;
   the split is ``train`` unless said. It is downloaded once to Hugging Face's own cache and read from there afterwards.
@@ -17,6 +17,8 @@ What is on this disk goes before what is on the Hub; a file named ``builtin`` is
 
 Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
 marks the encoding and is no part of the text. A document without a single character is no document.
+
+Labelled text (`read_labelled`) stands in records alone, one with its label in each.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ import re
 import urllib.error
 import urllib.request
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -66,14 +70,22 @@ class SourceOptions:
     """How the text is found in a source.
 
     Args:
-        text: the column that holds the text, in files of records and Hugging Face datasets.
+        text: the column that holds the text, in files of records and Hugging Face datasets: its name, or its number
+            from 1 on in a ``.csv`` or ``.tsv`` whose first line is a record like all others.
         errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
         documents: what a document is in plain text: a whole ``file``, or each ``line`` without its newline.
+        label: the column that holds the label, as `text`; None where labels are not read.
     """
 
     text: str = "text"
     errors: str = "strict"
     documents: str = "file"
+    label: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: the text, and the label if it is."""
+        return [self.text] if self.label is None else [self.text, self.label]
 
     def __post_init__(self) -> None:
         if self.errors not in ("strict", "replace"):
@@ -87,6 +99,13 @@ class Piece(NamedTuple):
 
     text: str
     ends_document: bool
+
+
+class Record(NamedTuple):
+    """A document of a file of records, or of a Hugging Face dataset, and its label: empty where there is none."""
+
+    text: str
+    label: str = ""
 
 
 def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[Piece]:
@@ -110,6 +129,16 @@ def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[P
             )
 
 
+def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
+    """The documents of `read_documents`, each as one string."""
+    pieces: list[str] = []
+    for text, ends_document in read_documents(sources, options):
+        pieces.append(text)
+        if ends_document:
+            yield "".join(pieces)
+            pieces = []
+
+
 def read_text(sources: Sequence[str], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
     """Sources as a model reads them.
 
@@ -127,13 +156,42 @@ def read_text(sources: Sequence[str], options: SourceOptions, documents_apart: b
         last, starts_document = text[-1:] or last, ends_document
 
 
+def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Texts with their labels, in order.
+
+    Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
+
+    Args:
+        options: with the column of the label.
+        skipped: counts what is left out, by what it is.
+
+    Raises:
+        UserError: a source is missing, not readable as what its name says, lacks a column, or has nothing labelled.
+    """
+    for source, located in [(source, _locate(source, labelled=True)) for source in sources]:
+        found = False
+        for text, label in located.records(options, skipped):
+            if not text.strip():
+                skipped["empty texts"] += 1
+            elif not label:
+                skipped["texts without a label"] += 1
+            else:
+                found = True
+                yield text, label
+        if not found:
+            raise UserError(
+                f"a source must hold some labelled text, found none in: {source}; give a file of records "
+                f"({', '.join(_RECORD_READERS)}) with text and label in two columns"
+            )
+
+
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
     """SHA-256, as hexadecimal digits, of what `read_documents` would read.
 
     Files count by name (inside the folder given), size and content, wherever the folder lies. A Hugging Face dataset
     counts by its name, configuration and split, so that a prepared one is found again without a network.
     """
-    parts = [_locate(source).identity() for source in sources]
+    parts = [_locate(source, options.label is not None).identity() for source in sources]
     return hashlib.sha256(json.dumps([parts, asdict(options)]).encode()).hexdigest()
 
 
@@ -149,6 +207,9 @@ class _Source(Protocol):
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         """The documents, in pieces."""
 
+    def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
+        """The documents with their labels."""
+
     def identity(self) -> list[Any]:
         """What tells this text from another, as JSON values."""
 
@@ -156,14 +217,17 @@ class _Source(Protocol):
         """Bytes of UTF-8 text, where that is known without reading."""
 
 
-def _locate(source: str) -> _Source:
+def _locate(source: str, labelled: bool = False) -> _Source:
     """Find what a source string stands for, without reading it.
+
+    Args:
+        labelled: whether its labels are wanted.
 
     Raises:
         UserError: nothing on this disk has that name, and it is not how a Hugging Face dataset is named.
     """
     if source == "builtin":
-        return _Manual()
+        return _reviews() if labelled else _Manual()
     try:
         path = Path(source).expanduser()
         if source and (files := _files(path)):
@@ -220,6 +284,9 @@ class _Manual:
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         return (Piece(topic, True) for topic in self.topics())
 
+    def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
+        return (Record(topic) for topic in self.topics())
+
     def identity(self) -> list[Any]:
         # The manual differs between versions of Python.
         return ["builtin", hashlib.sha256("".join(self.topics()).encode()).hexdigest()]
@@ -237,7 +304,18 @@ class _Files:
 
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         for path in self.paths:
-            yield from _RECORD_READERS.get(_text_suffix(path), _read_plain)(path, options)
+            if _text_suffix(path) in _RECORD_READERS:
+                yield from _as_documents(_RECORD_READERS[_text_suffix(path)](path, options))
+            else:
+                yield from _read_plain(path, options)
+
+    def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
+        """Those of the files that hold any; the others are counted."""
+        for path in self.paths:
+            if _text_suffix(path) in _RECORD_READERS:
+                yield from _RECORD_READERS[_text_suffix(path)](path, options)
+            else:
+                skipped["files without records"] += 1
 
     def identity(self) -> list[Any]:
         try:
@@ -249,6 +327,16 @@ class _Files:
         if any(path.suffix.lower() == ".gz" or _text_suffix(path) in _RECORD_READERS for path in self.paths):
             return None
         return sum(path.stat().st_size for path in self.paths)
+
+
+def _reviews() -> _Files:
+    """The labelled example that is shipped: short reviews in English and Chinese, written for it."""
+    folder = Path(__file__).with_name("reviews")
+    return _Files(folder, tuple(sorted(folder.glob("*.jsonl"))))
+
+
+def _as_documents(records: Iterable[Record]) -> Iterator[Piece]:
+    return (Piece(record.text, True) for record in records)
 
 
 def _unreadable(error: OSError) -> UserError:
@@ -335,7 +423,7 @@ def _whole_lines(path: Path, errors: str) -> Iterator[str]:
         yield start
 
 
-def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Piece]:
+def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_FIELD)
     lines = _whole_lines(path, options.errors)
     if _text_suffix(path) == ".tsv":
@@ -343,24 +431,30 @@ def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Piece]:
     else:
         rows = csv.reader(lines, strict=True)
     try:
-        columns = next(rows, [])
-        if not columns:
+        first = next(rows, [])
+        if not first:
             return
-        _require_column(path, columns, options)
-        index = columns.index(options.text)
-        for row in rows:
-            if row and len(row) != len(columns):
+        records: Iterator[list[str]] = rows
+        if all(name.isdecimal() and name not in first for name in options.columns):
+            _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
+            places, records = [int(name) - 1 for name in options.columns], chain([first], rows)
+        else:
+            _require_columns(path, first, options)
+            places = [first.index(name) for name in options.columns]
+        for row in records:
+            if row and len(row) != len(first):
                 raise UserError(
-                    f"every record must have {len(columns)} fields as the first line has, {path} line {rows.line_num} "
+                    f"every record must have {len(first)} fields as the first line has, {path} line {rows.line_num} "
                     f"has {len(row)}; mend it (a comma or newline inside a field of a .csv needs quotes around it)"
                 )
             if row:
-                yield Piece(row[index], True)
+                text, *label = (row[place] for place in places)
+                yield Record(text, *(name.strip() for name in label))
     except csv.Error as error:
         raise UserError(f"{path} must be {_text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
 
 
-def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
+def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
     lines = _whole_lines(path, options.errors)
     for number, line in enumerate(lines, 1):
         if line.isspace():
@@ -376,7 +470,7 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
             place = f"{path} record {index}" if is_array else f"{path} line {number}"
             if not isinstance(record, dict):
                 raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
-            _require_column(place, list(record), options)
+            _require_columns(place, list(record), options)
             text = _text_value(place, record[options.text], options)
             try:
                 text.encode()
@@ -387,15 +481,16 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Piece]:
                         f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
                     ) from error
                 text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-            yield Piece(text, True)
+            yield Record(text, "" if options.label is None else _label_value(place, record[options.label]))
 
 
-def _require_column(source: object, columns: Sequence[str], options: SourceOptions) -> None:
-    if options.text not in columns:
-        raise UserError(
-            f"the text column must be one of {', '.join(columns)!r:.200} in {source}, was: {options.text!r}; "
-            "name the column that holds the text"
-        )
+def _require_columns(source: object, columns: Sequence[str], options: SourceOptions) -> None:
+    for what, name in zip(("text", "label"), options.columns, strict=False):
+        if name not in columns:
+            raise UserError(
+                f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "
+                f"name the column that holds the {what}: --set data.{what}=NAME"
+            )
 
 
 def _text_value(source: object, value: object, options: SourceOptions) -> str:
@@ -404,15 +499,28 @@ def _text_value(source: object, value: object, options: SourceOptions) -> str:
     return value or ""
 
 
+def _label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
+    """A label as text: of a number its name, where the data set names its numbers."""
+    if value is None or value == "" or (names and value == -1):  # -1: the Hub's word for a label that is kept secret
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, (str, int, float)):
+        raise UserError(f"a label must be text or a number, {source} has: {value!r:.60}; name another column")
+    if names and isinstance(value, int):
+        return names[value]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
 # What Hugging Face `datasets` reads
 
 
-def _read_parquet(path: Path, options: SourceOptions) -> Iterator[Piece]:
+def _read_parquet(path: Path, options: SourceOptions) -> Iterator[Record]:
     files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
     datasets = _quiet_datasets()
     try:
-        _require_column(path, datasets.load_dataset("parquet", **files).column_names, options)
-        records = datasets.load_dataset("parquet", **files, columns=[options.text], batch_size=RECORDS_AT_ONCE)
+        _require_columns(path, datasets.load_dataset("parquet", **files).column_names, options)
+        records = datasets.load_dataset("parquet", **files, columns=options.columns, batch_size=RECORDS_AT_ONCE)
         yield from _read_records(path, records, options)
     except UserError:
         raise
@@ -429,6 +537,10 @@ class _HubDataset:
     split: str
 
     def read(self, options: SourceOptions) -> Iterator[Piece]:
+        yield from _as_documents(self.records(options))
+
+    def records(self, options: SourceOptions, skipped: Counter[str] | None = None) -> Iterator[Record]:
+        """Those of the split."""
         datasets = _quiet_datasets()
         if not datasets.config.HF_HUB_OFFLINE and not _answers(datasets.config.HF_ENDPOINT):
             datasets.config.HF_HUB_OFFLINE = True  # looks only in its cache; else it would ask for half a minute
@@ -439,8 +551,8 @@ class _HubDataset:
                 f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
                 f"disk and cannot be had from the Hub: {_first_line(error)}{_nearest_name(Path(self.name))}"
             ) from error
-        _require_column(self.name, records.column_names, options)
-        yield from _read_records(self.name, records.select_columns([options.text]), options)
+        _require_columns(self.name, records.column_names, options)
+        yield from _read_records(self.name, records.select_columns(options.columns), options)
 
     def identity(self) -> list[Any]:
         return ["hub", self.name, self.config, self.split]
@@ -466,10 +578,12 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Piece]:
+def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Record]:
+    names = getattr((records.features or {}).get(options.label), "names", None)
     for batch in records.iter(RECORDS_AT_ONCE):
-        for value in batch[options.text]:
-            yield Piece(_text_value(source, value, options), True)
+        labels = [""] * len(batch[options.text]) if options.label is None else batch[options.label]
+        for value, label in zip(batch[options.text], labels, strict=True):
+            yield Record(_text_value(source, value, options), _label_value(source, label, names))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The training loop: one compiled step, evaluation, history, checkpoints."""
+"""The training loop of every task: steps, evaluation, history, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -21,51 +22,92 @@ from tqdm import tqdm
 from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
-from textrnn.generation import GenerationOptions, generate
-from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
-from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
-from textrnn.train.export_onnx import export_language_model
 from textrnn.train.history import append_history, draw_curves, drop_history_after
-from textrnn.train.language_model import LanguageModel, cross_entropy
-from textrnn.train.run import Run, run_fingerprint, start_id
-from textrnn.train.training_step import TrainingStep, adamw, compiled, compiled_for, require_possible
+from textrnn.train.model import Model
+from textrnn.train.run import Run
+from textrnn.train.training_step import adamw
 
 HISTORY_LINES = 200  # lines of training loss over a run
-SAMPLE_TEMPERATURE = 0.8
-EVALUATION_TOKENS = 500_000  # of the held-out text are read, so that a large corpus does not wait for its evaluations
-EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
 
 
 class Interrupted(Exception):
     """Training was stopped by a signal; the checkpoint is written."""
 
 
-class LanguageModelTrainer:
-    """Trains one language model; every number that decides the result is in its checkpoint."""
+class Trainer(ABC):
+    """Trains one model; every number that decides the result is in its checkpoint.
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, train: TokenDataset, held_out: TokenDataset) -> None:
-        config = run.config
+    A task says what a step, an evaluation and a bundle are.
+
+    Args:
+        run: the run.
+        model: what is trained.
+        epochs: how often everything to train on is read.
+        steps_per_epoch: steps in which everything to train on is read once.
+        units_per_step: what a step reads, of `unit`.
+        state: what is carried from one step to the next; a task without carries an empty tensor.
+        fingerprint: of all that the weights follow from.
+    """
+
+    unit: ClassVar[str]
+    """What speed and loss are counted by."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        epochs: float,
+        steps_per_epoch: int,
+        units_per_step: int,
+        state: Any,
+        fingerprint: str,
+    ) -> None:
         self.run = run
-        self.config: TrainConfig = config.train
-        require_possible(self.config)
+        self.config: TrainConfig = run.config.train
         self.quiet = run.quiet
-        self.tokenizer = tokenizer
-        self.held_out = held_out.first(EVALUATION_TOKENS)
-        self.start_id = start_id(tokenizer, train, config.data.apart)
-        self.batches = Batches(train.ids, self.config.batch_size, self.config.sequence_length, config.seed)
-        self.total_steps = max(1, round(self.config.epochs * self.batches.steps_per_epoch))
+        self.model = model
+        self.steps_per_epoch = steps_per_epoch
+        self.units_per_step = units_per_step
+        self.total_steps = max(1, round(epochs * steps_per_epoch))
         with tf.distribute.get_strategy().scope():
-            self.model = LanguageModel(
-                config.model, tokenizer.vocabulary_size, config.seed, self.config.precision, config.data.apart
-            )
-            self.optimizer = adamw(self.config, self.total_steps, self.model)
-        self.progress = Progress(fingerprint=run_fingerprint(config, tokenizer, train, held_out))
-        self.state = self.model.backbone.initial_state(self.config.batch_size)
+            self.optimizer = adamw(self.config, self.total_steps, model)
+        self.progress = Progress(fingerprint=fingerprint)
+        self.state = state
         self._stop_requested = False
-        self._step = TrainingStep(self.model, self.optimizer, self.config.recompute)
-        self._evaluate_batch = compiled_for(self.model, self._evaluation_step)
-        self._forward = compiled(lambda ids, state: self.model(ids, state))
+
+    @abstractmethod
+    def train_one(self) -> Any:
+        """Take the next step; its loss, a scalar."""
+
+    @abstractmethod
+    def measure(self) -> dict[str, Any]:
+        """Measure the model as it stands: ``held_out_loss`` in nats, and whatever else the history should tell."""
+
+    @abstractmethod
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        """Write the bundle of the best weights.
+
+        Args:
+            folder: where; must not exist.
+            quantize: None or "int8".
+        """
+
+    @abstractmethod
+    def check_parity(self, bundle: Bundle) -> float:
+        """Compare a float32 bundle with the model as it stands; the largest difference of a logit or a state.
+
+        Raises:
+            UserError: it is above 1e-4.
+        """
+
+    def finish(self) -> None:
+        """Write what is to be found at the end of a run: its bundle."""
+        self.export(self.run.bundle)
+
+    def describe(self, measured: Mapping[str, Any]) -> str:
+        """What `measure` gave, in a few words."""
+        return f"held out {measured['held_out_loss']:.4f} nats a {self.unit}"
 
     # The loop
 
@@ -84,9 +126,8 @@ class LanguageModelTrainer:
             return
         evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
         log_every = max(1, self.total_steps // HISTORY_LINES)
-        tokens = self.config.batch_size * self.config.sequence_length
         last_saved = time.monotonic()
-        with _progress_bar(self, tokens) as bar, self._stop_on_signal():
+        with _progress_bar(self) as bar, self._stop_on_signal():
             while self.progress.step < self.total_steps:
                 began = time.monotonic()
                 loss = self._train_one()
@@ -98,7 +139,7 @@ class LanguageModelTrainer:
                     loss_count=self.progress.loss_count + 1,
                     seconds=self.progress.seconds + time.monotonic() - began,
                 )
-                bar.update(tokens)
+                bar.update(self.units_per_step)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 evaluate = step in evaluations
                 if evaluate or step % log_every == 0:
@@ -121,88 +162,41 @@ class LanguageModelTrainer:
         _, arrays = self._load(self.run.best, self.model.named_weights())
         self.model.set_arrays(arrays)
 
-    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        """Write the bundle of the best weights; see `export_language_model`."""
-        self.best_weights()
-        settings = self.run.config.to_dict()
-        return export_language_model(
-            self.model, self.tokenizer, self.held_out, self.start_id, settings, folder, quantize
-        )
-
     def _train_one(self) -> float:
-        inputs, targets, starts_epoch = self.batches.batch(self.progress.step)
-        state = self.model.backbone.initial_state(self.config.batch_size) if starts_epoch else self.state
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        loss_tensor, self.state = self._step(tf.constant(inputs), tf.constant(targets), state, seed)
-        loss = float(loss_tensor)
+        loss = float(self.train_one())
         self._require_finite("the loss", math.isfinite(loss), self.progress.step + 1)
         return loss
-
-    # Evaluation
-
-    def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
-        logits, state = self.model(inputs, state)
-        return tf.reduce_sum(cross_entropy(logits, targets) * tf.transpose(weights)), state
-
-    def held_out_loss(self) -> float:
-        """Nats a token on the held-out text, read at several places at once with the state carried at each."""
-        ids, length = self.held_out.ids, self.config.sequence_length
-        streams = max(1, min(EVALUATION_STREAMS, len(ids) // (4 * length)))
-        state = self.model.backbone.initial_state(streams)
-        total, count = 0.0, 0.0
-        for inputs, targets, weights in evaluation_batches(ids, streams, length):
-            loss, state = self._evaluate_batch(inputs, targets, weights, state)
-            total += float(loss)
-            count += float(weights.sum())
-        return total / count
-
-    def sample(self) -> str:
-        """Text written by the model as it stands."""
-        if not self.config.sample_length:
-            return ""
-
-        def step(ids: NDArray[np.int32], state: Any) -> tuple[NDArray[np.float32], Any]:
-            logits, state = self._forward(tf.constant(ids[:, None], tf.int32), state)
-            return logits.numpy()[0], state
-
-        prompt_ids = self.tokenizer.encode(self.config.prompt)
-        options = GenerationOptions(
-            length=self.config.sample_length, temperature=SAMPLE_TEMPERATURE, seed=self.run.config.seed
-        )
-        state = self.model.backbone.initial_state(1)
-        return "".join(piece for _, piece in generate(step, state, self.tokenizer, self.start_id, prompt_ids, options))
 
     # What is written
 
     def _record(self, bar: Any, evaluate: bool) -> None:
         """Add a line to the history; with `evaluate`, the held-out loss and a sample, and keep the best weights."""
-        progress = self.progress
+        progress, speed = self.progress, f"{self.unit}s_per_second"
         line: dict[str, Any] = {
             "step": progress.step,
-            "epoch": round(progress.step / self.batches.steps_per_epoch, 4),
+            "epoch": round(progress.step / self.steps_per_epoch, 4),
             "seconds": round(progress.seconds, 3),
-            "tokens_per_second": round(
-                progress.step * self.config.batch_size * self.config.sequence_length / max(progress.seconds, 1e-9)
-            ),
+            speed: round(progress.step * self.units_per_step / max(progress.seconds, 1e-9)),
             "learning_rate": float(self.optimizer.learning_rate),
             "training_loss": progress.loss_sum / progress.loss_count,
         }
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         if evaluate:
-            loss = self.held_out_loss()
+            measured = self.measure()
+            loss = measured["held_out_loss"]
             self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
-            line |= {"held_out_loss": loss, "sample": self.sample()}
+            line |= measured
             self._keep_best(loss)
             self._say(
                 bar,
-                f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  held out {loss:.4f} nats a token"
-                f"  ({line['tokens_per_second']:,} tokens/s)",
+                f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
+                f"  ({line[speed]:,} {self.unit}s/s)",
             )
-            if line["sample"]:
+            if line.get("sample"):
                 self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
         append_history(self.run.history, line)
         if evaluate:
-            draw_curves(self.run.history, self.run.curves)
+            draw_curves(self.run.history, self.run.curves, self.unit)
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:
@@ -283,11 +277,11 @@ def _evaluation_steps(total_steps: int, evaluations: int) -> set[int]:
     return {round(total_steps * (index + 1) / count) for index in range(count)}
 
 
-def _progress_bar(trainer: LanguageModelTrainer, tokens: int) -> Any:
+def _progress_bar(trainer: Trainer) -> Any:
     return tqdm(
-        total=trainer.total_steps * tokens,
-        initial=trainer.progress.step * tokens,
-        unit="token",
+        total=trainer.total_steps * trainer.units_per_step,
+        initial=trainer.progress.step * trainer.units_per_step,
+        unit=trainer.unit,
         unit_scale=True,
         desc="training",
         disable=trainer.quiet,

@@ -12,7 +12,9 @@ import tensorflow as tf
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.train.backbone import Masks
+from textrnn.train.classifier import Classifier
 from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.model import Model
 from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
 from textrnn.train.recurrent import runs_as_graph
@@ -139,6 +141,52 @@ class TrainingStep:
         self.optimizer.apply(gradients)
 
 
+class ClassifierStep:
+    """Reads a batch of whole texts and updates the classifier's weights.
+
+    The work is a TensorFlow graph on a processor, as there is one for each padded length, and a program of XLA takes
+    seconds to compile for each; on a GPU it is XLA's.
+
+    Args:
+        class_weights: float ``(classes,)``, what a text of each class counts.
+    """
+
+    def __init__(self, model: Classifier, optimizer: Any, class_weights: Any) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._class_weights = tf.constant(class_weights, tf.float32)
+        strategy = tf.distribute.get_strategy()
+        self._gradients = compiled_for_device(self._find_gradients)
+        self._update = compiled(lambda gradients: self.optimizer.apply(gradients), jit_compile=True)
+        self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
+
+    def __call__(self, ids: Tensor, targets: Tensor, seed: Tensor) -> Tensor:
+        """Train on one batch.
+
+        Args:
+            ids: int32 ``(batch, time)``.
+            targets: int32 ``(batch,)``, the class of each text.
+            seed: int32 ``(2,)``, which decides what is dropped.
+
+        Returns:
+            the mean loss in nats a text, weighted by class.
+        """
+        return self._run(ids, targets, seed)
+
+    def _step(self, ids: Tensor, targets: Tensor, seed: Tensor) -> Tensor:
+        batch, time = ids.shape
+        loss, gradients = self._gradients(ids, targets, self.model.draw_masks(batch, time, seed))
+        self._update(gradients)
+        return loss
+
+    def _find_gradients(self, ids: Tensor, targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
+        with tf.GradientTape() as tape:
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.model(ids, masks=masks))
+            loss = tf.reduce_mean(nats * tf.gather(self._class_weights, targets))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
 def require_possible(config: TrainConfig) -> None:
     """Refuse settings that do not fit each other, or that this processor cannot run.
 
@@ -166,6 +214,11 @@ def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> C
     return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
 
 
+def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function: by XLA on a GPU, a TensorFlow graph on a processor."""
+    return compiled(function, jit_compile=bool(tf.config.list_physical_devices("GPU")))
+
+
 def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function of tokens ``(batch, time)``, first, and more: by XLA unless the model's loop is a graph."""
     by_xla, as_graph = compiled(function, jit_compile=True), compiled(function)
@@ -180,7 +233,7 @@ def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
     return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
 
 
-def adamw(config: TrainConfig, total_steps: int, model: LanguageModel) -> Any:
+def adamw(config: TrainConfig, total_steps: int, model: Model) -> Any:
     """AdamW (Loshchilov & Hutter 2019) for a model, linear warm-up, then a cosine to zero; vectors do not decay."""
     warmup = min(config.warmup_steps, total_steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(

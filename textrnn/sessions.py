@@ -1,0 +1,74 @@
+"""The graphs of a bundle in onnxruntime, each loaded at its first use and held to its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from textrnn.bundle import Bundle, Graph
+from textrnn.errors import UserError
+
+ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
+READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
+CONTRACTS = {  # names of the inputs and outputs of each graph
+    "step": READS_LOGITS,
+    "sequence": READS_LOGITS,
+    "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
+    "classify": (("ids",), ("logits",)),
+}
+
+
+class Sessions:
+    """Gives the session of each graph of a bundle.
+
+    Args:
+        bundle: the bundle.
+        threads: processor threads of one operation.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self._bundle = bundle
+        self._threads = threads
+        self._loaded: dict[str, onnxruntime.InferenceSession] = {}
+
+    def __call__(self, use: str) -> onnxruntime.InferenceSession:
+        """The graph of a use in onnxruntime.
+
+        Raises:
+            UserError: onnxruntime cannot load it, or it has not the inputs and outputs of its use and its manifest.
+        """
+        if use not in self._loaded:
+            self._loaded[use] = self._load(use)
+        return self._loaded[use]
+
+    def _load(self, use: str) -> onnxruntime.InferenceSession:
+        graph = self._bundle.manifest.graphs[use]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        path = self._bundle.path(graph.file)
+        try:
+            # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no other public base
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
+            ) from error
+        _check_graph(path, use, graph, session)
+        return session
+
+
+def _check_graph(path: Path, use: str, graph: Graph, session: onnxruntime.InferenceSession) -> None:
+    """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
+    inputs, outputs = CONTRACTS[use]
+    for what, names, declared, actual in (
+        ("inputs", inputs, graph.inputs, session.get_inputs()),
+        ("outputs", outputs, graph.outputs, session.get_outputs()),
+    ):
+        said = [(tensor.name, ONNX_TYPES.get(tensor.dtype), list(tensor.shape)) for tensor in declared]
+        found = [(tensor.name, tensor.type, list(tensor.shape)) for tensor in actual]
+        if tuple(tensor.name for tensor in declared) != names or said != found:
+            raise UserError(f"{path} must have the {what} {said} of its manifest, has {found}; export the bundle again")

@@ -1,0 +1,153 @@
+"""Training of classifiers: batches of whole labelled texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.bundle import Bundle
+from textrnn.classification import probabilities
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.train.calibration import expected_calibration_error, fit_temperature, reliability
+from textrnn.train.checkpoints import load_checkpoint
+from textrnn.train.classifier import Classifier
+from textrnn.train.export_classifier import Calibration, GraphSession, check_parity, export_classifier
+from textrnn.train.labelled import LabelledDataset, TextBatches, describe, texts_of_records
+from textrnn.train.report import confident_mistakes, measure, write_report
+from textrnn.train.run import Run, labelled_options, run_fingerprint
+from textrnn.train.trainer import Trainer
+from textrnn.train.training_step import ClassifierStep, compiled_for_device, require_possible
+
+MISTAKES = 20  # told in the report
+ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 4, 40
+
+
+class ClassifierTrainer(Trainer):
+    """Trains one classifier."""
+
+    unit = "text"
+    model: Classifier
+
+    def __init__(self, run: Run, tokenizer: Tokenizer, train: LabelledDataset, held_out: LabelledDataset) -> None:
+        config = run.config
+        require_possible(config.train)
+        self.tokenizer = tokenizer
+        batch_size, length, segment = config.train.batch_size, config.data.max_length, config.model.segment_length
+        self.batches = TextBatches(train, batch_size, length, segment, config.seed)
+        self.held_out = TextBatches(held_out, min(batch_size, len(held_out)), length, segment, config.seed)
+        with tf.distribute.get_strategy().scope():
+            model = Classifier(
+                config.model, tokenizer.vocabulary_size, len(train.labels), config.seed, config.train.precision
+            )
+        super().__init__(
+            run,
+            model,
+            steps_per_epoch=self.batches.steps_per_epoch,
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
+            units_per_step=batch_size,
+            state=tf.zeros(()),
+            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+        )
+        if run.initial.exists():
+            _, arrays = load_checkpoint(run.initial)
+            model.set_arrays({**model.arrays(), **arrays})
+        self._step = ClassifierStep(model, self.optimizer, class_weights(train, config.train.class_weights))
+        self._forward = compiled_for_device(lambda ids: self.model(ids))
+
+    def train_one(self) -> Any:
+        batch = self.batches.batch(self.progress.step)
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
+        return self._step(tf.constant(batch.ids), tf.constant(batch.targets), seed)
+
+    def measure(self) -> dict[str, Any]:
+        """The held-out loss at the temperature that makes it least: being too sure of itself is mended afterwards."""
+        logits, targets = self.held_out_logits()
+        probs = probabilities(logits / fit_temperature(logits, targets))
+        metrics = measure(probs, targets, self.batches.dataset.labels)
+        return {"held_out_loss": metrics.nats, "held_out_accuracy": metrics.accuracy}
+
+    def describe(self, measured: Mapping[str, Any]) -> str:
+        return f"{super().describe(measured)}, accuracy {measured['held_out_accuracy']:.2%}"
+
+    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Logits ``(texts, classes)`` of the held-out texts, and their classes ``(texts,)``."""
+        targets = self.held_out.dataset.targets
+        logits = np.empty((len(targets), len(self.batches.dataset.labels)))
+        for batch in self.held_out.all():
+            logits[batch.indices] = self._forward(tf.constant(batch.ids)).numpy()[: len(batch.indices)]
+        return logits, targets
+
+    def calibrate(self) -> Calibration:
+        """The temperature that fits the held-out texts best, and what it mends."""
+        logits, targets = self.held_out_logits()
+        temperature = fit_temperature(logits, targets)
+        before, after = (expected_calibration_error(probabilities(logits / t), targets) for t in (1.0, temperature))
+        return Calibration(temperature, before, after)
+
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        self.best_weights()
+        return export_classifier(
+            self.model, self.tokenizer, self.held_out, self.calibrate(), self.run.config, folder, quantize
+        )
+
+    def check_parity(self, bundle: Bundle) -> float:
+        temperature = bundle.manifest.metrics["calibration"]["temperature"]
+        session = GraphSession(bundle.path(bundle.manifest.graphs["classify"].file))
+        return check_parity(self.model, session, self.held_out, temperature)
+
+    def finish(self) -> None:
+        """Write the report, then the bundle."""
+        self.best_weights()
+        self.report()
+        super().finish()
+
+    def report(self) -> None:
+        """Write what the model gets right and wrong on held-out texts: ``report.json``, ``.txt`` and ``.png``."""
+        train, held_out, data = self.batches.dataset, self.held_out.dataset, self.run.config.data
+        calibration = self.calibrate()
+        logits, targets = self.held_out_logits()
+        probs = probabilities(logits / calibration.temperature)
+        wrong = confident_mistakes(probs, targets, MISTAKES)
+        records = held_out.records[wrong].tolist()
+        texts = texts_of_records(data.validation or data.source, labelled_options(data), records)
+        mistakes = [
+            {
+                "text": texts[record],
+                "label": held_out.labels[targets[index]],
+                "predicted": held_out.labels[probs[index].argmax()],
+                "probability": float(probs[index].max()),
+            }
+            for index, record in zip(wrong, records, strict=True)
+        ]
+        facts = {
+            "trained_on": len(train),
+            "skipped": describe(train.skipped) or "nothing",
+            "longer_than_max_length": int((train.lengths > data.max_length).sum()),
+            "temperature": calibration.temperature,
+            "calibration_error_before": calibration.error_before,
+        }
+        write_report(
+            self.run.folder,
+            measure(probs, targets, held_out.labels),
+            reliability(probs, targets),
+            mistakes,
+            facts,
+        )
+
+
+def enough_epochs(steps_per_epoch: int) -> float:
+    """How often texts are read where nothing is said: the fewer there are, the more often."""
+    return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
+
+
+def class_weights(train: LabelledDataset, kind: str) -> NDArray[np.float32]:
+    """What a text of each class counts, ``(classes,)``: 1, or, "balanced", 1 on average and each class the same."""
+    counts = np.bincount(train.targets, minlength=len(train.labels))
+    if kind == "none":
+        return np.ones(len(counts), np.float32)
+    return np.asarray(len(train) / (len(counts) * np.maximum(counts, 1)), np.float32)

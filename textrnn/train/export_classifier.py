@@ -1,0 +1,258 @@
+"""A trained classifier to an ONNX graph to a bundle; nothing is written unless onnxruntime agrees with Keras.
+
+One graph, ``classify``: ids ``(batch, time)`` to logits ``(batch, classes)``, built from the weights as the layers of a
+language model's sequence graph are. The temperature that calibrates the probabilities is part of its output layer.
+
+In 8 bits the weights alone are stored so, a scale for each column of a matrix and each row of the embedding, and read
+as float32: activations quantised for a batch together would make a text's logits depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
+from textrnn.classification import probabilities
+from textrnn.config import Config, ModelConfig
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import PAD_ID, Tokenizer
+from textrnn.train.cell_graphs import Nodes, graph_model, value
+from textrnn.train.classifier import LOWEST, Classifier
+from textrnn.train.export_onnx import LARGE, TOLERANCE, join, layer_over_time, tensors, versions, write_graphs
+from textrnn.train.labelled import TextBatches
+from textrnn.train.report import ClassificationMetrics, measure
+
+PARITY_BATCHES = 8
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How held-out probabilities were made to fit how often they are right."""
+
+    temperature: float
+    """By which logits are divided (Guo et al. 2017)."""
+    error_before: float
+    """Expected calibration error without it."""
+    error_after: float
+
+
+def export_classifier(
+    model: Classifier,
+    tokenizer: Tokenizer,
+    held_out: TextBatches,
+    calibration: Calibration,
+    settings: Config,
+    folder: Path,
+    quantize: str | None = None,
+) -> Bundle:
+    """Write the bundle of a trained classifier, and measure it in float32 and in 8 bits.
+
+    Args:
+        model: the model, with the weights to export.
+        tokenizer: its tokenizer.
+        held_out: texts on which the graphs are checked and measured.
+        calibration: from these texts.
+        settings: the whole resolved configuration, for the manifest.
+        folder: where the bundle goes; must not exist.
+        quantize: None or "int8".
+
+    Raises:
+        UserError: onnxruntime and Keras differ by more than 1e-4 on a logit, `folder` exists, or the disk refuses.
+    """
+    labels = held_out.dataset.labels
+    metrics: dict[str, Any] = {
+        "calibration": {
+            "temperature": calibration.temperature,
+            "calibration_error_before": calibration.error_before,
+            "calibration_error": calibration.error_after,
+        }
+    }
+    with tempfile.TemporaryDirectory() as name:
+        specs = {}
+        for precision in ("float32", "int8"):
+            work = Path(name) / precision
+            work.mkdir()
+            graph = classify_graph(model.config, model.arrays(), calibration.temperature, precision == "int8")
+            specs[precision] = write_graphs({"classify": graph}, work)
+            tokenizer.save(work)
+            session = GraphSession(work / specs[precision]["classify"].file)
+            if precision == "float32":
+                check_parity(model, session, held_out, calibration.temperature)
+            measured = _measure(session, held_out, labels)
+            size = sum(path.stat().st_size for path in work.iterdir())
+            metrics[precision] = {"accuracy": measured.accuracy, "nats": measured.nats, "bytes": size}
+            if precision == (quantize or "float32"):
+                metrics["held_out"] = measured.to_dict()
+        finished = quantize or "float32"
+        manifest = Manifest(
+            kind="classifier",
+            precision=finished,
+            tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name),
+            start_id=None,
+            graphs=specs[finished],
+            labels=labels,
+            metrics=metrics,
+            config=settings.to_dict(),
+            created_with=versions(),
+        )
+        return write_bundle(folder, manifest, Path(name) / finished)
+
+
+class GraphSession:
+    """A classify graph in onnxruntime."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(self, ids: NDArray[np.int32]) -> Array:
+        """Logits ``(batch, classes)`` of ids ``(batch, time)``."""
+        logits: Array = self._session.run(["logits"], {"ids": ids})[0]
+        return logits
+
+
+def classify_graph(
+    config: ModelConfig, arrays: Mapping[str, Array], temperature: float = 1.0, in_8_bits: bool = False
+) -> onnx.ModelProto:
+    """Ids int32 ``(batch, time)``, each text followed by padding -> logits float32 ``(batch, classes)``.
+
+    With segments, time must be a multiple of `segment_length`, or less.
+    """
+    weights = dict(arrays)
+    for name in ("output_kernel", "output_bias"):
+        weights[name] = weights[name] / np.float32(temperature)
+    classes = len(weights["output_bias"])
+    nodes = Nodes()
+    constants: dict[str, NDArray[Any]] = {
+        "pad": np.array(PAD_ID, np.int32),
+        "lowest": np.array(LOWEST, np.float32),
+        "zero": np.array(0, np.float32),
+        "one": np.array(1, np.float32),
+        "any": np.array([-1]),
+        "first": np.array([0]),
+        "second": np.array([1]),
+        "third": np.array([2]),
+        "segment_length": np.array([config.segment_length]),
+        "hidden_dim": np.array([config.hidden_dim]),
+    }
+    if in_8_bits:
+        weights = _in_8_bits(nodes, weights)
+    shape = nodes.add("Shape", "ids")
+    batch, steps = nodes.add("Gather", shape, "first"), nodes.add("Gather", shape, "second")
+    if config.segment_length:
+        steps = nodes.add("Min", steps, "segment_length")
+    rows_first = nodes.add("Reshape", "ids", nodes.add("Concat", "any", steps, axis=0))
+    ids = nodes.add("Transpose", rows_first, perm=[1, 0])
+    is_real = nodes.add("Unsqueeze", nodes.add("Not", nodes.add("Equal", ids, "pad")), "third")
+    real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)
+    vectors = nodes.add("Gather", "embedding", ids, axis=0)
+    rows = nodes.add("Gather", nodes.add("Shape", ids), "second")
+    zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
+    read = [_stack(nodes, config, vectors, zeros, "")]
+    if config.bidirectional:
+        read.append(_stack(nodes, config, vectors, zeros, "backward_", real))
+    states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
+
+    def over_text(pool: str, x: str) -> str:
+        """(time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
+        width = nodes.add("Gather", nodes.add("Shape", x), "third")
+        segments = nodes.add("Reshape", _reduce(nodes, pool, x, 0), nodes.add("Concat", batch, "any", width, axis=0))
+        return _reduce(nodes, pool, segments, 1)
+
+    count = over_text("ReduceSum", real)
+    some = nodes.add("Max", count, "one")
+    largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
+    pooled = [nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero")]
+    for x in (states, vectors):
+        pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", x, real)), some))
+    features = nodes.add("Concat", *pooled, axis=1)
+    nodes.add("Add", nodes.add("MatMul", features, "output_kernel"), "output_bias", output="logits")
+    return graph_model(
+        nodes,
+        [value("ids", TensorProto.INT32, "batch", "time")],
+        [value("logits", TensorProto.FLOAT, "batch", classes)],
+        tensors(weights),
+        constants,
+    )
+
+
+def _stack(nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None) -> str:
+    """Hidden states (time, rows, hidden) of the layers of one direction; with `real`, of the one from the end."""
+    hidden, below = "", vectors
+    for layer in range(config.layers):
+        product = nodes.add("MatMul", below, f"{prefix}kernel_{layer}")
+        projected = nodes.add("Add", product, f"{prefix}bias_{layer}")
+        if real is not None:
+            projected = nodes.add("Mul", projected, real)
+        states = layer_over_time(
+            nodes, config, layer, zeros, projected, f"{prefix}last_state_{layer}", prefix, backward=real is not None
+        )
+        below = hidden = join(nodes, config, layer, hidden, states, prefix)
+    return hidden
+
+
+def _reduce(nodes: Nodes, pool: str, x: str, axis: int) -> str:
+    if pool == "ReduceSum":  # whose axes became an input before those of ReduceMax did
+        return nodes.add(pool, x, ("first", "second")[axis], keepdims=0)
+    return nodes.add(pool, x, axes=[axis], keepdims=0)
+
+
+def _in_8_bits(nodes: Nodes, weights: Mapping[str, Array]) -> dict[str, Any]:
+    """The weights, large matrices as int8 and their scales; the nodes that make float32 of them are added."""
+    stored: dict[str, Any] = {}
+    for name, array in weights.items():
+        if array.ndim < 2 or array.nbytes < LARGE:
+            stored[name] = array
+            continue
+        # A token's row of the embedding is read alone; of every other matrix the columns are outputs.
+        scale = np.abs(array).max(axis=1 if name == "embedding" else 0, keepdims=True) / 127 + np.float32(1e-12)
+        stored[f"{name}_int8"] = np.round(array / scale).astype(np.int8)
+        stored[f"{name}_scale"] = scale.astype(np.float32)
+        nodes.add("Mul", nodes.add("Cast", f"{name}_int8", to=TensorProto.FLOAT), f"{name}_scale", output=name)
+    return stored
+
+
+def check_parity(model: Classifier, session: GraphSession, held_out: TextBatches, temperature: float) -> float:
+    """Compare a float32 graph with Keras on random and on held-out texts; the largest difference of a logit.
+
+    Raises:
+        UserError: it is above 1e-4.
+    """
+    generator = np.random.default_rng(0)
+    length = 2 * (model.config.segment_length or 32)
+    random_ids = generator.integers(1, model.backbone.vocabulary_size, (4, length), dtype=np.int32)
+    random_ids[1, length // 3 :] = PAD_ID
+    random_ids[2] = PAD_ID
+    batches = [random_ids, *(batch.ids for batch, _ in zip(held_out.all(), range(PARITY_BATCHES), strict=False))]
+    worst = 0.0
+    for ids in batches:
+        expected = np.asarray(model(ids)) / np.float32(temperature)
+        worst = float(np.maximum(worst, np.abs(session.run(ids) - expected).max()))  # NaN stays
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g};"
+            " nothing was written, train with a lower learning rate if the weights are huge"
+        )
+    return worst
+
+
+def _measure(session: GraphSession, held_out: TextBatches, labels: tuple[str, ...]) -> ClassificationMetrics:
+    probs, targets = [], []
+    for batch in held_out.all():
+        texts = len(batch.indices)
+        probs.append(probabilities(session.run(batch.ids)[:texts]))
+        targets.append(batch.targets[:texts])
+    return measure(np.concatenate(probs), np.concatenate(targets), labels)
