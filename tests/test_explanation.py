@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from textrnn import explanation as module
 from textrnn.errors import UserError
-from textrnn.explanation import Explanation, draw, explain, to_terminal
+from textrnn.explanation import Explanation, draw, explain, occlusion, to_terminal
 
 LABELS = ("negative", "positive")
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -105,7 +104,7 @@ def test_batches_are_bounded_and_change_nothing(weights: list[int], bound: int) 
     finished: list[int] = []
     expected = explain(whole, ids, pieces, LABELS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BATCH_TOKENS", bound)
+        patch.setattr(occlusion, "BATCH_TOKENS", bound)
         actual = explain(parts, ids, pieces, LABELS, progress=finished.append)
     assert actual == expected
     assert all(len(call) == 1 or sum(call) <= bound for call in parts.calls)
@@ -119,7 +118,7 @@ def test_a_long_text_is_read_in_batches_of_bounded_size() -> None:
     predict = BagOfWords()
     explanation = explain(predict, np.tile(np.array([1, -1], np.int32), 500), ["a"] * 1000, LABELS, "positive")
     assert explanation.contributions == pytest.approx((1, -1) * 500)
-    assert max(map(sum, predict.calls)) <= module.BATCH_TOKENS < 1.5 * 1000**2
+    assert max(map(sum, predict.calls)) <= occlusion.BATCH_TOKENS < 1.5 * 1000**2
 
 
 def test_a_text_without_tokens_has_no_explanation() -> None:

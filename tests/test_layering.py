@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom up. A module belongs to the longest name here that begins its own; it may import its own layer and
 # those below. `textrnn` itself is `__init__.py`, the public names of inference.
 LAYERS = [
-    {"textrnn.errors", "textrnn.files"},
+    {"textrnn.errors", "textrnn.files", "textrnn.fonts"},
     {
         "textrnn.config",
         "textrnn.tokenizers",
@@ -62,7 +62,7 @@ HOMES = {
     "keras": {"textrnn.train"},
     "datasets": {"textrnn.train"},
     "onnx": {"textrnn.train"},
-    "matplotlib": {"textrnn.train", "textrnn.explanation"},
+    "matplotlib": {"textrnn.train", "textrnn.explanation.picture", "textrnn.fonts"},
 }
 RUNTIME = ("textrnn.runtime", "textrnn.sessions")
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.train.calibration import expected_calibration_error, reliability
-from textrnn.train.report import ClassificationMetrics, confident_mistakes, measure, text_fonts, write_report
+from textrnn.train.report import ClassificationMetrics, confident_mistakes, measure, write_report
 
 # Six texts of three classes: the third is never predicted, and the first text is the only one of it.
 LABELS = ("bad", "good", "mixed")
@@ -334,10 +334,3 @@ def test_a_label_that_no_font_has_is_drawn_as_its_number(
     monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans"])
     draw(tmp_path, ("负面", "positive", "正面"))
     assert tick_labels(drawn[0].axes[0].yaxis) == ["1", "positive", "3"]
-
-
-def test_fonts_are_those_that_are_installed_chinese_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert text_fonts()[-1] == "DejaVu Sans"
-    assert set(text_fonts()) <= set(font_manager.get_font_names())
-    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["Arial", "DejaVu Sans", "SimHei", "Noto Sans CJK SC"])
-    assert text_fonts() == ["Noto Sans CJK SC", "SimHei", "DejaVu Sans"]

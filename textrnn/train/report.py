@@ -17,23 +17,13 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
+from textrnn.fonts import installed_fonts
 from textrnn.train.calibration import Bin, expected_calibration_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-FONTS = (
-    "Noto Sans CJK SC",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "SimHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Microsoft YaHei",
-    "DejaVu Sans",
-)
 NUMBERED_CLASSES = 20  # from so many on, figures in the picture would be too small to read
 CUT = " ... "
 LABELLED_CLASSES = 60  # at most so many labels along an axis
@@ -210,14 +200,6 @@ def _one_line(text: str, head: int, tail: int) -> str:
     return text if len(text) <= head + tail + len(CUT) else text[:head].rstrip() + CUT + text[-tail:].lstrip()
 
 
-def text_fonts() -> list[str]:
-    """Installed font families for texts of any language, Chinese above all, in order of preference."""
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return [font for font in FONTS if font in installed]
-
-
 def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Path) -> None:
     """Draw confusion matrix, F1 of the classes and reliability side by side, as a PNG.
 
@@ -227,8 +209,8 @@ def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Pa
     import matplotlib
     from matplotlib.figure import Figure
 
-    fonts = text_fonts()
-    names = _drawable(metrics.labels, fonts)
+    fonts, known = installed_fonts()
+    names = _drawable(metrics.labels, known)
     cell = 0.4 if len(names) < NUMBERED_CLASSES else 0.17  # inches
     size = min(max(4.0, cell * len(names)), 12.0)
     with warnings.catch_warnings(), matplotlib.rc_context({"font.family": fonts, "text.parse_math": False}):
@@ -243,17 +225,10 @@ def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Pa
             figure.savefig(temporary, format="png", dpi=120)
 
 
-def _drawable(labels: Sequence[str], fonts: Sequence[str]) -> list[str]:
+def _drawable(labels: Sequence[str], known: frozenset[int]) -> list[str]:
     """Labels short enough for a picture; one with a character that no font has becomes the number of its class."""
-    from matplotlib.font_manager import findfont, get_font
-
-    faces = [get_font(findfont(font)) for font in fonts]
-    names = []
-    for number, label in enumerate(labels, 1):
-        name = _one_line(label, 12, 6)
-        known = all(any(face.get_char_index(ord(character)) for face in faces) for character in name)
-        names.append(name if known else str(number))
-    return names
+    names = (_one_line(label, 12, 6) for label in labels)
+    return [name if known.issuperset(map(ord, name)) else str(number) for number, name in enumerate(names, 1)]
 
 
 def _draw_confusion(axes: Axes, metrics: ClassificationMetrics, names: Sequence[str]) -> None:

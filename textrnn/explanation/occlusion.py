@@ -1,0 +1,136 @@
+"""What each token of a text adds to the probability of a label: occlusion, and the probability after each token.
+
+It knows nothing of how probabilities are computed: any predict(texts) -> probabilities will do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+
+Predict = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float64]]
+"""Texts as ids, each (tokens,) and possibly empty -> probabilities (texts, classes).
+
+The softmax should be taken in float64: one in float32 leaves little of the log-odds of a label that is nearly certain.
+"""
+
+BATCH_TOKENS = 1 << 16  # of all texts of a call of `Predict`: bounds memory whatever the length of the text
+CLIP = 1e-12  # keeps the log-odds of a certain label finite, within 27.6 nats
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a text, and each token of it, says for one label.
+
+    Attributes:
+        labels: all labels.
+        probs: their probabilities for the whole text.
+        label: the one that is explained.
+        pieces: the tokens as they are written, with the white space before them; joined they are the text.
+        after: probability of `label` after each token, that is for the text that ends there.
+        contributions: log-odds of `label` for the whole text less those for the text without the token, in nats.
+            Positive speaks for the label (occlusion: Zeiler & Fergus 2014; on text: Li, Monroe & Jurafsky 2016).
+    """
+
+    labels: tuple[str, ...]
+    probs: tuple[float, ...]
+    label: str
+    pieces: tuple[str, ...]
+    after: tuple[float, ...]
+    contributions: tuple[float, ...]
+
+    @property
+    def probability(self) -> float:
+        """Of `label`, for the whole text."""
+        return self.probs[self.labels.index(self.label)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "probs": dict(zip(self.labels, self.probs, strict=True)),
+            "method": "occlusion: log-odds of the label less those without the token, nats",
+            "tokens": [
+                {"text": text, "after": after, "contribution": contribution}
+                for text, after, contribution in zip(self.pieces, self.after, self.contributions, strict=True)
+            ],
+        }
+
+
+def explain(
+    predict: Predict,
+    ids: NDArray[np.int32],
+    pieces: Sequence[str],
+    labels: Sequence[str],
+    label: str | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Explanation:
+    """What each token says for a label. Costs the probabilities of 2 * tokens texts, tokens ** 2 * 1.5 tokens in all.
+
+    Args:
+        ids: (tokens,).
+        pieces: the text of each token, as `Explanation.pieces`.
+        labels: what the classes that `predict` tells apart are called, in its order.
+        label: the one to explain; None is the most probable one.
+        progress: called with how many more of the 2 * tokens texts are finished, as `tqdm.update` is.
+
+    Raises:
+        UserError: a label that there is not, or a text without tokens.
+    """
+    if label is not None and label not in labels:
+        nearest = difflib.get_close_matches(label, labels, 1, 0.0)[0]
+        raise UserError(f"label must be one of {', '.join(labels)}, was: {label!r}; did you mean {nearest!r}?")
+    count = len(ids)
+    if not count:
+        raise UserError("a text to explain must have at least one token, had: none; give some text")
+    prefixes = (ids[:end] for end in range(1, count + 1))
+    erased = (np.delete(ids, position) for position in range(count))
+    probs = np.concatenate(
+        [_predict(predict, texts, progress) for part in (prefixes, erased) for texts in _batches(part)]
+    )
+    whole = probs[count - 1]
+    column = int(whole.argmax()) if label is None else labels.index(label)
+    contributions = _log_odds(whole[column]) - _log_odds(probs[count:, column])
+    return Explanation(
+        labels=tuple(labels),
+        probs=tuple(whole.tolist()),
+        label=labels[column],
+        pieces=tuple(pieces),
+        after=tuple(probs[:count, column].tolist()),
+        contributions=tuple(contributions.tolist()),
+    )
+
+
+def _batches(texts: Iterable[NDArray[np.int32]]) -> Iterator[list[NDArray[np.int32]]]:
+    """Neighbours together, at most `BATCH_TOKENS` tokens or one longer text."""
+    batch: list[NDArray[np.int32]] = []
+    tokens = 0
+    for text in texts:
+        if batch and tokens + len(text) > BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(text)
+        tokens += len(text)
+    yield batch
+
+
+def _predict(
+    predict: Predict, texts: list[NDArray[np.int32]], progress: Callable[[int], object] | None
+) -> NDArray[np.float64]:
+    probs = predict(texts)
+    if progress is not None:
+        progress(len(texts))
+    return probs
+
+
+def _log_odds(probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(probs, CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped), np.float64)
