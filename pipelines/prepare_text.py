@@ -14,9 +14,9 @@ from textrnn.train.run import Run
 
 @stage
 def main(run: Run) -> int:
-    train, held_out = run.datasets(run.tokenizer())
+    train, held_out = run.prepare(run.tokenizer())
     for name, data in (("training", train), ("held out", held_out)):
-        print(f"{name}: {data.tokens:,} tokens of {data.characters:,} characters: {data.path}")
+        print(f"{name}: {data.summary}: {data.path}")
     return 0
 
 

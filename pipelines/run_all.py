@@ -9,19 +9,25 @@ import sys
 import time
 from collections.abc import Sequence
 
+import classify_text
 import evaluate_model
 import generate_text
 import prepare_text
 import quantize_model
 import train_model
 import train_tokenizer
+from stage import config_of
 
-STAGES = (train_tokenizer, prepare_text, train_model, evaluate_model, quantize_model, generate_text)
+STAGES = (train_tokenizer, prepare_text, train_model, evaluate_model, quantize_model)
+LAST_STAGE = {"language_model": generate_text, "classification": classify_text}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
-    for stage in STAGES:
+    config = config_of(__doc__, argv)
+    if config is None:
+        return 1
+    for stage in (*STAGES, LAST_STAGE[config.task]):
         print(f"\n== {(stage.__doc__ or '').splitlines()[0]}", flush=True)
         if code := stage.main(argv):
             return code

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textrnn.cli import Stopped
-from textrnn.config import load_config
+from textrnn.config import Config, load_config
 from textrnn.errors import UserError
 from textrnn.train.run import Run, create_run, open_run
 
@@ -39,6 +39,16 @@ def stage(work: Callable[[Run], int]) -> Callable[[Sequence[str] | None], int]:
             return 130
 
     return main
+
+
+def config_of(description: str | None, argv: Sequence[str] | None) -> Config | None:
+    """The configuration of a call; None where it cannot be had, which has been told."""
+    arguments = _arguments(description, argv)
+    try:
+        return load_config(arguments.config, arguments.set)
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        return None
 
 
 def _arguments(description: str | None, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -53,14 +53,16 @@ def head_and_tail(ids: NDArray[Any], max_length: int) -> NDArray[Any]:
 
 
 def padded_length(length: int, segment_length: int) -> int:
-    """The length that a batch is padded to: one of a few, which from 64 tokens on grow by a quarter at most.
+    """The length that a batch is padded to: one of a few, so that few programs are compiled.
 
-    Above `segment_length`, if that is not 0, it is a multiple of it.
+    Above `segment_length`, if that is not 0, it is a multiple of it. Padding is less than a quarter of it, or than
+    `SHORTEST` tokens or one segment.
     """
     unit = segment_length if 0 < segment_length < length else SHORTEST
     needed = max(1, -(-length // unit))
     step = 1 << max(0, needed.bit_length() - 3)
-    return -(-needed // step) * step * unit
+    padded = -(-needed // step) * step * unit
+    return min(padded, segment_length) if max(1, length) <= segment_length else padded
 
 
 def read_texts(

@@ -27,7 +27,7 @@ TASKS = {"language_model": "language_model", "classification": "classification",
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 well, 1 a failure told in one line, 2 a wrong call, 130 stopped by a signal."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         arguments.run(arguments)
     except UserError as error:
@@ -352,6 +352,22 @@ def _number(value: float) -> str:
 # The call
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; what it takes any number of may stand before, between or after its options."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse gives such an argument only what stands before the first option.
+    repeated: str | None = getattr(arguments, "repeated", None)
+    end = rest.index("--") if "--" in rest else len(rest)  # after it nothing is an option
+    options = [word for word in rest[:end] if word.startswith("-") and word != "-"]
+    rest = rest[:end] + rest[end + 1 :]
+    if rest and (repeated is None or options):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if repeated is not None:
+        setattr(arguments, repeated, getattr(arguments, repeated) + rest)
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="textrnn",
@@ -360,7 +376,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = _command(commands, "train", _train, "train a model on text and export it")
+    train = _command(commands, "train", _train, "train a model on text and export it", repeated="source")
     train.add_argument(
         "source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)"
     )
@@ -376,7 +392,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
-    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True)
+    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True, repeated="source")
     evaluate.add_argument("source", nargs="*", metavar="SOURCE", help="text the model was not trained on")
     evaluate.add_argument(
         "--window", type=int, metavar="N", help="of a language model: read windows of N tokens, each from a fresh state"
@@ -418,7 +434,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
     generate.add_argument("--json", action="store_true", help="print one JSON document")
 
-    classify = _command(commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True)
+    classify = _command(
+        commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True, repeated="text"
+    )
     classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
     classify.add_argument("--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, .jsonl, ...)")
     classify.add_argument("--column", default="text", metavar="NAME", help="of records: where the text is (text)")
@@ -439,9 +457,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Any, text: str, model: bool = False) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Any, text: str, model: bool = False, repeated: str | None = None
+) -> argparse.ArgumentParser:
+    """A command; `repeated` is its argument that may be given any number of times."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, repeated=repeated)
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     if model:
         command.add_argument("model", type=Path, metavar="MODEL", help="a bundle or a run folder")

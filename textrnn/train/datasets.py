@@ -74,6 +74,11 @@ class TokenDataset:
                 f"{path} must be as it was prepared: {error}; delete it and prepare the text again"
             ) from error
 
+    @property
+    def summary(self) -> str:
+        """How much it is, for people."""
+        return f"{self.tokens:,} tokens of {self.characters:,} characters"
+
     def first(self, tokens: int) -> TokenDataset:
         """Its first tokens; characters, bytes and documents counted in proportion."""
         if tokens >= self.tokens:

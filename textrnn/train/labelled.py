@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class LabelledDataset:
     """Texts as token ids on disk, with their labels.
 
     Attributes:
+        path: the ``.json`` file; a ``.bin`` and an ``.npz`` of the same name lie beside it.
         ids: memory-mapped, ``(tokens,)``, all texts one after the other.
         offsets: int64 ``(texts + 1,)``: text i is ``ids[offsets[i]:offsets[i + 1]]``.
         targets: int32 ``(texts,)``, places in `labels`.
@@ -54,6 +56,7 @@ class LabelledDataset:
         skipped: how many records of the source were left out, by reason.
     """
 
+    path: Path
     ids: NDArray[Any]
     offsets: NDArray[np.int64]
     targets: NDArray[np.int32]
@@ -64,6 +67,14 @@ class LabelledDataset:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def summary(self) -> str:
+        """How much it is, for people."""
+        counts = np.bincount(self.targets, minlength=len(self.labels))
+        classes = ", ".join(f"{label} {count:,}" for label, count in zip(self.labels, counts, strict=True))
+        left_out = f"; left out: {describe(self.skipped)}" if self.skipped else ""
+        return f"{len(self):,} texts of {len(self.ids):,} tokens ({classes}){left_out}"
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -91,7 +102,7 @@ class LabelledDataset:
             if len(ids) != offsets[-1]:
                 raise ValueError(f"{len(ids)} tokens instead of {offsets[-1]}")
             labels = tuple(facts.pop("labels"))
-            return cls(np.asarray(ids), offsets, targets, records, labels, **facts)
+            return cls(path, np.asarray(ids), offsets, targets, records, labels, **facts)
         except Exception as error:  # whatever the libraries below make of damaged bytes
             raise UserError(
                 f"{path} must be as it was prepared: {error}; delete it and prepare the text again"
@@ -131,14 +142,24 @@ def held_out_records(labels: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which texts are held out, bool ``(texts,)``: of every class the same share, drawn at random, always the same.
 
     Of a class of two texts or more at least one is held out, and at least one is not.
+
+    Raises:
+        UserError: no class has two texts.
     """
-    labels_array = np.asarray(labels)
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
     held_out = np.zeros(len(labels), bool)
     generator = np.random.default_rng(SPLIT_SEED)
-    for name in sorted(set(labels)):
-        places = generator.permutation(np.flatnonzero(labels_array == name))
-        count = min(max(1, round(share * len(places))), len(places) - 1)
-        held_out[places[:count]] = True
+    for name in sorted(places):
+        shuffled = generator.permutation(places[name])
+        count = min(max(1, round(share * len(shuffled))), len(shuffled) - 1)
+        held_out[shuffled[:count]] = True
+    if not held_out.any():
+        raise UserError(
+            f"a class needs two texts or more, one of them to be held out, each of the {len(places)} labels has one; "
+            "give more texts, another label column, or data.validation"
+        )
     return held_out
 
 
@@ -179,37 +200,27 @@ def prepare_labelled(
         pass
     place = {label: index for index, label in enumerate(classes)}
     renamed, skipped = renaming(names), Counter[str]()
-    writers = [_TextWriter(tokenizer) for _ in parts]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = [path.with_suffix(".bin").open("wb") for path in paths]
     except OSError as error:
-        raise UserError(
-            f"{folder} could not be written: {error.strerror}; free space or choose another folder"
-        ) from error
-    try:
-        total = None if held_out is None else len(held_out)
+        raise UserError(f"{folder} could not be made: {error.strerror}; choose another folder") from error
+    total = None if held_out is None else len(held_out)
+    with ExitStack() as stack:
+        temporary = [stack.enter_context(write_atomically(path.with_suffix(".bin"))) for path in paths]
+        writers = [_TextWriter(stack.enter_context(path.open("wb")), tokenizer) for path in temporary]
         records = _with_progress("Tokenising", read_labelled(sources, options, skipped), total, quiet)
         for index, (text, label) in enumerate(records):
             target = place.get(renamed.get(label, label))
             if target is None:
                 skipped["texts with a label never seen in training"] += 1
-                continue
-            part = int(held_out is not None and held_out[index])
-            writers[part].write(files[part], text, target, index)
-    except OSError as error:
-        raise UserError(
-            f"{folder} could not be written: {error.strerror}; free space or choose another folder"
-        ) from error
-    finally:
-        for file in files:
-            file.close()
-    for path, writer in zip(paths, writers, strict=True):
-        if not writer.targets:
+            else:
+                writers[int(held_out is not None and held_out[index])].write(text, target, index)
+        if not all(writer.targets for writer in writers):
             raise UserError(
-                f"no text is left for {path.stem.partition('.')[2]} of {', '.join(sources)}: "
-                f"{describe(skipped)}; the classes are {', '.join(classes)}"
+                f"labels must be {', '.join(classes)!r:.200}, too few texts of {', '.join(sources)} have one: "
+                f"{describe(skipped)}; name the label column, or names for labels in data.label_names"
             )
+    for path, writer in zip(paths, writers, strict=True):
         writer.finish(path, classes, skipped, source)
     return [LabelledDataset.open(path) for path in paths]
 
@@ -254,14 +265,14 @@ def describe(skipped: Mapping[str, int]) -> str:
 class _TextWriter:
     """Writes texts of one part, and when all are written what belongs to them."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, file: BinaryIO, tokenizer: Tokenizer) -> None:
+        self.file, self.tokenizer = file, tokenizer
         self.dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
         self.offsets, self.targets, self.records = [0], list[int](), list[int]()
 
-    def write(self, file: Any, text: str, target: int, record: int) -> None:
+    def write(self, text: str, target: int, record: int) -> None:
         ids = self.tokenizer.encode(text)
-        file.write(ids.astype(self.dtype).data)
+        self.file.write(ids.astype(self.dtype).data)
         self.offsets.append(self.offsets[-1] + len(ids))
         self.targets.append(target)
         self.records.append(record)

@@ -31,6 +31,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import re
 import urllib.error
 import urllib.request
@@ -431,11 +432,12 @@ def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
     else:
         rows = csv.reader(lines, strict=True)
     try:
-        first = next(rows, [])
-        if not first:
+        first = next(filter(None, rows), None)  # an empty line is no record
+        if first is None:
             return
         records: Iterator[list[str]] = rows
-        if all(name.isdecimal() and name not in first for name in options.columns):
+        # By number, unless all of them are names: the first record of a file without names may hold a label "1".
+        if all(name.isdecimal() for name in options.columns) and not set(options.columns) <= set(first):
             _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
             places, records = [int(name) - 1 for name in options.columns], chain([first], rows)
         else:
@@ -472,16 +474,22 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
                 raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
             _require_columns(place, list(record), options)
             text = _text_value(place, record[options.text], options)
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, UTF-8 cannot
-                if options.errors == "strict":
-                    raise UserError(
-                        f"text must be Unicode characters, {place} has the lone surrogate "
-                        f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
-                    ) from error
-                text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-            yield Record(text, "" if options.label is None else _label_value(place, record[options.label]))
+            label = "" if options.label is None else _label_value(place, record[options.label])
+            yield Record(_whole_characters(place, text, options), _whole_characters(place, label, options))
+
+
+def _whole_characters(place: str, text: str, options: SourceOptions) -> str:
+    """The text, or an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if options.errors == "strict":
+            raise UserError(
+                f"text must be Unicode characters, {place} has the lone surrogate "
+                f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
+            ) from error
+        text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return text
 
 
 def _require_columns(source: object, columns: Sequence[str], options: SourceOptions) -> None:
@@ -501,7 +509,9 @@ def _text_value(source: object, value: object, options: SourceOptions) -> str:
 
 def _label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
     """A label as text: of a number its name, where the data set names its numbers."""
-    if value is None or value == "" or (names and value == -1):  # -1: the Hub's word for a label that is kept secret
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
+        return ""
+    if names and value == -1:  # the Hub's word for a label that is kept secret
         return ""
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,0 +1,31 @@
+"""Stage 6 of a classifier: tell the labels of some held-out texts, and why for the first of them.
+
+python pipelines/classify_text.py configs/sentiment.toml --out runs/sentiment
+"""
+
+from __future__ import annotations
+
+import sys
+
+from stage import stage
+
+from textrnn.cli import main as textrnn
+from textrnn.train.labelled import texts_of_records
+from textrnn.train.run import Run, labelled_options
+
+TEXTS = 5
+
+
+@stage
+def main(run: Run) -> int:
+    small = run.folder / "bundle-int8"
+    model = str(small if small.exists() else run.folder)
+    data = run.config.data
+    _, held_out = run.labelled_datasets(run.tokenizer())
+    records = held_out.records[:TEXTS].tolist()
+    texts = list(texts_of_records(data.validation or data.source, labelled_options(data), records).values())
+    return textrnn(["classify", model, "--", *texts]) or textrnn(["classify", model, "--why", "--", texts[0]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
