@@ -58,11 +58,12 @@ def padded_length(length: int, segment_length: int) -> int:
     Above `segment_length`, if that is not 0, it is a multiple of it. Padding is less than a quarter of it, or than
     `SHORTEST` tokens or one segment.
     """
+    length = max(1, length)
     unit = segment_length if 0 < segment_length < length else SHORTEST
-    needed = max(1, -(-length // unit))
+    needed = -(-length // unit)
     step = 1 << max(0, needed.bit_length() - 3)
     padded = -(-needed // step) * step * unit
-    return min(padded, segment_length) if max(1, length) <= segment_length else padded
+    return min(padded, segment_length) if length <= segment_length else padded
 
 
 def read_texts(

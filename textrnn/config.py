@@ -132,6 +132,11 @@ class TrainConfig:
     patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))
     """Stop after so many evaluations without a better held-out loss."""
     checkpoint_seconds: float = field(default=60.0, metadata=_between(0.0, 1e9, "60 loses a minute at most"))
+    adversarial: float = field(
+        default=0.0, metadata=_between(0.0, 1e6, "0.1 to 1 suit an embedding that starts at 0.1")
+    )
+    """Classification: the loss is also that of each text moved by so much, all of its embedding together, in the
+    direction that hurts most (Miyato et al. 2017); 0 does without, in half of the time."""
     class_weights: str = field(default="none", metadata=_one_of("none", "balanced"))
     """Classification: "balanced" lets every class count as much as any other, however few its texts."""
     sample_length: int = field(default=200, metadata=_between(0, 100_000, "0 writes no sample"))
@@ -165,7 +170,8 @@ CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
         "bidirectional": True,
         "segment_length": 64,
         "dropout": 0.5,
-        "embedding_dropout": 0.5,
+        "embedding_dropout": 0.3,
+        "activation": "relu",
     },
     "train": {"epochs": 0.0, "batch_size": 32, "warmup_steps": 50},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -20,20 +20,29 @@ Masks = dict[str, Tensor]
 """What a training step drops, by the name of what it is multiplied with."""
 
 
+class Start(NamedTuple):
+    """How large weights are when training starts."""
+
+    embedding: float = 1.0
+    """Standard deviation of the embedding."""
+    projected: float = 0.5
+    """Of what a layer adds to its state at each step, ``x W``."""
+    recurrent: float = 1.0
+    """By which the orthogonal start of ``U`` is multiplied."""
+
+
 class Stack(keras.layers.Layer):  # type: ignore[misc]
     """Plain recurrent layers one upon the other, with residual connections, normalisation and dropout between.
 
     Args:
         config: of the network.
         input_dim: numbers in each vector that the first layer reads.
-        input_deviation: standard deviation of those numbers.
+        start: how large weights are.
         seed: of the weights.
         prefix: of the names of weights and masks.
     """
 
-    def __init__(
-        self, config: ModelConfig, input_dim: int, input_deviation: float, seed: int, prefix: str = ""
-    ) -> None:
+    def __init__(self, config: ModelConfig, input_dim: int, start: Start, seed: int, prefix: str = "") -> None:
         super().__init__(name=f"{prefix}stack")
         self.config = config
         self.prefix = prefix
@@ -44,12 +53,12 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
                 config.hidden_dim,
                 activation=config.activation,
                 kernel_initializer=keras.initializers.VarianceScaling(
-                    scale=0.25 if index else 0.25 / input_deviation**2,
+                    scale=(start.projected if index else start.projected / start.embedding) ** 2,
                     mode="fan_in",
                     distribution="untruncated_normal",
                     seed=seed + 100 * index + 1,
                 ),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 100 * index + 2),
+                recurrent_initializer=keras.initializers.Orthogonal(start.recurrent, seed=seed + 100 * index + 2),
                 return_sequences=True,
                 return_state=True,
                 name=f"{prefix}recurrent_{index}",
@@ -133,7 +142,14 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     are the same computation.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, seed: int = 0, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary_size: int,
+        seed: int = 0,
+        precision: str = "float32",
+        start: Start | None = None,
+    ) -> None:
         super().__init__(name="backbone")
         self.config = config
         self.vocabulary_size = vocabulary_size
@@ -141,16 +157,16 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.precision = precision
         # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
         # for its small entries.
-        deviation = 0.05 if config.tied else 1.0
+        start = start or Start(embedding=0.05 if config.tied else 1.0)
         self.embedding = self.add_weight(
             name="embedding",
             shape=(vocabulary_size, self.embedding_dim),
-            initializer=keras.initializers.RandomNormal(stddev=deviation, seed=seed),
+            initializer=keras.initializers.RandomNormal(stddev=start.embedding, seed=seed),
         )
-        self.stack = Stack(config, self.embedding_dim, deviation, seed)
+        self.stack = Stack(config, self.embedding_dim, start, seed)
         self.backward_stack = None
         if config.bidirectional:
-            self.backward_stack = Stack(config, self.embedding_dim, deviation, seed + BACKWARD_SEED, "backward_")
+            self.backward_stack = Stack(config, self.embedding_dim, start, seed + BACKWARD_SEED, "backward_")
         self.built = True
 
     def initial_state(self, batch_size: int) -> Tensor:

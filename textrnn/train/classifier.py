@@ -9,9 +9,12 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import PAD_ID
-from textrnn.train.backbone import Backbone, Masks, draw_mask
+from textrnn.train.backbone import Backbone, Masks, Start, draw_mask
 from textrnn.train.model import Model
 from textrnn.train.products import Tensor
+
+# A network that starts almost linear in the words learns first what they say by themselves, and fits less of the noise.
+START = Start(embedding=0.1, projected=0.05, recurrent=0.5)
 
 LOWEST = -1e30  # what the maximum of no state is, before it is taken for 0
 
@@ -33,7 +36,7 @@ class Classifier(Model):
         self.config = config
         self.classes = classes
         self.precision = precision
-        self.backbone = Backbone(config, vocabulary_size, seed, precision)
+        self.backbone = Backbone(config, vocabulary_size, seed, precision, START)
         states = config.hidden_dim * (2 if config.bidirectional else 1)
         self.features = 2 * states + self.backbone.embedding_dim
         self.output_kernel = self.add_weight(
@@ -63,25 +66,33 @@ class Classifier(Model):
             masks["features"] = draw_mask(self.config.dropout, (batch, self.features), random_seed - 1)
         return masks
 
-    def call(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
+    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
+        """Vectors of the tokens of texts ``(batch, time)``, as `call` reads them: float32 ``(steps, rows, embedding)``.
+
+        The rows of a text, its segments, stand beside each other.
+        """
+        return self.backbone.embed(ops.reshape(ids, self.segments(*ids.shape)), masks)
+
+    def call(self, ids: Tensor, masks: Masks | None = None, vectors: Tensor | None = None) -> Tensor:
         """Read whole texts.
 
         Args:
             ids: int32 ``(batch, time)``, each text followed by padding.
             masks: what is dropped, from `draw_masks`, when training; None when not.
+            vectors: read in place of those that `embed` gives.
 
         Returns:
             logits, float32 ``(batch, classes)``.
         """
         batch, time = ids.shape
         rows, steps = self.segments(batch, time)
-        ids = ops.reshape(ids, (rows, steps))
-        real = ops.cast(ops.transpose(ids) != PAD_ID, "float32")[:, :, None]
-        vectors = self.backbone.embed(ids, masks)
+        real = ops.cast(ops.transpose(ops.reshape(ids, (rows, steps))) != PAD_ID, "float32")[:, :, None]
+        if vectors is None:
+            vectors = self.embed(ids, masks)
         states = self.backbone.read_both_ways(vectors, real, masks)
 
         def over_text(pool: Any, x: Tensor) -> Tensor:
-            """``(time, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
+            """``(steps, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
             return pool(ops.reshape(pool(x, axis=0), (batch, rows // batch, x.shape[-1])), axis=1)
 
         count = over_text(ops.sum, real)

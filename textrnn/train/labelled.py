@@ -96,7 +96,8 @@ class LabelledDataset:
             facts = json.loads(path.read_text(encoding="utf-8"))
             if facts.pop("format_version") != FORMAT_VERSION:
                 raise ValueError("another format version")
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            # Opened here: `np.load` would leave open what is no whole zip file.
+            with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 offsets, targets, records = (arrays[name] for name in ("offsets", "targets", "records"))
             ids = np.memmap(path.with_suffix(".bin"), dtype=facts.pop("dtype"), mode="r")
             if len(ids) != offsets[-1]:
