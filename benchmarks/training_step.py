@@ -132,7 +132,7 @@ def trainer_around_the_step(case: Case) -> float:
 
     from textrnn.config import from_dict
     from textrnn.train.run import create_run
-    from textrnn.train.trainer import LanguageModelTrainer
+    from textrnn.train.language_model_trainer import LanguageModelTrainer
     from textrnn.train.training_step import TrainingStep
 
     loss = tf.constant(1.0)

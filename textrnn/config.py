@@ -96,7 +96,8 @@ class ModelConfig:
     embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
     """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
     init_from: str = ""
-    """Classification: start from a language model, its run or its float32 bundle: tokenizer, embedding and layers."""
+    """Classification: start from a language model or a classifier, its run or its float32 bundle: tokenizer, embedding
+    and layers."""
     bidirectional: bool = False
     """Classification: a second stack of layers reads the text from its end."""
     segment_length: int = field(default=0, metadata=_between(0, 1_000_000, "32 to 128 suit most texts"))
@@ -132,11 +133,6 @@ class TrainConfig:
     patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))
     """Stop after so many evaluations without a better held-out loss."""
     checkpoint_seconds: float = field(default=60.0, metadata=_between(0.0, 1e9, "60 loses a minute at most"))
-    adversarial: float = field(
-        default=0.0, metadata=_between(0.0, 1e6, "0.1 to 1 suit an embedding that starts at 0.1")
-    )
-    """Classification: the loss is also that of each text moved by so much, all of its embedding together, in the
-    direction that hurts most (Miyato et al. 2017); 0 does without, in half of the time."""
     class_weights: str = field(default="none", metadata=_one_of("none", "balanced"))
     """Classification: "balanced" lets every class count as much as any other, however few its texts."""
     sample_length: int = field(default=200, metadata=_between(0, 100_000, "0 writes no sample"))
@@ -162,10 +158,10 @@ class Config:
 
 
 CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
-    "tokenizer": {"kind": "word", "split": "punctuation", "lowercase": True, "min_count": 2, "vocabulary_size": 30_000},
+    "tokenizer": {"kind": "word", "split": "punctuation", "lowercase": True, "min_count": 2, "vocabulary_size": 20_000},
     "model": {
-        "hidden_dim": 128,
-        "embedding_dim": 64,
+        "hidden_dim": 256,
+        "embedding_dim": 128,
         "layers": 1,
         "bidirectional": True,
         "segment_length": 64,
@@ -178,7 +174,7 @@ CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
 """What a classification run starts from where its settings say nothing else."""
 
 ARCHITECTURE = ("hidden_dim", "layers", "embedding_dim", "activation", "residual", "normalization")
-"""What a classifier takes over from the language model it starts from, beside the tokenizer."""
+"""What a classifier takes over from the model it starts from, beside the tokenizer."""
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -66,33 +66,25 @@ class Classifier(Model):
             masks["features"] = draw_mask(self.config.dropout, (batch, self.features), random_seed - 1)
         return masks
 
-    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
-        """Vectors of the tokens of texts ``(batch, time)``, as `call` reads them: float32 ``(steps, rows, embedding)``.
-
-        The rows of a text, its segments, stand beside each other.
-        """
-        return self.backbone.embed(ops.reshape(ids, self.segments(*ids.shape)), masks)
-
-    def call(self, ids: Tensor, masks: Masks | None = None, vectors: Tensor | None = None) -> Tensor:
+    def call(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Read whole texts.
 
         Args:
             ids: int32 ``(batch, time)``, each text followed by padding.
             masks: what is dropped, from `draw_masks`, when training; None when not.
-            vectors: read in place of those that `embed` gives.
 
         Returns:
             logits, float32 ``(batch, classes)``.
         """
         batch, time = ids.shape
         rows, steps = self.segments(batch, time)
-        real = ops.cast(ops.transpose(ops.reshape(ids, (rows, steps))) != PAD_ID, "float32")[:, :, None]
-        if vectors is None:
-            vectors = self.embed(ids, masks)
+        ids = ops.reshape(ids, (rows, steps))
+        real = ops.cast(ops.transpose(ids) != PAD_ID, "float32")[:, :, None]
+        vectors = self.backbone.embed(ids, masks)
         states = self.backbone.read_both_ways(vectors, real, masks)
 
         def over_text(pool: Any, x: Tensor) -> Tensor:
-            """``(steps, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
+            """``(time, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
             return pool(ops.reshape(pool(x, axis=0), (batch, rows // batch, x.shape[-1])), axis=1)
 
         count = over_text(ops.sum, real)

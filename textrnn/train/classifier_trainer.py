@@ -56,8 +56,7 @@ class ClassifierTrainer(Trainer):
         if run.initial.exists():
             _, arrays = load_checkpoint(run.initial)
             model.set_arrays({**model.arrays(), **arrays})
-        weights = class_weights(train, config.train.class_weights)
-        self._step = ClassifierStep(model, self.optimizer, weights, config.train.adversarial)
+        self._step = ClassifierStep(model, self.optimizer, class_weights(train, config.train.class_weights))
         self._forward = compiled_for_device(lambda ids: self.model(ids))
 
     def train_one(self) -> Any:

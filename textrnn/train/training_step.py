@@ -19,8 +19,6 @@ from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
 from textrnn.train.recurrent import runs_as_graph
 
-TINY = 1e-24  # keeps the norm of a gradient of zeros from dividing by zero
-
 
 class TrainingStep:
     """Reads a batch, updates the model's weights, and gives the loss and the state that the next batch goes on from.
@@ -151,13 +149,11 @@ class ClassifierStep:
 
     Args:
         class_weights: float ``(classes,)``, what a text of each class counts.
-        adversarial: how far embedded texts are moved, as `TrainConfig.adversarial`.
     """
 
-    def __init__(self, model: Classifier, optimizer: Any, class_weights: Any, adversarial: float = 0.0) -> None:
+    def __init__(self, model: Classifier, optimizer: Any, class_weights: Any) -> None:
         self.model = model
         self.optimizer = optimizer
-        self._adversarial = adversarial
         self._class_weights = tf.constant(class_weights, tf.float32)
         strategy = tf.distribute.get_strategy()
         self._gradients = compiled_for_device(self._find_gradients)
@@ -184,32 +180,11 @@ class ClassifierStep:
         return loss
 
     def _find_gradients(self, ids: Tensor, targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
-        loss, gradients, at_vectors = self._differentiate(ids, targets, masks)
-        if self._adversarial:
-            # Each text is moved in the direction that hurts most, all of it together so far (Miyato et al. 2017).
-            shape = (at_vectors.shape[0], ids.shape[0], -1, at_vectors.shape[-1])
-            by_text = tf.reshape(at_vectors, shape)
-            norm = tf.sqrt(tf.reduce_sum(tf.square(by_text), (0, 2, 3), keepdims=True) + TINY)
-            shift = tf.reshape(self._adversarial * by_text / norm, at_vectors.shape)
-            _, moved, _ = self._differentiate(ids, targets, masks, shift)
-            gradients = [(one + other) / 2 for one, other in zip(gradients, moved, strict=True)]
-        return loss, gradients
-
-    def _differentiate(
-        self, ids: Tensor, targets: Tensor, masks: Masks, shift: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """The loss, and its gradients at the weights and at the embedded texts, these being moved by `shift`."""
-        weights = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            vectors = self.model.embed(ids, masks)
-            if shift is not None:
-                vectors = vectors + shift
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                targets, self.model(ids, masks=masks, vectors=vectors)
-            )
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.model(ids, masks=masks))
             loss = tf.reduce_mean(nats * tf.gather(self._class_weights, targets))
-        *gradients, at_vectors = tape.gradient(loss, [*weights, vectors])
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients], at_vectors
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def require_possible(config: TrainConfig) -> None:

@@ -1,7 +1,8 @@
-"""Starting a classifier from a language model: its tokenizer, embedding and layers."""
+"""Starting a classifier from another model: its tokenizer, embedding and layers."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,20 @@ from textrnn.train.checkpoints import load_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 
-LAYER_WEIGHTS = ("kernel_", "recurrent_kernel_", "bias_", "gain_", "shift_")
+LAYER_WEIGHT = re.compile(r"(backward_)?(kernel|recurrent_kernel|bias|gain|shift)_\d+")
 
 
 def take_over(config: Config) -> tuple[Config, Tokenizer, Arrays]:
-    """What a classifier takes from the language model `config.model.init_from`.
+    """What a classifier takes from the model `config.model.init_from`.
+
+    Layers that the model has not, as a language model has none that read from the end, start from those it has.
 
     Returns:
-        the configuration with the language model's tokenizer and architecture, its tokenizer, and its embedding and
-        layers by the names they have in the backbone.
+        the configuration with the model's tokenizer and architecture, its tokenizer, and its embedding and layers by
+        the names they have in the backbone.
 
     Raises:
-        UserError: there is no language model there, its weights are in 8 bits, or `config` states another tokenizer or
+        UserError: there is no model there, its weights are in 8 bits, or `config` states another tokenizer or
             architecture than it has.
     """
     folder = Path(config.model.init_from)
@@ -38,18 +41,20 @@ def take_over(config: Config) -> tuple[Config, Tokenizer, Arrays]:
         source, tokenizer, arrays = _from_run(folder)
     else:
         source, tokenizer, arrays = _from_bundle(find_bundle(folder))
-    if source.task != "language_model":
-        raise UserError(f"model.init_from must be a language model, {folder} is of task {source.task}; give another")
     default = from_dict({"task": config.task})
     for section, names in (("tokenizer", [f.name for f in fields(source.tokenizer)]), ("model", ARCHITECTURE)):
         for name in names:
             stated, usual, found = (getattr(getattr(c, section), name) for c in (config, default, source))
             if stated not in (usual, found):
                 raise UserError(
-                    f"{section}.{name} must be that of the language model {folder}, {found!r}, was: {stated!r}; "
-                    "leave it out"
+                    f"{section}.{name} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out"
                 )
     model = replace(config.model, **{name: getattr(source.model, name) for name in ARCHITECTURE})
+    if config.model.bidirectional:
+        layers = {name: array for name, array in arrays.items() if name != "embedding"}
+        arrays = {f"backward_{name}": array for name, array in layers.items() if "backward" not in name} | arrays
+    else:
+        arrays = {name: array for name, array in arrays.items() if "backward" not in name}
     return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
 
 
@@ -58,28 +63,34 @@ def _from_run(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
 
     run = open_run(folder, quiet=True)
     _, arrays = load_checkpoint(run.best)
-    wanted = {name: array for name, array in arrays.items() if name == "embedding" or name.startswith(LAYER_WEIGHTS)}
-    return run.config, load_tokenizer(folder, run.config.tokenizer.kind), wanted
+    return run.config, load_tokenizer(folder, run.config.tokenizer.kind), _of_backbone(arrays)
 
 
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    """From the graphs, which hold ``E W + b`` as one table: with it as the embedding, ``W = 1`` and ``b = 0`` do."""
+    """From a graph. Of a language model it holds ``E W + b`` as one table: with it as the embedding, ``W = 1`` and
+    ``b = 0``, the same is computed.
+    """
     bundle = read_bundle(folder)
     manifest = bundle.manifest
-    if manifest.kind != "language_model" or manifest.precision != "float32":
+    if manifest.precision != "float32":
         raise UserError(
-            f"model.init_from must be a language model in float32, {folder} is a {manifest.kind} in "
-            f"{manifest.precision}; give the run, or export it again"
+            f"model.init_from must be a model in float32, {folder} is in {manifest.precision}; give the run, or export "
+            "it again"
         )
-    graph = onnx.load(bundle.path(manifest.graphs["step"].file))  # with the weights in the file beside it
+    file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
+    graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
-    table = arrays["table"]
-    wanted = {name: array for name, array in arrays.items() if name.startswith(LAYER_WEIGHTS)}
-    wanted |= {
-        "embedding": table,
-        "kernel_0": np.eye(table.shape[1], dtype=np.float32),
-        "bias_0": np.zeros(table.shape[1], np.float32),
-    }
     config = from_dict(manifest.config)
-    config = replace(config, model=replace(config.model, embedding_dim=table.shape[1]))
-    return config, load_tokenizer(folder, manifest.tokenizer.kind), wanted
+    if "table" in arrays:
+        hidden_dim = arrays["table"].shape[1]
+        arrays |= {
+            "embedding": arrays["table"],
+            "kernel_0": np.eye(hidden_dim, dtype=np.float32),
+            "bias_0": np.zeros(hidden_dim, np.float32),
+        }
+        config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
+    return config, load_tokenizer(folder, manifest.tokenizer.kind), _of_backbone(arrays)
+
+
+def _of_backbone(arrays: Arrays) -> Arrays:
+    return {name: array for name, array in arrays.items() if name == "embedding" or LAYER_WEIGHT.fullmatch(name)}
