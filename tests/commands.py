@@ -35,3 +35,15 @@ def files_of(folder: Path) -> dict[str, str]:
     """Every file and folder below one, hidden ones included: its name, and what is in it."""
     found = sorted(folder.rglob("*"))
     return {path.relative_to(folder).as_posix(): sha256(path) if path.is_file() else "" for path in found}
+
+
+def told(result: Result) -> str:
+    """The one line of a command that failed."""
+    assert result.code in (1, 2), result
+    assert result.out == ""
+    line, end = result.err[:-1], result.err[-1:]
+    assert end == "\n"
+    assert "\n" not in line
+    assert line.startswith("textrnn: ")
+    assert "Traceback" not in line
+    return line

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.config import Config, from_dict, load_config
+from textrnn.config import CLASSIFICATION_DEFAULTS, Config, from_dict, load_config
 from textrnn.errors import UserError
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
@@ -206,6 +206,84 @@ def test_a_value_out_of_any_range_is_refused_by_name(name: str, below: bool, dis
     value = (int(low) - 1 if below else int(high) + 1) if hint is int else value
     with pytest.raises(UserError, match=f"^{name} must be between"):
         from_dict(nested({name: value}))
+
+
+# Defaults of a task
+
+
+def changed_from(default: Config, config: Config) -> set[str]:
+    return {name for name in SETTINGS if value_of(config, name) != value_of(default, name)}
+
+
+def test_classification_has_defaults_of_its_own_and_shares_all_others() -> None:
+    config = from_dict({"task": "classification"})
+    assert config.tokenizer.kind == "word"
+    assert config.tokenizer.split == "punctuation", "Chinese text has no blanks to cut at"
+    assert config.model.bidirectional
+    assert config.data == Config().data
+    stated = {f"{section}.{name}" for section, values in CLASSIFICATION_DEFAULTS.items() for name in values}
+    assert {"task"} < changed_from(Config(), config) <= {"task", *stated}
+    assert from_dict({"task": "language_model"}) == Config()
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"task"}))
+@given(data=st.data())
+@settings(max_examples=10)
+def test_a_stated_value_wins_over_the_default_of_its_task(name: str, data: st.DataObject) -> None:
+    value = data.draw(allowed(name))
+    config = from_dict({**nested({name: value}), "task": "classification"})
+    assert value_of(config, name) == (tuple(value) if isinstance(value, list) else value)
+    assert changed_from(from_dict({"task": "classification"}), config) <= {name}
+
+
+def test_the_default_of_a_language_model_can_be_stated_for_a_classifier() -> None:
+    config = load_config(None, ["task=classification", "model.layers=2", "tokenizer.kind=char", "train.epochs=10"])
+    assert (config.model.layers, config.tokenizer.kind, config.train.epochs) == (2, "char", 10.0)
+    assert config.model.hidden_dim == from_dict({"task": "classification"}).model.hidden_dim
+
+
+def test_the_task_may_stand_in_the_file_or_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[model]\nhidden_dim = 48\n", encoding="utf-8")
+    after = load_config(path, ["train.epochs=2", "task=classification"])
+    path.write_text('task = "classification"\n[model]\nhidden_dim = 48\n[train]\nepochs = 2\n', encoding="utf-8")
+    assert load_config(path) == after
+    assert after == from_dict({"task": "classification", "model": {"hidden_dim": 48}, "train": {"epochs": 2}})
+    assert load_config(path, ["task=language_model"]).tokenizer == Config().tokenizer
+
+
+def test_defaults_are_the_same_after_a_run_changed_its_own() -> None:
+    load_config(None, ["task=classification", "model.hidden_dim=5", "train.batch_size=3"])
+    assert from_dict({"task": "classification"}).model.hidden_dim != 5
+    assert load_config(None, ["task=classification"]) == from_dict({"task": "classification"})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task=clasification", "task must be one of language_model, classification, .* did you mean classification[?]"),
+        ("task=1", "task must be of type str, was: 1"),
+        ("task=sentiment", "task must be one of language_model, classification, was: 'sentiment'"),
+        ("model=5", "model is a section of settings, was: 5"),
+        ("data.max_length=1", "data.max_length must be between 2 and .*, was: 1"),
+        ("data.label_names=[1]", r"data.label_names must be a string or a list of strings, was: \[1\]"),
+        ("train.class_weights=equal", "train.class_weights must be one of none, balanced, was: 'equal'"),
+        ("data.labels=stars", "unknown config key: data.labels; did you mean data.label[?]"),
+        ("label_names=a", "unknown config key: label_names; did you mean data.label_names[?]"),
+    ],
+)
+def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(None, ["task=classification", override])
+    assert "\n" not in str(caught.value)
+
+
+def test_one_name_of_a_label_needs_no_list() -> None:
+    assert load_config(None, ["data.label_names=0=bad"]).data.label_names == ("0=bad",)
+    assert load_config(None, ['data.label_names=["0=差", "1=好"]']).data.label_names == ("0=差", "1=好")
+
+
+# The configs of this project
 
 
 def test_there_are_configs_to_load() -> None:

@@ -170,6 +170,40 @@ def test_stream_gives_whole_characters_only(name: str, text: str) -> None:
 
 
 @every_tokenizer
+@every_awkward_text
+def test_every_token_of_a_text_has_a_piece(name: str, text: str) -> None:
+    tokenizer = trained(name)
+    assert len(tokenizer.pieces(text)) == len(tokenizer.encode(text))
+
+
+@every_tokenizer
+@given(text=texts)
+def test_every_token_of_any_text_has_a_piece(name: str, text: str) -> None:
+    tokenizer = trained(name)
+    assert len(tokenizer.pieces(text)) == len(tokenizer.encode(text))
+
+
+@every_tokenizer
+def test_pieces_of_a_text_without_rare_characters_are_the_text(name: str) -> None:
+    text = "  The lazy dog,\nthe fox! 黃河入海流。"
+    tokenizer = trained(name)
+    pieces = ["\n" if piece == "<0x0A>" else piece for piece in tokenizer.pieces(text)]
+    assert "".join(pieces) == text
+    assert len(pieces) > 4
+
+
+@pytest.mark.parametrize("name", LOSSY)
+@given(text=texts)
+def test_pieces_of_words_lose_blanks_at_the_end_only(name: str, text: str) -> None:
+    tokenizer = trained(name)
+    joined = "".join(tokenizer.pieces(text))
+    written = text if joined == text[: len(joined)] else text.lower()  # one capital has two small letters
+    assert written.startswith(joined)
+    assert "\n" not in written[len(joined) :]
+    assert not written[len(joined) :].strip()
+
+
+@every_tokenizer
 @pytest.mark.parametrize("id", [-1, 100_000])
 def test_an_id_that_no_token_has_is_refused(name: str, id: int) -> None:
     tokenizer = trained(name)

@@ -110,6 +110,40 @@ def test_lowercase_reads_capitals_as_small_letters() -> None:
     assert tokenizer.encode("ThE <Unk> ΟΔΟΣ").tolist() == [5, UNKNOWN_ID, 6]
 
 
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("The  fox,\tof course!", ["The", "  fox", ",", "\tof", " course", "!"]),
+        ("  春眠\n 觉晓 ", ["  春", "眠", "\n", " 觉", "晓"]),
+        ("ZEBRA <unk> <UNK>", ["ZEBRA", " <unk>", " <UNK>"]),
+        ("ΟΔΟΣ Ñandú", ["ΟΔΟΣ", " Ñandú"]),
+        (" \t", []),
+        ("", []),
+    ],
+)
+def test_pieces_are_the_words_as_they_are_written(text: str, pieces: list[str]) -> None:
+    tokenizer = WordTokenizer.train(["the fox"], split="punctuation", lowercase=True)
+    assert tokenizer.pieces(text) == pieces
+    # The text that was learned from has no say in it.
+    assert WordTokenizer.train([text, "x"], split="punctuation", lowercase=True).pieces(text) == pieces
+
+
+def test_pieces_after_a_capital_of_two_small_letters_keep_their_places() -> None:
+    tokenizer = WordTokenizer.train(["istanbul"], lowercase=True)
+    assert tokenizer.pieces("İstanbul is LARGE") == ["i̇stanbul", " is", " large"]
+
+
+def test_pieces_of_words_cut_at_spaces() -> None:
+    assert WordTokenizer.train(["it"]).pieces("It's  3.5 km,\u00a0no?\r\n好。 ") == [
+        *("It's", "  3.5", " km,", "\u00a0no?", "\r\n", "好。"),
+    ]
+
+
+def test_pieces_of_a_lone_surrogate_are_refused() -> None:
+    with pytest.raises(UserError, match=r"lone surrogates, was: U\+D83D at character 4"):
+        WordTokenizer.train(["it"]).pieces("it: \ud83d")
+
+
 def test_counting_many_words_keeps_the_frequent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word, "MOST_COUNTED", 100)
     texts = [f"often rare{number} often" for number in range(1000)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import files_limited_to
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -177,18 +177,6 @@ def test_a_damaged_dataset_is_refused_by_name_and_prepared_anew(tmp_path: Path, 
     assert str(path) in error_of(lambda: TokenDataset.open(path))
     assert prepared(tmp_path / "data", name)[1].path == path
     assert TEXT.startswith(tokenizer.decode(TokenDataset.open(path).ids))
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write more than so many bytes to a file, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="needs a system that can limit the size of files")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("room", [0, 100, 5000])

@@ -8,17 +8,27 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import textrnn
 from textrnn.errors import UserError
 from textrnn.train import sources
-from textrnn.train.sources import Piece, SourceOptions, count_bytes, read_documents, source_fingerprint
+from textrnn.train.sources import (
+    Piece,
+    SourceOptions,
+    count_bytes,
+    read_documents,
+    read_labelled,
+    source_fingerprint,
+)
 
 AWKWARD = "\x00é中\u2028 a\x85b\r\n\rc\n\n👩🏽‍🚀e\u0301שלום\x1a\ufeff no newline at the end"
 
@@ -301,6 +311,353 @@ def test_parquet(tmp_path: Path) -> None:
     assert "b.parquet" in error_of(lambda: documents(write(tmp_path / "b.parquet", "PAR1 is not enough")))
 
 
+# Records with labels
+
+REVIEWS = [
+    ("早上好，\n“世界”\r\n第二行", "positive"),
+    ('她说："不好"', "negative"),
+    (" a,b\tc ", "neutral"),
+    ("line\u2028separator", "很好"),
+]
+
+
+def labelled(*names: str | Path, label: str = "label", **options: str) -> list[tuple[str, str]]:
+    """Texts and labels of sources that have nothing to leave out."""
+    skipped: Counter[str] = Counter()
+    records = list(read_labelled([str(name) for name in names], SourceOptions(label=label, **options), skipped))
+    assert not skipped
+    return records
+
+
+def left_out(*names: str | Path) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Texts and labels of sources, and what was left out of them."""
+    skipped: Counter[str] = Counter()
+    records = list(read_labelled([str(name) for name in names], SourceOptions(label="label"), skipped))
+    return records, dict(skipped)
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
+    return write(path, "".join(f"{json.dumps(record)}\n" for record in records))
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.CSV"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n\r\n"], ids=["plain", "byte order mark", "empty lines"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_labelled_csv_with_all_that_quotes_allow(tmp_path: Path, name: str, start: str, newline: str) -> None:
+    with (tmp_path / "plain").open("w", newline="", encoding="utf-8") as file:
+        file.write(start)
+        csv.writer(file, lineterminator=newline).writerows([["id", "label", "text"]])
+        csv.writer(file, lineterminator=newline).writerows([7, f" {label} ", text] for text, label in REVIEWS)
+    content = (tmp_path / "plain").read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert labelled(tmp_path / name) == REVIEWS
+
+
+def test_columns_by_number_where_the_first_line_is_a_record(tmp_path: Path) -> None:
+    tsv = write(tmp_path / "a.tsv", 'positive\t7\t"好\r\nnegative\t8\t坏"\r\n')
+    assert labelled(tsv, text="3", label="1") == [('"好', "positive"), ('坏"', "negative")]
+    assert labelled(tsv, text="3", label="2") == [('"好', "7"), ('坏"', "8")]
+    assert documents(tsv, text="1") == ["positive", "negative"]
+
+
+@pytest.mark.parametrize(("text", "label"), [("2", "1"), ("3", "1")])
+def test_a_first_record_whose_label_is_the_number_of_a_column(tmp_path: Path, text: str, label: str) -> None:
+    # As AG News and the reviews of Yelp and Amazon are given away: the class first, no names.
+    path = write(tmp_path / "a.csv", '"1","bad","really ""bad"""\n"2","good","really good"\n')
+    texts = {"2": ["bad", "good"], "3": ['really "bad"', "really good"]}[text]
+    assert labelled(path, text=text, label=label) == list(zip(texts, ["1", "2"], strict=True))
+
+
+def test_columns_whose_names_are_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "0,1\ngood,positive\nbad,negative\n")
+    assert labelled(path, text="0", label="1") == [("good", "positive"), ("bad", "negative")]
+    assert documents(path, text="1") == ["positive", "negative"]
+
+
+@pytest.mark.parametrize(("columns", "was"), [(("0", "1"), "0"), (("1", "4"), "4"), (("3", "9" * 30), "9" * 30)])
+def test_a_number_that_no_column_has(tmp_path: Path, columns: tuple[str, str], was: str) -> None:
+    path = write(tmp_path / "a.tsv", "positive\t7\t好\n")
+    message = error_of(lambda: labelled(path, text=columns[0], label=columns[1]))
+    assert f"column must be one of '1, 2, 3' in {path}, was: '{was}'" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("good", "good"),
+        (" very good\n", "very good"),
+        ("0", "0"),
+        (0, "0"),
+        (-1, "-1"),
+        (4.0, "4"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (False, "false"),
+        ("\U0001f600", "\U0001f600"),
+    ],
+)
+def test_every_kind_of_label_in_json_is_text(tmp_path: Path, value: object, label: str) -> None:
+    record = {"text": "好", "label": value}
+    lines = write_lines(tmp_path / "a.jsonl", [record])
+    array = write(tmp_path / "a.json", json.dumps([record], indent=2))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(array.read_bytes()))
+    assert labelled(lines) == labelled(array) == labelled(tmp_path / "a.json.gz") == [("好", label)]
+
+
+@pytest.mark.parametrize("value", [None, "", " \n", float("nan")], ids=["null", "empty", "blank", "NaN"])
+def test_a_text_without_a_label_is_left_out_and_counted(tmp_path: Path, value: object) -> None:
+    records = [{"text": "good", "label": 1}, {"text": "fine", "label": value}, {"text": "bad", "label": 0}]
+    assert left_out(write_lines(tmp_path / "a.jsonl", records)) == (
+        [("good", "1"), ("bad", "0")],
+        {"texts without a label": 1},
+    )
+
+
+def test_what_lacks_text_or_label_is_left_out_of_tables_too(tmp_path: Path) -> None:
+    table = write(tmp_path / "a.csv", "text,label\ngood,positive\n,negative\n \u3000,negative\nbad,\nfine, \n,\n")
+    assert left_out(table) == ([("good", "positive")], {"empty texts": 3, "texts without a label": 2})
+    lines = write_lines(tmp_path / "a.jsonl", [{"text": None, "label": 1}, {"text": "good", "label": 1}])
+    assert left_out(lines) == ([("good", "1")], {"empty texts": 1})
+
+
+@pytest.mark.parametrize("value", [["good"], {"name": "good"}])
+def test_a_label_that_is_neither_text_nor_number(tmp_path: Path, value: object) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": value}])
+    message = error_of(lambda: labelled(path))
+    assert f"{path} line 2 has: {value!r}" in message
+
+
+def test_a_label_with_half_a_surrogate_pair(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "fine", "label": "a\\ud83d"}\n')
+    message = error_of(lambda: labelled(path))
+    assert "U+D83D" in message
+    assert f"{path} line 1" in message
+    assert labelled(path, errors="replace") == [("fine", "a\ufffd")]
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_labelled_parquet(tmp_path: Path) -> None:
+    texts = [text for text, _ in REVIEWS]
+    for number, (labels, read) in enumerate(
+        [
+            ([label for _, label in REVIEWS], [label for _, label in REVIEWS]),
+            ([3, 0, 12, -1], ["3", "0", "12", "-1"]),
+            ([True, False, True, True], ["true", "false", "true", "true"]),
+            ([1.0, 0.5, 2.0, 3.0], ["1", "0.5", "2", "3"]),
+        ]
+    ):
+        path = write_parquet(tmp_path / f"{number}.parquet", {"text": texts, "label": labels, "id": labels[::-1]})
+        assert labelled(path) == list(zip(texts, read, strict=True))
+        assert labelled(path, label="id") == list(zip(texts, read[::-1], strict=True))
+    path = write_parquet(tmp_path / "lists.parquet", {"text": texts, "label": [[1], [0], [1], [1]]})
+    assert "a label must be text or a number" in error_of(lambda: labelled(path))
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_parquet_without_some_texts_and_labels(tmp_path: Path) -> None:
+    columns = {"text": ["good", None, " ", "fine", "so so"], "label": [1.0, 0.0, 0.0, None, float("nan")]}
+    expected = [("good", "1")], {"empty texts": 2, "texts without a label": 2}
+    assert left_out(write_parquet(tmp_path / "a.parquet", columns)) == expected
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_numbers_that_a_dataset_names_are_read_by_their_names(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["差", "好"])})
+    rows = {"text": ["good", "bad", "secret", "unknown"], "label": [1, 0, -1, None]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "a.parquet"))
+    assert left_out(tmp_path / "a.parquet") == ([("good", "好"), ("bad", "差")], {"texts without a label": 2})
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_labelled_folder_reads_every_file_of_records(tmp_path: Path) -> None:
+    folder = tmp_path / "reviews"
+    (folder / "more" / ".git").mkdir(parents=True)
+    write(folder / "a.csv", "text,label\nfirst,1\n,1\n")
+    write_lines(folder / "b.jsonl", [{"label": 2, "text": "second"}])
+    write(folder / "more" / "c.tsv", "text\tlabel\nthird\t3\n")
+    write(folder / "more" / "d.json", '[{"text": "fourth", "label": 4}, {"text": "none", "label": null}]')
+    write_parquet(folder / "more" / "e.parquet", {"text": ["fifth"], "label": [5]})
+    (folder / "z.csv.gz").write_bytes(gzip.compress(b"label,text\n6,sixth\n"))
+    write(folder / "README.md", "how it was made")
+    write(folder / "more" / "LICENSE", "free")
+    write(folder / "more" / ".git" / "config.csv", "hidden")
+    write(folder / "empty.csv", "")
+    records, skipped = left_out(folder)
+    assert records == [
+        *(("first", "1"), ("second", "2"), ("third", "3")),
+        *(("fourth", "4"), ("fifth", "5"), ("sixth", "6")),
+    ]
+    assert skipped == {"files without records": 2, "empty texts": 1, "texts without a label": 1}
+
+
+def test_labelled_sources_follow_each_other(tmp_path: Path) -> None:
+    second = write(tmp_path / "1.csv", "text,label\nsecond,b\n")
+    first = write_lines(tmp_path / "2.jsonl", [{"text": "first", "label": "a"}])
+    assert labelled(first, second) == [("first", "a"), ("second", "b")]
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_text_of_a_megabyte_is_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 16)
+    long = "白日依山盡，\n“黃河”入海流。" * 70_000
+    expected = [("short", "0"), (long, "1"), ("short", "0")]
+    rows = [{"text": text, "label": label} for text, label in expected]
+    assert labelled(write_csv(tmp_path / "a.csv", [["text", "label"], *map(list, expected)])) == expected
+    assert labelled(write_lines(tmp_path / "a.jsonl", rows)) == expected
+    columns = {"text": [text for text, _ in expected], "label": [label for _, label in expected]}
+    assert labelled(write_parquet(tmp_path / "a.parquet", columns)) == expected
+    one_line = long.replace("\n", " ")
+    assert labelled(write(tmp_path / "a.tsv", f"text\tlabel\n{one_line}\t1\n")) == [(one_line, "1")]
+
+
+character = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"',;\t\n\r \ufeff中👩")
+texts_and_labels = st.lists(
+    st.tuples(st.text(character).filter(str.strip), st.text(character).map(str.strip).filter(bool)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(records=texts_and_labels)
+def test_any_labelled_text_comes_back_from_json(
+    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("json")
+    rows = [{"label": label, "text": text} for text, label in records]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert labelled(write(folder / "a.jsonl", lines)) == records
+    assert labelled(write(folder / "a.json", json.dumps(rows, ensure_ascii=False, indent=1))) == records
+
+
+@given(records=texts_and_labels, quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+def test_any_labelled_text_comes_back_from_csv(
+    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]], quoting: Any
+) -> None:
+    # The csv module of Python 3.10 knows no NUL.
+    rows = [[text.replace("\0", "?"), label.replace("\0", "?")] for text, label in records]
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=quoting).writerows([["text", "label"], *rows])
+    assert labelled(path) == [(text, label) for text, label in rows]
+
+
+@pytest.mark.usefixtures("hub_cache")
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet"])
+def test_a_missing_column_is_answered_with_those_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        write_parquet(path, {"review": ["good"], "stars": [5]})
+    elif path.suffix in (".csv", ".tsv"):
+        separator = "," if name == "a.csv" else "\t"
+        write(path, f"review{separator}stars\ngood{separator}5\n")
+    else:
+        write_lines(path, [{"review": "good", "stars": 5}])
+    message = error_of(lambda: labelled(path))
+    assert "the text column must be one of 'review, stars'" in message
+    assert str(path) in message
+    assert message.endswith("was: 'text'; name the column that holds the text: --set data.text=NAME")
+    message = error_of(lambda: labelled(path, text="review"))
+    assert "the label column must be one of 'review, stars'" in message
+    assert message.endswith("was: 'label'; name the column that holds the label: --set data.label=NAME")
+    assert labelled(path, text="review", label="stars") == [("good", "5")]
+
+
+def test_a_record_that_lacks_the_label_column_is_named(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "good", "label": 1}, {"text": "bad"}])
+    message = error_of(lambda: labelled(path))
+    assert f"the label column must be one of 'text' in {path} line 2" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "good\tpositive\n"),
+        ("no_suffix", "text,label\ngood,positive\n"),
+        ("empty.csv", ""),
+        ("empty.jsonl", "\n"),
+        ("empty.json", "[]"),
+        ("header.csv", "text,label\n"),
+        ("blank.csv", "text,label\n ,positive\n"),
+        ("bare.csv", "text,label\ngood,\n"),
+    ],
+)
+def test_what_holds_no_labelled_text(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path / name, content)
+    message = error_of(lambda: left_out(path))
+    assert f"must hold some labelled text, found none in: {path}" in message
+    assert ".csv, .tsv, .json, .jsonl, .parquet" in message
+    # A good source beside it does not hide it.
+    good = write(tmp_path / "good.csv", "text,label\ngood,positive\n")
+    assert error_of(lambda: left_out(good, path)) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "text,label\nwell, no,bad\n", "line 2 has 3"),
+        ("a.csv", 'text,label\n"never closed,bad\n', "unexpected end of data"),
+        ("a.tsv", "text\tlabel\ngood\n", "line 2 has 1"),
+        ("a.jsonl", '{"text": "good", "label": 1}\n{"text": 5, "label": 1}\n', "line 2 has: 5"),
+        ("a.jsonl", '["good", 1]\n', "record 1"),
+    ],
+)
+def test_a_wrong_labelled_record_is_refused_by_file_and_place(
+    tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    path = write(tmp_path / name, content)
+    message = error_of(lambda: labelled(path))
+    assert str(path) in message
+    assert says in message
+
+
+def test_bytes_that_are_no_utf_8_in_a_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\ngood,tr\xe8s bien\n")
+    assert "0xe8 at offset 18" in error_of(lambda: labelled(path))
+    assert labelled(path, errors="replace") == [("good", "tr\ufffds bien")]
+
+
+# The reviews that are shipped
+
+
+def test_the_built_in_reviews_are_a_few_hundred_in_two_languages() -> None:
+    records = labelled("builtin")
+    counts = Counter(label for _, label in records)
+    assert 200 <= len(records) <= 1000
+    assert set(counts) == {"negative", "positive"}
+    for label in counts:
+        texts = [text for text, of_text in records if of_text == label]
+        chinese = sum(bool(re.search("[\u4e00-\u9fff]", text)) for text in texts)
+        english = sum(text.isascii() for text in texts)
+        assert min(chinese, english) >= 50
+    assert max(counts.values()) < 1.2 * min(counts.values()), "neither label is the better guess"
+
+
+def test_no_built_in_review_comes_twice() -> None:
+    letters = [re.sub(r"\W", "", text).casefold() for text, _ in labelled("builtin")]
+    assert [text for text, count in Counter(letters).items() if count > 1] == []
+
+
+def test_the_built_in_reviews_lie_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(textrnn.__file__).parent
+    records = labelled("builtin")
+    assert labelled(*sorted(package.rglob("*.jsonl"))) == records
+    # Wherever the command is called, and whatever lies there.
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "builtin", "text,label\n")
+    assert labelled("builtin") == records
+
+
 # Hugging Face
 
 
@@ -347,6 +704,19 @@ def test_a_hub_dataset_is_asked_for_by_name_config_and_split(
     assert "text, id" in error_of(lambda: documents(source, text="review"))
 
 
+@pytest.mark.usefixtures("hub_cache")
+def test_labels_of_a_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    rows = {"text": ["bad", "好"], "label": [0, 1]}
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: dataset)
+    assert labelled("imdb@test") == [("bad", "neg"), ("好", "pos")]
+    assert "the label column must be one of 'text, label'" in error_of(lambda: labelled("imdb@test", label="stars"))
+
+
 # Fingerprints and sizes
 
 
@@ -365,8 +735,11 @@ def test_a_fingerprint_follows_the_text_not_the_place(tmp_path: Path) -> None:
         source_fingerprint(["owner/name"], SourceOptions()),
         source_fingerprint(["owner/name@test"], SourceOptions()),
         source_fingerprint(["builtin"], SourceOptions()),
+        source_fingerprint(["builtin"], SourceOptions(label="label")),
+        source_fingerprint(there, SourceOptions(label="label")),
+        source_fingerprint(there, SourceOptions(label="stars")),
     }
-    assert len(others | {here}) == 7
+    assert len(others | {here}) == 10
 
 
 def test_bytes_are_known_of_plain_text_only(tmp_path: Path) -> None:
