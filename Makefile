@@ -32,8 +32,8 @@ bench: .venv/installed-bench
 	  echo "== $$table"; .venv/bin/python benchmarks/$$table.py --json benchmarks/results/$$table.json || exit 1; \
 	done
 
-# training_sizes.py takes an hour and gpu.py a GPU.
-TABLES = tokenizing training_step memory generation scoring
+# training_sizes.py takes an hour, gpu.py a GPU, and sentiment.py data sets.
+TABLES = tokenizing training_step memory generation scoring classification_speed length_bucketing
 
 clean:
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

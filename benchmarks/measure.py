@@ -30,7 +30,10 @@ PACKAGES = [
     "onnxruntime",
     "sentencepiece",
     "tokenizers",
+    "scikit-learn",
+    "fasttext-wheel",
 ]
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "fasttext": "fasttext-wheel"}  # where another name is imported
 FLAGS = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve", "bf16"]
 
 
@@ -198,6 +201,7 @@ def peer(name: str) -> ModuleType | None:
 
 def _requirement(name: str) -> str:
     """The version that the figures are taken with, as requirements.txt beside this file pins it."""
+    name = DISTRIBUTIONS.get(name, name)
     requirements = Path(__file__).with_name("requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = [line.partition(";")[0].strip() for line in requirements]
     return next((line for line in pinned if line.partition("==")[0] == name), name)

@@ -131,8 +131,8 @@ def trainer_around_the_step(case: Case) -> float:
     import tensorflow as tf
 
     from textrnn.config import from_dict
-    from textrnn.train.run import create_run
     from textrnn.train.language_model_trainer import LanguageModelTrainer
+    from textrnn.train.run import create_run
     from textrnn.train.training_step import TrainingStep
 
     loss = tf.constant(1.0)

@@ -29,8 +29,15 @@ TOYS = {
     "memory": ["--units", "8", "--batch", "2", "--steps", "8", "--recompute", "3", "--seconds", "0"],
     "generation": ["--units", "8", "--layers", "1", "--count", "2", "--tokens", "4", "--seconds", "0"],
     "scoring": ["--units", "8", "--layers", "1", "--lengths", "4", "--batches", "1", "2", "--seconds", "0"],
+    "classification_speed": ["--texts", "4", "--batches", "1", "2", "--seconds", "0"],
+    "length_bucketing": ["--set-value", "model.hidden_dim=8", "train.batch_size=4", "--seconds", "0"],
+    "sentiment": [
+        *("--set", "rt-polarity", "--folds", "3", "--only-folds", "1", "--seeds", "2", "--int8", "--target", "0"),
+        *("--set-value", "train.epochs=1", "train.batch_size=4", "model.hidden_dim=8"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
 }
+HIDDEN = {"sentiment": ("sklearn", "fasttext")}
 # A package out of which a process cannot import anything, whether it is installed or not.
 HIDE = """
 import sys
@@ -49,6 +56,7 @@ class Outcome(NamedTuple):
     out: str
     err: str
     document: dict[str, Any]
+    folder: Path
 
     def candidates(self, **wanted: object) -> set[str]:
         rows = [row for row in self.document["rows"] if all(row.get(name) == value for name, value in wanted.items())]
@@ -64,7 +72,7 @@ def run_script(script: str, folder: Path, *arguments: str, hidden: tuple[str, ..
     command = [sys.executable, str(FOLDER / f"{script}.py"), *arguments, "--json", str(file)]
     process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return Outcome(process.returncode, process.stdout, process.stderr, document)
+    return Outcome(process.returncode, process.stdout, process.stderr, document, folder)
 
 
 def installed(name: str) -> bool:
@@ -76,6 +84,18 @@ def installed(name: str) -> bool:
     return True
 
 
+def sentences(folder: Path) -> list[str]:
+    """Write sentences of two kinds and a configuration; the arguments that name them to `sentiment`."""
+    data = folder / "sentences" / "rt-polarity"
+    data.mkdir(parents=True)
+    for kind, word in {"pos": "good", "neg": "bad"}.items():
+        lines = [f"film {number} is {word} from the first to the last\n" for number in range(30)]
+        (data / f"rt-polarity.{kind}").write_text("".join(lines), encoding="utf-8")
+    config = folder / "classifier.toml"
+    config.write_text('task = "classification"\n', encoding="utf-8")
+    return ["--data", str(data.parent), "--config", str(config), "--work", str(folder / "work")]
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
     """Each script once at toy size, two of them at a time: they do nothing but wait for compilers."""
@@ -83,8 +103,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     source = folder / "manual.txt"
     source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
     toys = TOYS | {"tokenizing": ["--source", str(source), *TOYS["tokenizing"]]}
+    toys["sentiment"] = [*sentences(folder), *TOYS["sentiment"]]
     with ThreadPoolExecutor(2) as pool:
-        futures = {name: pool.submit(run_script, name, folder / name, *arguments) for name, arguments in toys.items()}
+        futures = {
+            name: pool.submit(run_script, name, folder / name, *arguments, hidden=HIDDEN.get(name, ()))
+            for name, arguments in toys.items()
+        }
         futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *toys["gpu"], hidden=("torch",))
         futures["gpu without a GPU"] = pool.submit(run_script, "gpu", folder / "n")
         yield futures
@@ -201,6 +225,143 @@ def test_scoring_compares_the_graphs_at_each_size(outcome: Callable[[str], Outco
     for batch in (1, 2):
         assert expected <= outcome("scoring").candidates(batch=batch, length=4)
     assert {"prompt, float32", "prompt, int8"} <= outcome("scoring").candidates()
+
+
+def test_classification_is_compared_in_batches_of_each_size(outcome: Callable[[str], Outcome]) -> None:
+    expected = {"textrnn float32", "textrnn int8"} | ({"fastText"} if installed("fasttext-wheel") else set())
+    expected |= {"Keras predict", "Keras predict_on_batch", "Keras predict_on_batch, segments"}
+    result = outcome("classification_speed")
+    for batch in (1, 2):
+        assert result.candidates(batch=batch) == expected
+    for row in result.document["rows"]:
+        assert row["texts_a_second"] == pytest.approx(1e3 / row["milliseconds_a_text"])
+        assert row["candidate"] != "Keras predict" or row["times_keras_predict"] == 1
+
+
+def test_batches_of_like_lengths_pad_less(outcome: Callable[[str], Outcome]) -> None:
+    at_random, by_length = outcome("length_bucketing").document["rows"]
+    assert (at_random["candidate"], by_length["candidate"]) == ("random order", "by length")
+    assert 0 < by_length["padding"] < at_random["padding"] < 1
+    assert at_random["times_random"] == 1
+
+
+def test_sentiment_tells_how_often_ours_is_right_and_who_is_missing(outcome: Callable[[str], Outcome]) -> None:
+    result = outcome("sentiment")
+    for package in ("scikit-learn", "fasttext-wheel"):
+        assert re.search(rf"its column is left out; pip install {package}==[\d.]+$", result.err, re.MULTILINE)
+    (row,) = result.document["results"]
+    assert (row["candidate"], row["fold"], row["seed"], row["texts"]) == ("textrnn", "fold-1-of-3", 2, 20)
+    assert result.document["texts"] == {"fold-1-of-3": [40, 20]}
+    assert 0 < row["seconds_to_target"] <= row["seconds"]
+    assert row["epochs_trained"] == 1 and row["int8_megabytes"] > 0
+    (summed,) = result.document["rows"]
+    assert summed["accuracy"] == summed["lowest"] == summed["highest"] == row["accuracy"]
+
+
+def test_sentiment_trains_nothing_twice(
+    outcomes: dict[str, Future[Outcome]], scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = outcomes["sentiment"].result()
+    module = scripts("sentiment")
+    trained = []
+
+    def train(self: Any, parts: Any, fold: str, seed: int, core: int | None) -> dict[str, Any]:
+        trained.append((fold, seed))
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(module.Benchmark, "ours", train)
+    file = tmp_path / "figures.json"
+    arguments = [*sentences(tmp_path), *TOYS["sentiment"], "--work", str(result.folder.parent / "work"), "--ours-only"]
+    assert module.main([*arguments, "--json", str(file)]) == 0
+    assert not trained
+    assert json.loads(file.read_text(encoding="utf-8"))["results"] == result.document["results"]
+    assert module.main([*arguments, "--work", str(tmp_path / "work"), "--seeds", "2", "3", "--jobs", "2"]) == 0
+    assert sorted(trained) == [("fold-1-of-3", 2), ("fold-1-of-3", 3)]
+    trained.clear()
+    assert module.main([*arguments, "--set-value", "train.epochs=2"]) == 0
+    assert trained == [("fold-1-of-3", 2)], "another configuration has results of its own"
+
+
+def test_every_text_is_tested_on_in_one_fold(scripts: Any) -> None:
+    module = scripts("sentiment")
+    texts = [module.Example(str(number), "rare" if number % 5 == 0 else "frequent") for number in range(50)]
+    folds = module.cut(texts, 5)
+    assert sorted(text for fold in folds for text in fold.test) == sorted(texts)
+    for fold in folds:
+        assert sorted(fold.train + fold.test) == sorted(texts)
+        assert [text.label for text in fold.test].count("rare") == 2
+
+
+def test_seeds_are_summed_over_the_same_folds(scripts: Any) -> None:
+    figures = [(1, 0.5, 4.0), (1, 0.7, None), (2, 0.8, 4.0), (2, 0.6, 2.0), (3, 0.1, 1.0)]
+    rows = [
+        {
+            "candidate": "a",
+            "fold": f"fold-{index % 2}",
+            "seed": seed,
+            "accuracy": accuracy,
+            "seconds_to_target": seconds,
+        }
+        for index, (seed, accuracy, seconds) in enumerate(figures)
+    ]
+    (row,) = scripts("sentiment").summary(rows)
+    assert row == {
+        "candidate": "a",
+        "accuracy": pytest.approx(0.65),
+        "lowest": pytest.approx(0.6),
+        "highest": pytest.approx(0.7),
+        "seeds": 2,
+        "folds": 2,
+        "seconds_to_target": None,
+    }
+
+
+def test_data_sets_are_read_as_they_are_published(scripts: Any, tmp_path: Path) -> None:
+    module = scripts("sentiment")
+    files = {
+        "imdb/train.tsv": 'id\tlabel\trating\ttext\nneg/0\t0\t2\tIt "was\x85 bad\n',
+        "imdb/test.tsv": "id\tlabel\trating\ttext\npos/0\t1\t9\tgood\n",
+        "sst2/train.tsv": "a good film\t1\nbad\t0",
+        "sst2/dev.tsv": "bad\t0",
+        "chnsenticorp-hotel/ChnSentiCorp_htl_all.csv": '\ufefflabel,review\n1,"很好,""真""好"\n0,\n0,太差\n',
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    read = {name: module.SETS[name].read(tmp_path) for name in ("imdb", "sst2", "hotel")}
+    assert read["imdb"] == ([('It "was\x85 bad', "negative")], [("good", "positive")])
+    assert read["sst2"] == ([("a good film", "positive"), ("bad", "negative")], [("bad", "negative")])
+    assert read["hotel"] == [('很好,"真"好', "positive"), ("太差", "negative")]
+
+
+def test_missing_data_is_told_in_a_line(scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", str(tmp_path), "--set", "imdb", "--work", str(tmp_path)]
+    assert scripts("sentiment").main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("sentiment: ") and "train.tsv" in line
+
+
+def test_other_classifiers_learn(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = scripts("classification_peers")
+    monkeypatch.setattr(module, "BOOK_LENGTH", 8)
+    words = {"positive": "good", "negative": "bad"}
+    texts = [module.Example(f"film {index} is {word}", label) for label, word in words.items() for index in range(80)]
+    for candidate in module.peers(characters=False, keras=True):
+        predict, setting, seconds = module.train(candidate, texts, seed=1)
+        assert module.accuracy(predict, texts) > 0.9, candidate.name
+        assert setting in candidate.settings and seconds > 0
+
+
+def test_macro_f1_counts_every_class_alike(scripts: Any) -> None:
+    macro_f1 = scripts("classification_peers").macro_f1
+    assert macro_f1(["a", "a", "b"], ["a", "b", "b"]) == pytest.approx(2 / 3)
+    assert macro_f1(["a", "a", "a"], ["a", "a", "b"]) == pytest.approx(0.4)
+
+
+def test_fasttext_reads_words_or_characters(scripts: Any) -> None:
+    line = scripts("classification_peers").fasttext_line
+    assert line("Don't stop.<br />Now", characters=False) == "don't stop . now"
+    assert line("很 好吃", characters=True) == "很 好 吃"
 
 
 def test_training_sizes_are_added_to_a_file(
