@@ -278,6 +278,10 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
     assert "\n" not in str(caught.value)
 
 
+def test_the_number_of_a_column_needs_no_quotes() -> None:
+    assert load_config(None, ["data.text=2", "data.label=1"]).data.text == "2"
+
+
 def test_one_name_of_a_label_needs_no_list() -> None:
     assert load_config(None, ["data.label_names=0=bad"]).data.label_names == ("0=bad",)
     assert load_config(None, ['data.label_names=["0=差", "1=好"]']).data.label_names == ("0=差", "1=好")

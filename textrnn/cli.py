@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -245,8 +246,11 @@ def _classify(arguments: argparse.Namespace) -> None:
     from textrnn.runtime import load_classifier
 
     model = load_classifier(arguments.model)
-    if arguments.png and not arguments.why:
-        raise UserError("--png draws what --why says; give both")
+    for option in ("png", "label"):
+        if getattr(arguments, option) and not arguments.why:
+            raise UserError(f"--{option} is of what --why says; give both")
+    if arguments.column and not arguments.input:
+        raise UserError("--column is of the records of --input FILE; give both")
     texts = _texts_to_classify(arguments)
     if arguments.why:
         _explain(model, texts, arguments)
@@ -265,8 +269,10 @@ def _texts_to_classify(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.input and str(arguments.input) != "-":
         from textrnn.train.sources import SourceOptions, read_whole
 
-        options = SourceOptions(text=arguments.column, errors="replace", documents="line")
+        options = SourceOptions(text=arguments.column or "text", errors="replace", documents="line")
         return read_whole([str(arguments.input)], options)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # read as a file is, whatever the locale
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     if sys.stdin.isatty():
         print("a text a line, Ctrl-D ends", file=sys.stderr)
     return (line.rstrip("\r\n") for line in sys.stdin)
@@ -438,8 +444,8 @@ def _parser() -> argparse.ArgumentParser:
         commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True, repeated="text"
     )
     classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
-    classify.add_argument("--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, .jsonl, ...)")
-    classify.add_argument("--column", default="text", metavar="NAME", help="of records: where the text is (text)")
+    classify.add_argument("--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, ...); not empty ones")
+    classify.add_argument("--column", metavar="NAME", help="of records: where the text is (text)")
     classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
     classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
     classify.add_argument("--png", type=Path, metavar="FILE", help="with --why: draw it")

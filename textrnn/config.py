@@ -33,6 +33,9 @@ def _one_of(*choices: str) -> dict[str, Any]:
     return {"choices": choices}
 
 
+_COLUMN = {"column": True}  # which a whole number may name too
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where the text comes from and how it is cut."""
@@ -43,10 +46,10 @@ class DataConfig:
     validation: tuple[str, ...] = ()
     """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
     held_out: float = field(default=0.1, metadata=_between(0.0001, 0.5, "0.1 keeps the last tenth"))
-    text: str = "text"
+    text: str = field(default="text", metadata=_COLUMN)
     """The column of a table that holds the text: its name, or its number from 1 on where the first line of a .csv or
     .tsv is a record like all others."""
-    label: str = "label"
+    label: str = field(default="label", metadata=_COLUMN)
     """Classification: the column that holds the label, as `text`."""
     label_names: tuple[str, ...] = ()
     """Classification: better names for labels, as in ["0=negative", "1=positive"]."""
@@ -161,7 +164,7 @@ CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
     "tokenizer": {"kind": "word", "split": "punctuation", "lowercase": True, "min_count": 2, "vocabulary_size": 20_000},
     "model": {
         "hidden_dim": 256,
-        "embedding_dim": 128,
+        "embedding_dim": 64,
         "layers": 1,
         "bidirectional": True,
         "segment_length": 64,
@@ -267,6 +270,8 @@ def _checked(key: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> An
         return tuple(items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(str(value))  # by its digits, so that one too large is infinite and no OverflowError
+    if "column" in metadata and type(value) is int:
+        value = str(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{key} must be of type {hint.__name__}, was: {value!r}")
     if "range" in metadata:

@@ -374,6 +374,8 @@ def test_a_first_record_whose_label_is_the_number_of_a_column(tmp_path: Path, te
     path = write(tmp_path / "a.csv", '"1","bad","really ""bad"""\n"2","good","really good"\n')
     texts = {"2": ["bad", "good"], "3": ['really "bad"', "really good"]}[text]
     assert labelled(path, text=text, label=label) == list(zip(texts, ["1", "2"], strict=True))
+    assert documents(path, text="1") == ["1", "2"], "its class, not what stands below a column of that name"
+    assert documents(path, text=text) == texts
 
 
 def test_columns_whose_names_are_numbers(tmp_path: Path) -> None:

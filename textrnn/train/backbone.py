@@ -157,7 +157,11 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.precision = precision
         # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
         # for its small entries.
-        start = start or Start(embedding=0.05 if config.tied else 1.0)
+        start = start or Start(
+            embedding=0.05 if config.tied else 1.0,
+            # States of ReLU, which nothing bounds, would grow all along a document.
+            recurrent=0.5 if config.activation == "relu" else 1.0,
+        )
         self.embedding = self.add_weight(
             name="embedding",
             shape=(vocabulary_size, self.embedding_dim),

@@ -53,7 +53,7 @@ class ClassifierTrainer(Trainer):
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
         )
-        if run.initial.exists():
+        if config.model.init_from:
             _, arrays = load_checkpoint(run.initial)
             model.set_arrays({**model.arrays(), **arrays})
         self._step = ClassifierStep(model, self.optimizer, class_weights(train, config.train.class_weights))

@@ -158,11 +158,15 @@ class Run:
 
 
 def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
-    """A new run folder with its configuration; an existing one is refused."""
+    """A new run folder with its configuration; refused are an existing one, and settings of another task."""
     if folder.exists():
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
+    if config.task == "language_model":
+        for name in ("init_from", "bidirectional", "segment_length"):
+            if value := getattr(config.model, name):
+                raise UserError(f"model.{name} is for classification, a language model had: {value!r}; leave it out")
     with new_folder(folder) as temporary:
         if config.model.init_from:
             from textrnn.train.transfer import take_over

@@ -436,8 +436,8 @@ def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
         if first is None:
             return
         records: Iterator[list[str]] = rows
-        # By number, unless all of them are names: the first record of a file without names may hold a label "1".
-        if all(name.isdecimal() for name in options.columns) and not set(options.columns) <= set(first):
+        # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
+        if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in first):
             _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
             places, records = [int(name) - 1 for name in options.columns], chain([first], rows)
         else:
@@ -497,7 +497,8 @@ def _require_columns(source: object, columns: Sequence[str], options: SourceOpti
         if name not in columns:
             raise UserError(
                 f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "
-                f"name the column that holds the {what}: --set data.{what}=NAME"
+                f"name the column that holds the {what}: train --set data.{what}=NAME, evaluate --{what} NAME"
+                f"{', classify --column NAME' if what == 'text' else ''}"
             )
 
 
