@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -83,3 +84,62 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("TEXTRNN_DATA names no folder of data sets")
     return Path(folder)
+
+
+# Of a classifier small enough to train in seconds.
+TINY_CLASSIFIER = {
+    "model.hidden_dim": 8,
+    "model.embedding_dim": 6,
+    "model.segment_length": 8,
+    "model.dropout": 0.1,
+    "model.embedding_dropout": 0.1,
+    "data.held_out": 0.2,
+    "data.max_length": 12,
+    "train.batch_size": 16,
+    "train.learning_rate": 0.05,
+    "train.warmup_steps": 5,
+    "train.epochs": 10,
+    "train.evaluations": 5,
+}
+
+
+def classifier_settings(**changes: object) -> list[str]:
+    """Arguments of `textrnn train` for a tiny classifier; changes as those of `tiny_settings`."""
+    values = {"task": "classification"} | TINY_CLASSIFIER
+    values |= {name.replace("__", "."): value for name, value in changes.items()}
+    return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
+
+
+def write_opinions(path: Path, count: int = 200, seed: int = 0) -> Path:
+    """Records of a few words in English and Chinese, good or bad by one of them; every tenth has the wrong label."""
+    random_ = random.Random(seed)
+    filler = ["the", "film", "was", "and", "story", "电", "影", "的"]
+    records = []
+    for number in range(count):
+        good = random_.random() < 0.4
+        words = random_.choices(filler, k=random_.randint(1, 14))
+        words.insert(random_.randint(0, len(words)), random_.choice(["good", "好"] if good else ["bad", "差"]))
+        label = int(good) if number % 10 else int(not good)
+        records.append(json.dumps({"text": " ".join(words), "label": label}, ensure_ascii=False) + "\n")
+    path.write_text("".join(records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_classifier(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A classifier of opinions, trained with its progress shown."""
+    folder = tmp_path_factory.mktemp("trained_classifier")
+    source = write_opinions(folder / "opinions.jsonl")
+    settings = classifier_settings(data__label_names='["0=negative", "1=positive"]')
+    result = call("train", source, "--task", "sentiment", *settings, "--out", folder / "run")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "run", source, result)
+
+
+@pytest.fixture(scope="session")
+def trained_classifier_int8(trained_classifier: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle in 8 bits."""
+    bundle = tmp_path_factory.mktemp("int8") / "bundle"
+    result = call("export", trained_classifier.folder, "--quantize", "int8", "--out", bundle)
+    assert result.code == 0, result.err
+    return bundle

@@ -13,7 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
-from tiny_bundle import write_tiny_bundle
+from tiny_bundle import write_tiny_bundle, write_tiny_classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -201,17 +201,20 @@ def test_import_textrnn_loads_nothing_heavy() -> None:
     assert not loaded & (TRAINING_ONLY | {"onnxruntime", "sentencepiece"})
 
 
-@pytest.mark.parametrize("command", ["generate", "info", "evaluate"])
+@pytest.mark.parametrize("command", ["generate", "info", "evaluate", "classify", "classify --why"])
 def test_inference_commands_load_no_training_package(tmp_path: Path, command: str) -> None:
     arguments = {
         "generate": ["--prompt", "hello", "--length", "5", "--seed", "1"],
         "info": [],
         "evaluate": [str(tmp_path / "held_out.txt")],
+        "classify": ["a good film", ""],
+        "classify --why": ["a good film", "--why", "--json"],
     }[command]
     (tmp_path / "held_out.txt").write_text("hello world", encoding="utf-8")
-    write_tiny_bundle(tmp_path / "bundle")
+    name, _, _ = command.partition(" ")
+    (write_tiny_classifier if name == "classify" else write_tiny_bundle)(tmp_path / "bundle")
     call = "import sys\nfrom textrnn.cli import main\nif main(sys.argv[1:]): sys.exit('the command failed')"
-    loaded = loaded_by(call, command, str(tmp_path / "bundle"), *arguments)
+    loaded = loaded_by(call, name, str(tmp_path / "bundle"), *arguments)
     assert "textrnn" in loaded
     assert not loaded & (TRAINING_ONLY | {"sentencepiece"})
 

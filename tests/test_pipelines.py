@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import check_parity
+import classify_text
 import evaluate_model
 import generate_text
 import numpy as np
@@ -21,7 +23,7 @@ import to_onnx
 import train_model
 import train_tokenizer
 from commands import Result, call, files_of
-from conftest import TINY, TrainedRun, write_small_text
+from conftest import TINY, TINY_CLASSIFIER, TrainedRun, write_opinions, write_small_text
 
 from textrnn.bundle import read_bundle
 
@@ -32,12 +34,17 @@ SCRIPTS = sorted([*(ROOT / "pipelines").glob("*.py"), *(ROOT / "export").glob("*
 def write_config(folder: Path) -> Path:
     """The TOML file of a tiny run on a small text beside it."""
     source = write_small_text(folder / "animals.txt")
+    return write_toml(folder, source, TINY | {"train.epochs": 1, "train.prompt": "the"})
+
+
+def write_toml(folder: Path, source: Path, settings: Mapping[str, object], head: str = "") -> Path:
     sections: dict[str, list[str]] = {"data": [f"source = {json.dumps(str(source))}"]}
-    for name, value in (TINY | {"train.epochs": 1, "train.prompt": "the"}).items():
+    for name, value in settings.items():
         section, key = name.split(".")
         sections.setdefault(section, []).append(f"{key} = {json.dumps(value)}")
     path = folder / "tiny.toml"
-    path.write_text("".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in sections.items()), "utf-8")
+    parts = (f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in sections.items())
+    path.write_text(head + "".join(parts), encoding="utf-8")
     return path
 
 
@@ -200,3 +207,58 @@ def test_a_script_runs_from_anywhere(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert run.stderr == "run_all: a config must be a readable TOML file, none.toml: No such file or directory\n"
     assert files_of(tmp_path) == {}
+
+
+# A classifier
+
+
+def test_run_all_goes_from_labelled_text_to_labels_and_why(tmp_path: Path) -> None:
+    source = write_opinions(tmp_path / "opinions.jsonl", 100)
+    config = write_toml(tmp_path, source, TINY_CLASSIFIER | {"train.epochs": 2}, 'task = "classification"\n')
+    arguments = (config, "--out", tmp_path / "run", "--quiet")
+    result = call(*arguments, main=run_all.main)
+    assert result.code == 0, result.err
+    headings = [line for line in result.out.splitlines() if line.startswith("== ")]
+    assert [heading[:10] for heading in headings] == [f"== Stage {number}" for number in range(1, 7)] + ["== done in"]
+    for number, text in [
+        (1, "word tokenizer of "),
+        (2, "held out: 20 texts of "),
+        (3, f"bundle: {tmp_path / 'run' / 'bundle'}"),
+        (4, "macro f1"),
+        (5, "classifier, int8"),
+        (6, "after each token"),
+    ]:
+        assert text in section(result, number)
+    source_texts = [json.loads(line)["text"] for line in source.read_text(encoding="utf-8").splitlines()]
+    told = [json.loads(line) for line in section(result, 6).splitlines() if line.startswith("{")]
+    assert len(told) == 5
+    assert {line["text"] for line in told} <= set(source_texts)
+    assert {line["label"] for line in told} <= {"0", "1"}
+
+    before = files_of(tmp_path / "run")
+    assert section(call(*arguments, main=run_all.main), 6) == section(result, 6)
+    shutil.rmtree(tmp_path / "run" / "bundle-int8")
+    assert call(*arguments, main=classify_text.main).out.count('"label"') == 5  # by the bundle in float32
+    after = files_of(tmp_path / "run")
+    assert after == {name: hash for name, hash in before.items() if not name.startswith("bundle-int8")}
+
+
+def test_check_parity_of_a_classifier(
+    trained_classifier: TrainedRun, trained_classifier_int8: Path, tmp_path: Path
+) -> None:
+    result = call(trained_classifier.folder, main=check_parity.main)
+    assert (result.code, result.err) == (0, "")
+    assert 0 < float(result.out.removeprefix("largest difference of a logit: ")) < 1e-4
+
+    small = call(trained_classifier.folder, "--bundle", trained_classifier_int8, main=check_parity.main)
+    assert (small.code, small.out, small.err.count("\n")) == (1, "", 1)
+    assert "is int8; its manifest tells what the 8 bits cost" in small.err
+
+    shutil.copytree(trained_classifier.folder, tmp_path / "run")
+    with np.load(tmp_path / "run" / "best.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    arrays["output_bias"] = arrays["output_bias"] + np.float32(0.01)
+    np.savez(tmp_path / "run" / "best.npz", **arrays)
+    result = call(tmp_path / "run", main=check_parity.main)
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "an exported graph must equal Keras within 0.0001 on every logit, differed by 0.0" in result.err

@@ -1,4 +1,4 @@
-"""A tiny real bundle, its network made with the onnx library's own builders, and the same network in numpy."""
+"""Tiny real bundles: a language model made with the onnx library's own builders, and a classifier; in numpy too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import reference_classifier
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
-from textrnn.tokenizers import BEGINNING_ID
+from textrnn.config import ModelConfig, from_dict
+from textrnn.tokenizers import BEGINNING_ID, WordTokenizer
 from textrnn.tokenizers.char import FIRST_CHARACTER, CharTokenizer
 from textrnn.train import cell_graphs
 from textrnn.train.cell_graphs import IR_VERSION, OPSET
@@ -239,3 +241,53 @@ def write_tiny_bundle(
         else:
             onnx.save(graph, source / f"{name}.onnx")
     return write_bundle(folder, tiny_manifest(network, sequence=sequence, generate=generate), source)
+
+
+# A classifier
+
+LABELS = ("bad", "good")
+MAX_LENGTH = 12  # tokens of a text that `write_tiny_classifier` reads
+CLASSIFIER = ModelConfig(
+    hidden_dim=3, embedding_dim=2, layers=1, activation="relu", bidirectional=True, segment_length=4
+)
+
+
+def tiny_words() -> WordTokenizer:
+    return WordTokenizer.train(["good bad film the 好 差 影"], lowercase=True, split="punctuation")
+
+
+def tiny_classifier_weights() -> dict[str, NDArray[np.float64]]:
+    """Of a network that goes by the words good, bad, 好 and 差, and a little by their order."""
+    tokenizer = tiny_words()
+    weights = reference_classifier.random_weights(CLASSIFIER, tokenizer.vocabulary_size, len(LABELS))
+    weights["embedding"] *= 0.1
+    for word, value in {"good": 1, "好": 1, "bad": -1, "差": -1}.items():
+        weights["embedding"][tokenizer.encode(word)[0], 0] = value
+    weights["output_kernel"] *= 0.5
+    weights["output_kernel"][-2] = [-8, 8]  # of the mean of the first number of the embedding
+    weights["output_bias"][:] = 0
+    return weights
+
+
+def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
+    """Write the bundle of that network; `changes` are other entries of its manifest."""
+    from textrnn.train.export_classifier import classify_graph  # which loads TensorFlow
+    from textrnn.train.export_onnx import write_graphs
+
+    source = folder.with_name(folder.name + ".source")
+    source.mkdir(parents=True)
+    tokenizer = tiny_words()
+    tokenizer.save(source)
+    weights = {name: array.astype(np.float32) for name, array in tiny_classifier_weights().items()}
+    graphs = write_graphs({"classify": classify_graph(CLASSIFIER, weights)}, source)
+    settings = {"data": {"max_length": MAX_LENGTH}, "model": {"segment_length": CLASSIFIER.segment_length}}
+    entries = {
+        "kind": "classifier",
+        "precision": "float32",
+        "tokenizer": TokenizerFile(tokenizer.kind, tokenizer.file_name),
+        "start_id": None,
+        "graphs": graphs,
+        "labels": LABELS,
+        "config": from_dict({"task": "classification", **settings}).to_dict(),
+    }
+    return write_bundle(folder, Manifest(**(entries | changes)), source)

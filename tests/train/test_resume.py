@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from commands import files_of
-from conftest import tiny_settings, write_small_text
+from commands import call, files_of
+from conftest import TrainedRun, tiny_settings, write_small_text
 
 from textrnn.train.checkpoints import load_checkpoint
 
@@ -170,3 +171,62 @@ def test_quiet_training_prints_the_bundle_and_nothing_else(run: str, request: py
     ended: Ended = request.getfixturevalue(run)
     assert ended.out == f"{ended.folder / 'bundle'}\n"
     assert ended.err == ""
+
+
+# A classifier
+
+
+@pytest.fixture(scope="module")
+def killed_classifier(trained_classifier: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `trained_classifier`, killed in another process while it writes a checkpoint, ended in this one."""
+    folder = tmp_path_factory.mktemp("killed_classifier") / "run"
+    config = json.loads((trained_classifier.folder / "config.json").read_text(encoding="utf-8"))
+    settings = [f"{section}.{name}={json.dumps(value)}" for section in ("data", "tokenizer", "model", "train")
+                for name, value in config[section].items()]  # fmt: skip
+    arguments = [word for setting in ["task=classification", *settings] for word in ("--set", setting)]
+    with training((str(DRIVER), "checkpoint.npz", "3"), *arguments, "--out", folder) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    assert list(folder.glob(".checkpoint.npz.*"))
+    assert load_checkpoint(folder / "checkpoint.npz")[0].step == 40
+    assert steps_of(folder) == 60
+    assert call("train", "--resume", "--out", folder, "--quiet") == (0, f"{folder / 'bundle'}\n", "")
+    return folder
+
+
+@pytest.mark.parametrize("file", ["checkpoint.npz", "best.npz"])
+def test_a_killed_classifier_ends_in_the_same_weights_bit_for_bit(
+    trained_classifier: TrainedRun, killed_classifier: Path, file: str
+) -> None:
+    progress, arrays = load_checkpoint(killed_classifier / file)
+    expected_progress, expected = load_checkpoint(trained_classifier.folder / file)
+    assert (progress.step, progress.best_loss) == (expected_progress.step, expected_progress.best_loss)
+    assert set(arrays) == set(expected)
+    for name, array in arrays.items():
+        assert array.tobytes() == expected[name].tobytes(), name
+
+
+def test_a_killed_classifier_tells_and_exports_the_same(
+    trained_classifier: TrainedRun, killed_classifier: Path
+) -> None:
+    assert history_of(killed_classifier) == history_of(trained_classifier.folder)
+    ours, theirs = files_of(killed_classifier), files_of(trained_classifier.folder)
+    assert set(ours) == set(theirs)
+    for name in ("bundle/weights.bin", "bundle/model.onnx", "report.json", "report.txt"):
+        assert ours[name] == theirs[name], name
+
+
+def test_a_classifier_killed_before_its_bundle_gets_report_and_bundle(
+    trained_classifier: TrainedRun, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained_classifier.folder, folder)
+    whole = files_of(folder)
+    shutil.rmtree(folder / "bundle")
+    (folder / "report.json").unlink()
+    (folder / ".bundle.1.tmp").mkdir()
+    assert call("train", "--resume", "--out", folder, "--quiet") == (0, f"{folder / 'bundle'}\n", "")
+    drawn = {"report.png"}  # matplotlib may name its version or the hour
+    assert {name: hash for name, hash in files_of(folder).items() if name not in drawn} == (
+        {name: hash for name, hash in whole.items() if name not in drawn}
+    )
