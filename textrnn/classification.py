@@ -17,7 +17,7 @@ from textrnn.tokenizers.base import PAD_ID
 
 Read = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
-BATCH_TOKENS = 1 << 14  # read at once, padding counted in: bounds memory, and larger batches are no faster
+BATCH_TOKENS = 1 << 11  # read at once, padding counted in: their states stay in the cache, more would be slower
 SHORTEST = 16  # the smallest length that a text is padded to
 
 

@@ -444,7 +444,9 @@ def _parser() -> argparse.ArgumentParser:
         commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True, repeated="text"
     )
     classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
-    classify.add_argument("--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, ...); not empty ones")
+    classify.add_argument(
+        "--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, ...); not empty ones"
+    )
     classify.add_argument("--column", metavar="NAME", help="of records: where the text is (text)")
     classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
     classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
