@@ -1,4 +1,4 @@
-"""The command line as a test sees it: exit code, standard output, standard error, and what it did to a folder."""
+"""What a test sees: of a command its exit code, outputs and the files it leaves, of any failure its one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from textrnn import cli
+from textrnn.errors import UserError
 from textrnn.files import sha256
 
 
@@ -47,3 +50,13 @@ def told(result: Result) -> str:
     assert line.startswith("textrnn: ")
     assert "Traceback" not in line
     return line
+
+
+def error_of(action: Callable[[], object]) -> str:
+    """The one line of what cannot be done."""
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 1000
+    return message

@@ -12,26 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Result, call, files_of
+from commands import call, files_of, told
 from conftest import POEMS, TrainedRun, tiny_settings, write_small_text
 
 import textrnn
 from textrnn import runtime
 from textrnn.bundle import read_bundle
 from textrnn.cli import main
-
-
-def told(result: Result) -> str:
-    """The one line of a command that failed."""
-    assert result.code in (1, 2), result
-    assert result.out == ""
-    line, end = result.err[:-1], result.err[-1:]
-    assert end == "\n"
-    assert "\n" not in line
-    assert line.startswith("textrnn: ")
-    assert "Traceback" not in line
-    return line
-
 
 # train
 

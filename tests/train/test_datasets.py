@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import error_of
 from full_disk import files_limited_to
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import sources
@@ -42,14 +41,6 @@ def prepared(
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def error_of(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # Splits

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import error_of
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
 from textrnn.tokenizers import WordTokenizer
 from textrnn.train import evaluation
 from textrnn.train.evaluation import LabelledText, encode_labelled, evaluate_classifier, labelled_texts
@@ -35,14 +35,6 @@ def encoded(*sources: Path, names: Sequence[str] = ()) -> tuple[list[tuple[list[
     skipped: Counter[str] = Counter()
     texts = encode_labelled(TOKENIZER, [str(path) for path in sources], OPTIONS, LABELS, names, skipped)
     return [(text.ids.tolist(), text.target) for text in texts], dict(skipped)
-
-
-def error_of(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def count_good(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:

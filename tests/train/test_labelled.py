@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import error_of
 from full_disk import files_limited_to
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from textrnn.classification import head_and_tail
 from textrnn.config import from_dict
-from textrnn.errors import UserError
 from textrnn.tokenizers import PAD_ID, UNKNOWN_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import labelled
@@ -71,15 +71,6 @@ def texts_of(dataset: LabelledDataset) -> list[tuple[str, str]]:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
-
-
-def error_of(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 1000
-    return message
 
 
 # Labels

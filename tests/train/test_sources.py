@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import error_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import textrnn
-from textrnn.errors import UserError
 from textrnn.train import sources
 from textrnn.train.sources import (
     Piece,
@@ -52,14 +52,6 @@ def write_csv(path: Path, rows: list[list[str]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return path
-
-
-def error_of(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # Plain text
@@ -567,10 +559,15 @@ def test_a_missing_column_is_answered_with_those_there(tmp_path: Path, name: str
     message = error_of(lambda: labelled(path))
     assert "the text column must be one of 'review, stars'" in message
     assert str(path) in message
-    assert message.endswith("was: 'text'; name the column that holds the text: --set data.text=NAME")
+    assert message.endswith(
+        "was: 'text'; name the column that holds the text: train --set data.text=NAME, evaluate --text NAME, "
+        "classify --column NAME"
+    )
     message = error_of(lambda: labelled(path, text="review"))
     assert "the label column must be one of 'review, stars'" in message
-    assert message.endswith("was: 'label'; name the column that holds the label: --set data.label=NAME")
+    assert message.endswith(
+        "was: 'label'; name the column that holds the label: train --set data.label=NAME, evaluate --label NAME"
+    )
     assert labelled(path, text="review", label="stars") == [("good", "5")]
 
 
