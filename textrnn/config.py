@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,6 +222,23 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
             raise UserError(f"--set takes key.path=value, was: {override}; for example --set train.epochs=5")
         _insert(values, key.strip(), _toml_value(text.strip()))
     return from_dict(values)
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a run folder.
+
+    Raises:
+        UserError: no run there, or its configuration is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"a run folder holds config.json, found none in: {folder}; give one that textrnn train has made"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
 
 
 def _toml_value(text: str) -> Any:

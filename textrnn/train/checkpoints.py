@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 
+BEST = "best.npz"  # of a run folder: the weights with the lowest held-out loss
 FORMAT_VERSION = 1
 
 

@@ -4,7 +4,7 @@
 
     RUN/config.json         every setting, resolved
         tokenizer.*         trained on the training part of the text
-        init.npz            of a classifier that starts from a language model: what it took over
+        init.npz            of a classifier that starts from another model: what it took over
         data/               token ids on disk
         checkpoint.npz      exact resume
         best.npz            the weights with the lowest held-out loss
@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, from_dict
+from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, read_config
 from textrnn.errors import UserError
 from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
-from textrnn.train.checkpoints import Progress, save_checkpoint
+from textrnn.train.checkpoints import BEST, Progress, save_checkpoint
 from textrnn.train.datasets import TokenDataset, prepare, training_texts
 from textrnn.train.labelled import (
     LabelledDataset,
@@ -42,6 +42,7 @@ from textrnn.train.labelled import (
     training_records,
 )
 from textrnn.train.sources import SourceOptions
+from textrnn.train.transfer import take_over
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        return self.folder / "best.npz"
+        return self.folder / BEST
 
     @property
     def history(self) -> Path:
@@ -169,9 +170,7 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
                 raise UserError(f"model.{name} is for classification, a language model had: {value!r}; leave it out")
     with new_folder(folder) as temporary:
         if config.model.init_from:
-            from textrnn.train.transfer import take_over
-
-            # Copied now: the run can be resumed whatever becomes of the language model.
+            # Copied now: the run can be resumed whatever becomes of the other model.
             config, tokenizer, arrays = take_over(config)
             tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
@@ -191,15 +190,7 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
     Raises:
         UserError: no run there, or one of another configuration.
     """
-    path = folder / "config.json"
-    try:
-        found = from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"a run folder holds config.json, found none in: {folder}; give one that textrnn train has made"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
+    found = read_config(folder)
     if config is not None and _as_taken_over(config, found) != found:
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
@@ -208,7 +199,7 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
 
 
 def _as_taken_over(config: Config, found: Config) -> Config:
-    """A configuration as it is once a language model has given what it gives; it gave that to `found`."""
+    """A configuration as it is once the model it starts from has given what it gives; it gave that to `found`."""
     if not config.model.init_from or config.model.init_from != found.model.init_from:
         return config
     model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})

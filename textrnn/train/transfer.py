@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from textrnn.bundle import find_bundle, read_bundle
-from textrnn.config import ARCHITECTURE, Config, from_dict
+from textrnn.config import ARCHITECTURE, Config, from_dict, read_config
 from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.train.checkpoints import load_checkpoint
+from textrnn.train.checkpoints import BEST, load_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -59,17 +58,17 @@ def take_over(config: Config) -> tuple[Config, Tokenizer, Arrays]:
 
 
 def _from_run(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    from textrnn.train.run import open_run
-
-    run = open_run(folder, quiet=True)
-    _, arrays = load_checkpoint(run.best)
-    return run.config, load_tokenizer(folder, run.config.tokenizer.kind), _of_backbone(arrays)
+    config = read_config(folder)
+    _, arrays = load_checkpoint(folder / BEST)
+    return config, load_tokenizer(folder, config.tokenizer.kind), _of_backbone(arrays)
 
 
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
     """From a graph. Of a language model it holds ``E W + b`` as one table: with it as the embedding, ``W = 1`` and
     ``b = 0``, the same is computed.
     """
+    import onnx  # slow to load, and rarely needed
+
     bundle = read_bundle(folder)
     manifest = bundle.manifest
     if manifest.precision != "float32":
