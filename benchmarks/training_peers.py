@@ -62,7 +62,7 @@ def our_step(case: Case, precision: str = "float32", recompute: int = 0) -> Run:
 
     from textrnn.config import ModelConfig, TrainConfig
     from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, adamw
+    from textrnn.train.training_step import TrainingStep, optimizer_of
 
     model = LanguageModel(
         ModelConfig(hidden_dim=case.units, layers=case.layers, residual=False), case.vocabulary, 1, precision
@@ -75,7 +75,7 @@ def our_step(case: Case, precision: str = "float32", recompute: int = 0) -> Run:
         gradient_clip=CLIP_NORM,
         precision=precision,
     )
-    step = TrainingStep(model, adamw(train, 1_000_000, model), recompute=recompute)
+    step = TrainingStep(model, optimizer_of(train, 1_000_000, model), recompute=recompute)
     inputs, targets = map(tf.constant, case.data())
     seed = tf.constant([1, 0], tf.int32)
     state = model.backbone.initial_state(case.batch)

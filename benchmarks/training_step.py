@@ -96,10 +96,10 @@ def update_alone(case: Case) -> Callable[[], float]:
 
     from textrnn.config import ModelConfig, TrainConfig
     from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, adamw
+    from textrnn.train.training_step import TrainingStep, optimizer_of
 
     model = LanguageModel(ModelConfig(hidden_dim=case.units, layers=case.layers, residual=False), case.vocabulary)
-    step = TrainingStep(model, adamw(TrainConfig(), 1_000_000, model))
+    step = TrainingStep(model, optimizer_of(TrainConfig(), 1_000_000, model))
     gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
 
     def run() -> float:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from textrnn.bundle import find_bundle, read_bundle
+from textrnn.bundle import Bundle, find_bundle, read_bundle
 from textrnn.errors import UserError
 from textrnn.train.run import open_run
 from textrnn.train.tensorflow_setup import import_tensorflow
@@ -23,15 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, help="the bundle to check (default: RUN/bundle)")
     arguments = parser.parse_args(argv)
     try:
-        print(f"largest difference of a logit: {largest_difference(arguments.run, arguments.bundle):.3g}")
+        what, difference = largest_difference(arguments.run, arguments.bundle)
+        print(f"largest difference of a {what}: {difference:.3g}")
     except UserError as error:
         print(f"check_parity: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
-    """Of any logit or state, on random tokens and on held-out text.
+def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, float]:
+    """Of any logit or state, on random and on held-out sequences; of a regression, of any value, standardised.
 
     Raises:
         UserError: it is above the tolerance, the bundle is damaged, or its weights are in 8 bits and differ by nature.
@@ -48,7 +49,11 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> float:
 
     trainer = trainer_of(run)
     trainer.best_weights()
-    return trainer.check_parity(bundle)
+    return "logit" if "logits" in _outputs(bundle) else "standardised value", trainer.check_parity(bundle)
+
+
+def _outputs(bundle: Bundle) -> set[str]:
+    return {tensor.name for graph in bundle.manifest.graphs.values() for tensor in graph.outputs}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from stage import stage
 
 from textrnn.cli import main as textrnn
+from textrnn.errors import UserError
 from textrnn.train.labelled import texts_of_records
 from textrnn.train.run import Run, labelled_options
 
@@ -18,6 +19,8 @@ TEXTS = 5
 
 @stage
 def main(run: Run) -> int:
+    if run.reads_vectors:
+        raise UserError("this stage is for texts, the run reads vectors; use classify_vectors.py")
     small = run.folder / "bundle-int8"
     model = str(small if small.exists() else run.folder)
     data = run.config.data

@@ -1,4 +1,4 @@
-"""Stage 2: turn the text of a run into token ids on disk, a held-out part apart.
+"""Stage 2: turn the text of a run into token ids on disk, or its vectors into numbers; a held-out part apart.
 
 python pipelines/prepare_text.py configs/demo.toml --out runs/demo
 """
@@ -14,7 +14,7 @@ from textrnn.train.run import Run
 
 @stage
 def main(run: Run) -> int:
-    train, held_out = run.prepare(run.tokenizer())
+    train, held_out = run.prepare()
     for name, data in (("training", train), ("held out", held_out)):
         print(f"{name}: {data.summary}: {data.path}")
     return 0

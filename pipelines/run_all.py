@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 import classify_text
+import classify_vectors
 import evaluate_model
 import generate_text
 import prepare_text
@@ -20,6 +21,7 @@ from stage import config_of
 
 STAGES = (train_tokenizer, prepare_text, train_model, evaluate_model, quantize_model)
 LAST_STAGE = {"language_model": generate_text, "classification": classify_text}
+LAST_STAGE_OF_VECTORS = {"classification": classify_vectors, "regression": classify_vectors}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = config_of(__doc__, argv)
     if config is None:
         return 1
-    for stage in (*STAGES, LAST_STAGE[config.task]):
+    last = (LAST_STAGE_OF_VECTORS if config.data.reads == "vectors" else LAST_STAGE).get(config.task)
+    for stage in (*STAGES, *([last] if last else [])):
         print(f"\n== {(stage.__doc__ or '').splitlines()[0]}", flush=True)
         if code := stage.main(argv):
             return code

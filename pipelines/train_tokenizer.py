@@ -14,6 +14,9 @@ from textrnn.train.run import Run
 
 @stage
 def main(run: Run) -> int:
+    if run.reads_vectors:
+        print("this run reads vectors and needs no tokenizer")
+        return 0
     tokenizer = run.tokenizer()
     print(f"{tokenizer.kind} tokenizer of {tokenizer.vocabulary_size:,} tokens: {run.folder / tokenizer.file_name}")
     return 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from commands import Result, call
 from hypothesis import settings
@@ -143,3 +145,103 @@ def trained_classifier_int8(trained_classifier: TrainedRun, tmp_path_factory: py
     result = call("export", trained_classifier.folder, "--quantize", "int8", "--out", bundle)
     assert result.code == 0, result.err
     return bundle
+
+
+# Of models of vectors small enough to train in seconds.
+TINY_VECTORS = {
+    "model.hidden_dim": 8,
+    "model.layers": 1,
+    "data.held_out": 0.2,
+    "train.batch_size": 16,
+    "train.learning_rate": 0.02,
+    "train.warmup_steps": 5,
+    "train.epochs": 8,
+    "train.evaluations": 3,
+}
+
+
+def vector_settings(**changes: object) -> list[str]:
+    """Arguments of `textrnn train` for a tiny model of vectors; changes as those of `tiny_settings`."""
+    values = {"data.reads": "vectors"} | TINY_VECTORS
+    values |= {name.replace("__", "."): value for name, value in changes.items()}
+    return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
+
+
+def write_lines(path: Path, count: int = 200, seed: int = 0, values: bool = False) -> Path:
+    """Noisy lines of 10 points as an ``.npz``, labelled by their direction, or by height and slope."""
+    random_ = np.random.default_rng(seed)
+    height, slope = 100 + 20 * random_.normal(size=count), random_.uniform(-3, 3, count)
+    x = height[:, None] + slope[:, None] * np.arange(-4.5, 5) + random_.normal(size=(count, 10))
+    np.savez(
+        path, x=x.astype(np.float32), y=np.stack([height, slope], 1) if values else np.where(slope > 0, "up", "down")
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_on_vectors(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A classifier of lines, trained with its progress shown."""
+    folder = tmp_path_factory.mktemp("trained_on_vectors")
+    source = write_lines(folder / "lines.npz")
+    result = call("train", source, "--task", "classification", *vector_settings(), "--out", folder / "run")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "run", source, result)
+
+
+@pytest.fixture(scope="session")
+def trained_regressor(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """It tells height and slope of lines; its first checkpoint lies beside the run, as ``first.npz``."""
+    from textrnn.train import trainer  # which loads TensorFlow
+
+    folder = tmp_path_factory.mktemp("trained_regressor")
+    source = write_lines(folder / "lines.npz", values=True)
+    settings = vector_settings(train__epochs=20)
+    save = trainer.save_checkpoint
+
+    def keep_first(path: Path, *arguments: Any) -> None:
+        save(path, *arguments)
+        if path.name == "checkpoint.npz" and not (folder / "first.npz").exists():
+            shutil.copyfile(path, folder / "first.npz")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "save_checkpoint", keep_first)
+        result = call("train", source, "--task", "regression", *settings, "--out", folder / "run")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "run", source, result)
+
+
+def write_wave(path: Path, count: int = 400, period: int = 24, noise: float = 0.0) -> Path:
+    """A sine wave around 100 as a .csv with a date in each line."""
+    values = 100 + 10 * np.sin(2 * np.pi * np.arange(count) / period)
+    values += noise * np.random.default_rng(0).normal(size=count)
+    lines = [f'"day {number}",{value:.5f}' for number, value in enumerate(values)]
+    path.write_text("\r\n".join(['"Date","Level"', *lines]), encoding="utf-8", newline="")
+    return path
+
+
+def forecast_settings(**changes: object) -> list[str]:
+    """Arguments of `textrnn train` for a tiny forecaster; changes as those of `tiny_settings`."""
+    values: dict[str, object] = {
+        "model.hidden_dim": 8,
+        "model.memory": 50,
+        "model.horizon": 5,
+        "model.mixing": "none",
+        "data.season": 24,
+        "train.learning_rate": 4e-3,
+        "train.sequence_length": 40,
+        "train.batch_size": 4,
+        "train.epochs": 20,
+        "train.evaluations": 3,
+    }
+    values |= {name.replace("__", "."): value for name, value in changes.items()}
+    return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="session")
+def trained_forecaster(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """It goes on from a sine wave."""
+    folder = tmp_path_factory.mktemp("trained_forecaster")
+    source = write_wave(folder / "wave.csv")
+    result = call("train", source, "--task", "forecast", *forecast_settings(), "--out", folder / "run")
+    assert result.code == 0, result.err
+    return TrainedRun(folder / "run", source, result)

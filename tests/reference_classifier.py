@@ -1,73 +1,86 @@
-"""The whole classifier in a few lines of numpy, float64, one text at a time and so without any padding."""
+"""The whole classifier or regressor in a few lines of numpy, float64, one sequence at a time: it knows no padding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reference_model import FUNCTIONS, Array
+from reference_model import Array, Weights, drawn, handed_on, layer_shapes, next_state
 
 from textrnn.config import ModelConfig
 
 
-def random_weights(config: ModelConfig, vocabulary_size: int, classes: int, seed: int = 0) -> dict[str, Array]:
-    """Every weight of the model by name, none of them zero or one as biases and gains are at first."""
-    random = np.random.default_rng(seed)
-    hidden, embedding = config.hidden_dim, config.embedding_dim or config.hidden_dim
+def random_weights(
+    config: ModelConfig, vocabulary_size: int, outputs: int, seed: int = 0, features: int = 0
+) -> dict[str, Array]:
+    """Every weight of the model by name, none of them zero or one as biases and gains are at first.
+
+    With `features` it reads vectors of so many numbers, and `vocabulary_size` means nothing.
+    """
+    hidden, width = config.hidden_dim, config.embedding_dim or features or config.hidden_dim
     directions = ("", "backward_") if config.bidirectional else ("",)
-    features = 2 * len(directions) * hidden + embedding
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, embedding)}
+    states = len(directions) * hidden
+    pooled = 2 * states + width if config.pooling == "all" else states
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, width)}
+    if features:
+        shapes = {"input_mean": (features,), "input_scale": (features,)}
+    if features and config.embedding_dim:
+        shapes |= {"projection_kernel": (features, width), "projection_bias": (width,)}
     for prefix in directions:
-        for index in range(config.layers):
-            shapes[f"{prefix}kernel_{index}"] = (hidden if index else embedding, hidden)
-            shapes[f"{prefix}recurrent_kernel_{index}"] = (hidden, hidden)
-            shapes[f"{prefix}bias_{index}"] = (hidden,)
-            if config.normalization == "layer":
-                shapes[f"{prefix}gain_{index}"] = shapes[f"{prefix}shift_{index}"] = (hidden,)
-    shapes |= {"output_kernel": (features, classes), "output_bias": (classes,)}
-    weights = {name: random.normal(size=shape) / np.sqrt(shape[0]) for name, shape in shapes.items()}
-    for name, array in weights.items():
-        if "recurrent" in name:  # a state of ReLU must not grow without end
-            weights[name] = array * 0.5
-    # Rounded to float32, so that a model in float32 holds the same numbers.
-    return {name: array.astype(np.float32).astype(np.float64) for name, array in weights.items()}
+        shapes |= layer_shapes(config, width, prefix)
+    shapes |= {"output_kernel": (pooled, outputs), "output_bias": (outputs,)}
+    weights = drawn(shapes, seed)
+    if features:  # what vectors are divided by is positive
+        weights["input_scale"] = np.abs(weights["input_scale"]) + 0.5
+    return weights
 
 
-def run(config: ModelConfig, weights: Mapping[str, NDArray[Any]], texts: Sequence[Sequence[int]]) -> Array:
-    """Texts, each the ids of its tokens, to logits (texts, classes)."""
-    return (
-        np.stack([_features(config, weights, text) for text in texts]) @ weights["output_kernel"]
-        + (weights["output_bias"])
-    )
+def run(config: ModelConfig, weights: Weights, sequences: Sequence[Sequence[int] | NDArray[Any]]) -> Array:
+    """Texts, each the ids of its tokens, or sequences of vectors (time, features), to logits or values (batch, n)."""
+    pooled = np.stack([_pooled(config, weights, sequence) for sequence in sequences])
+    return pooled @ weights["output_kernel"] + weights["output_bias"]
 
 
-def _features(config: ModelConfig, weights: Mapping[str, NDArray[Any]], text: Sequence[int]) -> Array:
-    """Largest and mean of each state, and mean embedding; zeros where there is no token."""
-    if not len(text):
+def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDArray[Any]) -> Array:
+    """What is known of a whole sequence; zeros where the layers above the first had nothing to read."""
+    if len(sequence) < config.stride:
         return np.zeros(len(weights["output_kernel"]))
-    vectors = weights["embedding"][np.array(text)]
-    length = config.segment_length or len(text)
-    segments = [vectors[begin : begin + length] for begin in range(0, len(text), length)]
+    if "embedding" in weights:
+        vectors = weights["embedding"][np.array(sequence)]
+    else:
+        vectors = (np.asarray(sequence) - weights["input_mean"]) / weights["input_scale"]
+        if "projection_kernel" in weights:
+            vectors = np.maximum(vectors @ weights["projection_kernel"] + weights["projection_bias"], 0)
+    length = config.segment_length or len(vectors)
+    segments = [vectors[begin : begin + length] for begin in range(0, len(vectors), length)]
     states = np.concatenate([_layers(config, weights, segment, "") for segment in segments])
+    last = [states[-1]]
     if config.bidirectional:
-        backward = [_layers(config, weights, segment[::-1], "backward_")[::-1] for segment in segments]
-        states = np.concatenate([states, np.concatenate(backward)], axis=1)
-    return np.concatenate([states.max(axis=0), states.mean(axis=0), vectors.mean(axis=0)])
+        from_end = np.concatenate([_layers(config, weights, segment, "backward_") for segment in segments])
+        last.append(from_end[0])
+        states = np.concatenate([states, from_end], axis=1)
+    if config.pooling == "last":
+        return np.concatenate(last)
+    if config.pooling == "mean":
+        return states.mean(axis=0)
+    read = vectors[config.stride - 1 :: config.stride]
+    return np.concatenate([states.max(axis=0), states.mean(axis=0), read.mean(axis=0)])
 
 
-def _layers(config: ModelConfig, weights: Mapping[str, NDArray[Any]], x: Array, prefix: str) -> Array:
-    """What the last layer hands on after each of the vectors (time, features), from the zero state."""
-    f, below = FUNCTIONS[config.activation], np.zeros(())
+def _layers(config: ModelConfig, weights: Weights, x: Array, prefix: str) -> Array:
+    """What the last layer hands on of vectors (time, features), from the zero state; `backward_` reads from the end.
+
+    Layers above the first read its state after every block of `stride` vectors; what is no whole block, they do not.
+    """
+    from_end, below = prefix == "backward_", np.zeros(())
     for i in range(config.layers):
-        kernel, recurrent, bias = (weights[f"{prefix}{name}_{i}"] for name in ("kernel", "recurrent_kernel", "bias"))
-        h, states = np.zeros(config.hidden_dim), []
-        for vector in x:
-            h = f(vector @ kernel + h @ recurrent + bias)
-            states.append(h)
-        x = below = np.stack(states) + below if config.residual else np.stack(states)
-        if config.normalization == "layer":
-            x = (below - below.mean(1, keepdims=True)) / np.sqrt(below.var(1, keepdims=True) + 1e-5)
-            x = x * weights[f"{prefix}gain_{i}"] + weights[f"{prefix}shift_{i}"]
+        h, states = np.zeros(config.hidden_dim), np.zeros((len(x), config.hidden_dim))
+        for t in reversed(range(len(x))) if from_end else range(len(x)):
+            h = states[t] = next_state(config, weights, i, x[t], h, prefix)
+        if i == 0:
+            whole = len(x) // config.stride * config.stride
+            states = states[0 if from_end else config.stride - 1 : whole : config.stride]
+        x, below = handed_on(config, weights, i, states, below, prefix)
     return x

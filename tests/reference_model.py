@@ -12,6 +12,7 @@ from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
 
 Array = NDArray[np.float64]
+Weights = Mapping[str, NDArray[Any]]
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": np.tanh,
@@ -20,54 +21,136 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+# Weights
+
+
 def random_weights(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, Array]:
     """Every weight of the model by name, none of them zero or one as biases and gains are at first."""
-    random = np.random.default_rng(seed)
     hidden, embedding = config.hidden_dim, config.embedding_dim or config.hidden_dim
     shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, embedding), "output_bias": (vocabulary_size,)}
-    for index in range(config.layers):
-        shapes[f"kernel_{index}"] = (hidden if index else embedding, hidden)
-        shapes[f"recurrent_kernel_{index}"] = (hidden, hidden)
-        shapes[f"bias_{index}"] = (hidden,)
-        if config.normalization == "layer":
-            shapes[f"gain_{index}"] = shapes[f"shift_{index}"] = (hidden,)
+    shapes |= layer_shapes(config, embedding)
     if not config.tied:
         shapes["output_kernel"] = (hidden, vocabulary_size)
     elif embedding != hidden:
         shapes["adapter"] = (hidden, embedding)
+    return drawn(shapes, seed)
+
+
+def layer_shapes(config: ModelConfig, input_dim: int, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Of the weights of all layers of one direction."""
+    hidden = config.hidden_dim
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index in range(config.layers):
+        layer: dict[str, tuple[int, ...]] = {"kernel": (hidden if index else input_dim, hidden)}
+        if config.recurrence == "dense":
+            layer["recurrent_kernel"] = (hidden, hidden)
+        elif config.recurrence == "diagonal":
+            layer["decay"] = (hidden,)
+        else:
+            layer["decay"] = layer["angle"] = (hidden // 2,)
+        layer["bias"] = (hidden,)
+        if config.mixing != "none":
+            width = hidden * (2 if config.mixing == "glu" else 1)
+            layer |= {"mixing_kernel": (hidden, width), "mixing_bias": (width,)}
+        if config.normalization == "layer":
+            layer["gain"] = layer["shift"] = (hidden,)
+        shapes |= {f"{prefix}{name}_{index}": shape for name, shape in layer.items()}
+    return shapes
+
+
+def drawn(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Array]:
+    """Random weights of these shapes, by name."""
+    random = np.random.default_rng(seed)
     weights = {name: random.normal(size=shape) / np.sqrt(shape[0]) for name, shape in shapes.items()}
-    for index in range(config.layers):  # a linear state must not grow without end
-        weights[f"recurrent_kernel_{index}"] *= 0.5
+    for name, array in weights.items():
+        if "recurrent_kernel" in name:  # a linear state must not grow without end
+            weights[name] = array * 0.5
+        if "decay" in name or "angle" in name:  # some remember for a step, some for twenty; some turn far
+            weights[name] = random.uniform(-3, 1, array.shape)
     # Rounded to float32, so that a model in float32 holds the same numbers.
     return {name: array.astype(np.float32).astype(np.float64) for name, array in weights.items()}
 
 
+# Equations
+
+
 def run(
     config: ModelConfig,
-    weights: Mapping[str, NDArray[Any]],
+    weights: Weights,
     ids: NDArray[Any],
     state: NDArray[Any] | None = None,
     apart: bool = False,
 ) -> tuple[Array, Array]:
     """ids (batch, time), state (layers, batch, hidden) -> logits (batch, time, vocabulary), next state."""
-    f = FUNCTIONS[config.activation]
     h = np.zeros((config.layers, len(ids), config.hidden_dim)) if state is None else np.array(state, np.float64)
     logits = []
     for tokens in ids.T:
         if apart:
             h[:, tokens == END_ID] = 0
-        x, below = weights["embedding"][tokens], 0.0
+        x, below = weights["embedding"][tokens], np.zeros(())
         for i in range(config.layers):
-            h[i] = f(x @ weights[f"kernel_{i}"] + h[i] @ weights[f"recurrent_kernel_{i}"] + weights[f"bias_{i}"])
-            x = below = h[i] + below if config.residual else h[i]
-            if config.normalization == "layer":
-                x = (below - below.mean(1, keepdims=True)) / np.sqrt(below.var(1, keepdims=True) + 1e-5)
-                x = x * weights[f"gain_{i}"] + weights[f"shift_{i}"]
+            h[i] = next_state(config, weights, i, x, h[i])
+            x, below = handed_on(config, weights, i, h[i], below)
         if "adapter" in weights:
             x = x @ weights["adapter"]
         output = weights["embedding"].T if config.tied else weights["output_kernel"]
         logits.append(x @ output + weights["output_bias"])
     return np.stack(logits, axis=1), h
+
+
+def next_state(config: ModelConfig, weights: Weights, i: int, x: Array, h: Array, prefix: str = "") -> Array:
+    """h_t = f(W x_t + U h_{t-1} + b) of layer i; x (rows, input), h (rows, hidden), a row being one vector."""
+    f, u, scale = FUNCTIONS[config.activation], recurrent_matrix(config, weights, i, prefix), 1.0
+    if config.recurrence != "dense":
+        scale = np.sqrt(1 - magnitudes(config, weights, i, prefix) ** 2)
+    return f(scale * (x @ weights[f"{prefix}kernel_{i}"] + weights[f"{prefix}bias_{i}"]) + h @ u)
+
+
+def recurrent_matrix(config: ModelConfig, weights: Weights, i: int, prefix: str = "") -> Array:
+    """U of layer i as it multiplies rows from the right, (hidden, hidden), whatever form it has."""
+    if config.recurrence == "dense":
+        return np.asarray(weights[f"{prefix}recurrent_kernel_{i}"], np.float64)
+    magnitude = magnitudes(config, weights, i, prefix)
+    if config.recurrence == "diagonal":
+        return np.diag(magnitude)
+    u, half = np.zeros((config.hidden_dim, config.hidden_dim)), config.hidden_dim // 2
+    for p, angle in enumerate(weights[f"{prefix}angle_{i}"]):
+        q = p + half  # the pair (p, q) turns by the angle, and shrinks
+        u[p, p] = u[q, q] = magnitude[p] * np.cos(angle)
+        u[p, q] = magnitude[p] * np.sin(angle)
+        u[q, p] = -magnitude[p] * np.sin(angle)
+    return u
+
+
+def magnitudes(config: ModelConfig, weights: Weights, i: int, prefix: str = "") -> Array:
+    """What a step leaves of each unit's state, (hidden,)."""
+    left = np.exp(-np.exp(np.asarray(weights[f"{prefix}decay_{i}"], np.float64)))
+    return np.concatenate([left, left]) if config.recurrence == "rotation" else left
+
+
+def handed_on(
+    config: ModelConfig, weights: Weights, i: int, h: Array, below: Array, prefix: str = ""
+) -> tuple[Array, Array]:
+    """What is above layer i reads of its states h; and what was added up so far, of which `below` is the layer before.
+
+    o_t = g(V h_t + c), the residual sum, and its normalisation.
+    """
+    output = h
+    if config.mixing != "none":
+        mixed = h @ weights[f"{prefix}mixing_kernel_{i}"] + weights[f"{prefix}mixing_bias_{i}"]
+        if config.mixing == "relu":
+            output = np.maximum(mixed, 0)
+        else:
+            values, gates = mixed[..., : config.hidden_dim], mixed[..., config.hidden_dim :]
+            output = values / (1 + np.exp(-gates))
+    x = total = output + below if config.residual else output
+    if config.normalization == "layer":
+        x = (total - total.mean(-1, keepdims=True)) / np.sqrt(total.var(-1, keepdims=True) + 1e-5)
+        x = x * weights[f"{prefix}gain_{i}"] + weights[f"{prefix}shift_{i}"]
+    return x, total
+
+
+# The loss
 
 
 def mean_nats(logits: Array, targets: NDArray[Any]) -> float:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from pydoc_data.topics import topics
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +36,18 @@ TOYS = {
         *("--set", "rt-polarity", "--folds", "3", "--only-folds", "1", "--seeds", "2", "--int8", "--target", "0"),
         *("--set-value", "train.epochs=1", "train.batch_size=4", "model.hidden_dim=8"),
     ],
+    "long_distance": [
+        *("run", "--task", "adding", "--members", "diagonal", "--lengths", "4", "--records", "200"),
+        *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
+}
+LONG_DISTANCE = {
+    "copying": [
+        *("run", "--task", "copy", "--members", "rotation", "--lengths", "3", "--records", "80"),
+        *("--set-value", "model.hidden_dim=8", "train.epochs=1"),
+    ],
+    "gradients": ["gradients", "--length", "12", "--units", "4", "--batch", "2"],
 }
 HIDDEN = {"sentiment": ("sklearn", "fasttext")}
 # A package out of which a process cannot import anything, whether it is installed or not.
@@ -109,6 +121,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
             name: pool.submit(run_script, name, folder / name, *arguments, hidden=HIDDEN.get(name, ()))
             for name, arguments in toys.items()
         }
+        for name, arguments in LONG_DISTANCE.items():
+            futures[name] = pool.submit(run_script, "long_distance", folder / name, *arguments)
         futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *toys["gpu"], hidden=("torch",))
         futures["gpu without a GPU"] = pool.submit(run_script, "gpu", folder / "n")
         yield futures
@@ -387,6 +401,177 @@ def test_training_sizes_are_added_to_a_file(
     assert "must hold figures of this script and this machine" in capsys.readouterr().err
 
 
+def test_long_distance_tells_error_and_accuracy(
+    outcome: Callable[[str], Outcome], scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = outcome("long_distance").document["rows"]
+    assert (row["task"], row["member"], row["length"], row["records"]) == ("adding", "diagonal", 4, 200)
+    assert 0 < row["mean_squared_error"] < 1 and row["seconds"] > 0
+    assert (row["epochs"], row["shortened"], row["ended"]) == (1, False, "epochs")
+    (copied,) = outcome("copying").document["rows"]
+    assert (copied["task"], copied["member"]) == ("copy", "rotation") and 0 <= copied["accuracy"] <= 1
+    module = scripts("long_distance")
+    file = tmp_path / "figures.json"
+    scripts("measure").write_json(file, module.TABLE, module.merged([copied], row))
+    assert [found["task"] for found in module.rows_of(file)] == ["adding", "copy"]
+    assert module.main(["draw", "--json", str(file)]) == 0
+    pictures = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [picture.name for picture in pictures] == ["figures_adding.png", "figures_copy.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert module.main(["run", "--task", "adding", "--lengths", "4", "--members", "lstm", "--json", str(file)]) == 1
+    file.write_text("[]", encoding="utf-8")
+    assert module.main(["draw", "--json", str(file)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert "were: lstm, 4" in told[0] and "must hold figures of this script" in told[1]
+
+
+def test_a_later_figure_takes_the_place_of_an_earlier_one(scripts: Any) -> None:
+    def row(task: str, member: str, length: int, figure: float) -> dict[str, Any]:
+        return {"task": task, "member": member, "length": length, "accuracy": figure}
+
+    rows = [row("copy", "tanh", 50, 0.1), row("copy", "tanh", 100, 0.2)]
+    merged = scripts("long_distance").merged(rows, row("copy", "tanh", 50, 0.3))
+    assert merged == [row("copy", "tanh", 50, 0.3), row("copy", "tanh", 100, 0.2)]
+    assert scripts("long_distance").merged(rows, row("copy", "irnn", 50, 0.4))[1]["member"] == "irnn"
+
+
+def test_gradients_are_told_for_every_start(outcome: Callable[[str], Outcome], scripts: Any) -> None:
+    result = outcome("gradients")
+    rows = {row["start"]: row for row in result.document["rows"]}
+    assert list(rows) == list(scripts("gradient_norms").STARTS)
+    orthogonal = rows["orthogonal, linear"]
+    assert 0.3 < orthogonal["11 before"] < 3, "nothing shrinks on its way through an orthogonal U"
+    assert rows["tanh, as small as torch's"]["11 before"] < 0.1
+    assert all(row["at the last input"] > 0 for row in rows.values())
+    assert (result.folder / "results" / "figures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_sum_is_of_the_two_marked_values(scripts: Any) -> None:
+    x, y = scripts("long_distance_tasks").adding_records(9, 300, seed=1)
+    assert x.shape == (300, 9, 2) and y.shape == (300, 1) and x.dtype == y.dtype == "float32"
+    values, marks = x[..., 0], x[..., 1]
+    assert set(marks.ravel().tolist()) == {0, 1}
+    assert (marks[:, :4].sum(1) == 1).all() and (marks[:, 4:].sum(1) == 1).all(), "one in each half"
+    assert marks.any(0).all(), "every step is marked somewhere"
+    assert values.min() >= 0 and values.max() <= 1
+    assert (values * marks).sum(1, keepdims=True) == pytest.approx(y)
+    assert abs(((1 - y) ** 2).mean() - 1 / 6) < 0.03
+
+
+def test_copied_lines_end_as_they_begin(scripts: Any) -> None:
+    module = scripts("long_distance_tasks")
+    lines = module.copy_lines(30, 100, seed=1)
+    assert len(set(lines)) == 100 and "".join(sorted(set("".join(line[:10] for line in lines)))) == module.SYMBOLS
+    for line in lines:
+        assert len(line) == 50
+        assert line[:10] == line[-10:]
+        assert line[10:-10] == module.BLANK * 29 + module.GO
+    assert not set(lines) & set(module.copy_lines(30, 100, seed=2))
+
+
+def test_names_are_asked_for_after_a_passage(scripts: Any) -> None:
+    module = scripts("long_distance_tasks")
+    names, english = module.NAMES, module.manual()
+    assert len(names) == len(set(names)) == 40
+    assert not [name for name in names for other in names if name != other and other.startswith(name)]
+    for seed in (1, module.TEST_SEED):
+        lines = module.recall_lines(40, 200, seed)
+        for line in lines:
+            before, name = line.split("?")
+            assert name in names and before.startswith(f"{name} ")
+            assert len(before) == len(name) + 1 + 40
+            at = english.index(before[-40:])
+            assert seed == 1 or english.find(before[-40:], int(0.9 * len(english))) >= at
+        assert len({line.split()[0] for line in lines}) > 30
+    with pytest.raises(module.UserError, match="must be shorter than"):
+        module.recall_lines(len(english), 1, seed=1)
+
+
+@pytest.mark.parametrize("task", ["adding", "copy", "recall"])
+def test_records_are_made_as_training_reads_them(task: str, scripts: Any, tmp_path: Path) -> None:
+    module = scripts("long_distance")
+    files = [tmp_path / str(seed) / f"records{module.TASKS[task].suffix}" for seed in (1, 1, 2)]
+    for seed, file in zip((1, 1, 2), files, strict=True):
+        arguments = ["make", task, str(file), "--length", "20", "--records", "30", "--seed", str(seed)]
+        assert module.main(arguments) == 0
+    assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
+    if task == "adding":
+        with np.load(files[0]) as arrays:
+            assert arrays["x"].shape == (30, 20, 2) and arrays["y"].shape == (30, 1)
+    else:
+        assert len(files[0].read_text(encoding="utf-8").splitlines()) == 30
+    assert module.main(["make", task, str(files[0]), "--length", "1"]) == 1
+
+
+class Parrot:
+    """Reads lines of letters, and is sure that the last letter but two comes next."""
+
+    tokenizer: Any
+
+    def __init__(self) -> None:
+        self.tokenizer = self
+
+    def encode(self, text: str) -> Any:
+        return np.array([ord(letter) - ord("a") + 4 for letter in text], np.int32)
+
+    def read(self, ids: Any) -> tuple[Any, None]:
+        assert (ids[:, 0] == 3).all(), "a line starts after the end of another"
+        before = np.concatenate([np.zeros((len(ids), 2), np.int32), ids[:, :-2]], axis=1)
+        return np.eye(40)[before], None
+
+
+def test_what_is_told_is_looked_for_where_it_is_due(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = scripts("long_distance_tasks")
+    monkeypatch.setattr(module, "READ_AT_ONCE", 12)  # two lines
+    told = module.told_right(Parrot(), ["abcabc", "abcabd", "abc"], [3, 3, 1])
+    assert [row.tolist() for row in told] == [[True] * 3, [True, True, False], [False]]
+
+
+class Steps:
+    """A trainer of a hundred steps of a second each."""
+
+    total_steps, steps_per_epoch = 100, 10
+
+    def __init__(self, clock: Clock, best: Path) -> None:
+        self.run = SimpleNamespace(best=best)
+        self.step = clock.candidate("step", 1.0)
+
+    def train_one(self) -> float:
+        self.step()
+        return 0.5
+
+    def measure(self) -> dict[str, float]:
+        return {"held_out_loss": 0.1}
+
+
+def test_a_training_is_cut_to_its_time(scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module, clock = scripts("long_distance"), Clock()
+    monkeypatch.setattr(module, "time", clock)
+
+    def watched(seconds: float, learnt: bool = False, probes: bool = True) -> Any:
+        trainer = Steps(clock, tmp_path)
+        module.Watch(trainer, seconds, lambda measured: learnt and measured["held_out_loss"] < 1, probes)
+        return trainer
+
+    trainer = watched(40)
+    with pytest.raises(module.TooSlow) as slow:
+        for _ in range(100):
+            trainer.train_one()
+    assert slow.value.args == (4.0,), "passes in forty seconds"
+    trainer = watched(100)
+    assert [trainer.train_one() for _ in range(100)] == [0.5] * 100
+    trainer, before = watched(40, probes=False), clock.now
+    with pytest.raises(module.Enough, match="time"):
+        for _ in range(100):
+            trainer.train_one()
+    assert clock.now - before == 62, "half as much again, and the first step"
+    trainer = watched(100, learnt=True)
+    trainer.train_one()
+    trainer.measure()
+    with pytest.raises(module.Enough, match="learnt"):
+        trainer.train_one()
+
+
 def test_memory_and_time_are_told_for_every_candidate(outcome: Callable[[str], Outcome], scripts: Any) -> None:
     result = outcome("memory")
     expected = in_float32_and_bfloat16(scripts, "textrnn") | {"textrnn float32 recompute", "keras float32"}
@@ -438,6 +623,8 @@ class Clock:
 
     def perf_counter(self) -> float:
         return self.now
+
+    process_time = perf_counter
 
     def candidate(self, name: str, seconds: float) -> Callable[[], None]:
         def run() -> None:

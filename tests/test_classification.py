@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from textrnn import classification
 from textrnn.classification import (
     SHORTEST,
-    Prediction,
+    TextPrediction,
     head_and_tail,
     padded_length,
     probabilities,
@@ -187,7 +187,7 @@ def test_any_finite_logits_are_probabilities_in_the_same_order(rows: list[tuple[
 
 
 def test_a_prediction_is_told_whole() -> None:
-    prediction = Prediction("好", {"坏": 0.2, "好": 0.8}, tokens=5000, tokens_read=2048)
+    prediction = TextPrediction("好", {"坏": 0.2, "好": 0.8}, tokens=5000, tokens_read=2048)
     assert prediction.probability == 0.8
     assert prediction.to_dict() == {
         "label": "好",

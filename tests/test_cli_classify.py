@@ -279,7 +279,7 @@ def test_columns_of_another_file_have_other_names(trained_classifier: TrainedRun
         ),
         (["none.csv"], "a source must be a file or folder that exists"),
         (["other.csv", "--window", "5"], "--window is for language models, this is a classifier; leave it out"),
-        ([], "evaluate needs text that was not trained on, a bundle has none; give a SOURCE or the run folder"),
+        ([], "evaluate needs data that was not trained on, a bundle has none; give a SOURCE or the run folder"),
     ],
 )
 def test_what_cannot_be_measured_is_told(

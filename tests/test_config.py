@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.config import CLASSIFICATION_DEFAULTS, Config, from_dict, load_config
+from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, from_dict, load_config, require_fitting
 from textrnn.errors import UserError
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
@@ -226,7 +226,8 @@ def test_classification_has_defaults_of_its_own_and_shares_all_others() -> None:
     assert from_dict({"task": "language_model"}) == Config()
 
 
-@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"task"}))
+# Task and `data.reads` decide together which defaults there are.
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"task", "data.reads"}))
 @given(data=st.data())
 @settings(max_examples=10)
 def test_a_stated_value_wins_over_the_default_of_its_task(name: str, data: st.DataObject) -> None:
@@ -263,7 +264,10 @@ def test_defaults_are_the_same_after_a_run_changed_its_own() -> None:
     [
         ("task=clasification", "task must be one of language_model, classification, .* did you mean classification[?]"),
         ("task=1", "task must be of type str, was: 1"),
-        ("task=sentiment", "task must be one of language_model, classification, was: 'sentiment'"),
+        (
+            "task=sentiment",
+            "task must be one of language_model, classification, regression, forecast, was: 'sentiment'",
+        ),
         ("model=5", "model is a section of settings, was: 5"),
         ("data.max_length=1", "data.max_length must be between 2 and .*, was: 1"),
         ("data.label_names=[1]", r"data.label_names must be a string or a list of strings, was: \[1\]"),
@@ -276,6 +280,102 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
     with pytest.raises(UserError, match=message) as caught:
         load_config(None, ["task=classification", override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.init_from=runs/a"], "model.init_from is for classification and regression, the task was: language_"),
+        (["model.bidirectional=true"], "model.bidirectional is for classification and regression, the task was: lang"),
+        (
+            ["task=forecast", "model.bidirectional=true"],
+            "model.bidirectional is for classification and regression, the",
+        ),
+        (
+            ["task=regression", "model.segment_length=8"],
+            "model.segment_length is for classification, the task was: reg",
+        ),
+        (["data.season=7"], "data.season is for forecasts, was: 7 for language_model; leave it out"),
+        (["model.segment_length=8"], "model.segment_length is for classification, the task was: language_model"),
+        (
+            ["task=regression", "data.reads=text"],
+            "regression reads vectors, data.reads was: 'text'; set data.reads=vec",
+        ),
+        (
+            ["task=forecast", "data.reads=text"],
+            "forecast reads vectors, data.reads was: 'text'; set data.reads=vectors",
+        ),
+        (
+            ["data.reads=vectors"],
+            "a language model reads text, data.reads was: 'vectors'; set task=forecast for numbers",
+        ),
+        (
+            ["task=classification", "data.reads=vectors", "model.embedding_dropout=0.1"],
+            "model.embedding_dropout is for text, was: 0.1 for vectors; leave it out",
+        ),
+        (
+            ["task=classification", "data.reads=vectors", "model.segment_length=8"],
+            "model.segment_length is for text, was: 8 for vectors; leave it out",
+        ),
+        (["task=classification", "model.stride=4"], "model.stride is for whole sequences of vectors, was: 4 for text"),
+        (["task=forecast", "model.stride=4"], "model.stride is for whole sequences of vectors, was: 4"),
+        (
+            ["task=classification", "model.pooling=last"],
+            "model.pooling=last reads a text as one, segment_length was: 64; set it to 0",
+        ),
+        (
+            ["model.recurrence=diagonal", "model.weight_drop=0.2"],
+            "model.weight_drop is of a dense U, was: 0.2 with diagonal",
+        ),
+        (
+            ["model.recurrence=rotation", "model.hidden_dim=65"],
+            "rotations pair units, model.hidden_dim was: 65; give an",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_named_in_one_line(overrides: list[str], message: str) -> None:
+    config = load_config(None, overrides)
+    with pytest.raises(UserError) as caught:
+        require_fitting(config)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_reads_vectors_has_defaults_of_its_own() -> None:
+    vectors = from_dict({"task": "classification", "data": {"reads": "vectors"}})
+    assert vectors.model.recurrence == "rotation" != from_dict({"task": "classification"}).model.recurrence
+    assert from_dict({"task": "regression"}).model == vectors.model
+    forecast = from_dict({"task": "forecast", "model": {"horizon": 3}})
+    assert (forecast.data.reads, forecast.model.recurrence, forecast.model.layers) == ("vectors", "rotation", 1)
+    assert from_dict({"task": "regression"}).data.reads == "vectors"
+    stated = from_dict({"task": "regression", "model": {"recurrence": "dense"}}).model
+    assert stated == dataclasses.replace(vectors.model, recurrence="dense")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_defaults_of_every_task_fit_each_other(task: str) -> None:
+    require_fitting(load_config(None, [f"task={task}"]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "task=classification",
+            "data.reads=vectors",
+            "model.stride=4",
+            "model.bidirectional=true",
+            "model.pooling=last",
+        ],
+        ["task=regression", "model.stride=4", "model.pooling=last"],
+        ["task=classification", "model.recurrence=rotation", "model.segment_length=0", "model.pooling=last"],
+        ["model.recurrence=diagonal", "model.hidden_dim=65", "model.mixing=glu"],
+        ["model.weight_drop=0.2"],
+    ],
+    ids=str,
+)
+def test_settings_that_fit_each_other_pass(overrides: list[str]) -> None:
+    require_fitting(load_config(None, overrides))
 
 
 def test_the_number_of_a_column_needs_no_quotes() -> None:

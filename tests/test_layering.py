@@ -13,7 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
-from tiny_bundle import write_tiny_bundle, write_tiny_classifier
+from tiny_bundle import write_tiny_bundle, write_tiny_classifier, write_tiny_regressor, write_tiny_vector_classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,17 +29,22 @@ LAYERS = [
         "textrnn.generation",
         "textrnn.classification",
         "textrnn.explanation",
+        "textrnn.vectors",
     },
-    {"textrnn.bundle", "textrnn.sessions", "textrnn.runtime"},
+    {"textrnn.bundle", "textrnn.sessions", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.runtime"},
     {"textrnn"},
     {"textrnn.train"},
     {
         "textrnn.train.trainer",
         "textrnn.train.language_model_trainer",
         "textrnn.train.classifier_trainer",
+        "textrnn.train.regressor_trainer",
+        "textrnn.train.forecaster_trainer",
         "textrnn.train.tasks",
         "textrnn.train.export_onnx",
         "textrnn.train.export_classifier",
+        "textrnn.train.export_regressor",
+        "textrnn.train.export_forecaster",
     },
     {"textrnn.cli", "textrnn.__main__"},
 ]
@@ -62,9 +67,12 @@ HOMES = {
     "keras": {"textrnn.train"},
     "datasets": {"textrnn.train"},
     "onnx": {"textrnn.train"},
+    # No dependencies: used where they happen to be installed, and asked for where they are not.
+    "sklearn": {"textrnn.train.vector_sources"},
+    "PIL": {"textrnn.train.vector_sources"},
     "matplotlib": {"textrnn.train", "textrnn.explanation.picture", "textrnn.fonts"},
 }
-RUNTIME = ("textrnn.runtime", "textrnn.sessions")
+RUNTIME = ("textrnn.runtime", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.sessions")
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}
 
 
@@ -201,7 +209,9 @@ def test_import_textrnn_loads_nothing_heavy() -> None:
     assert not loaded & (TRAINING_ONLY | {"onnxruntime", "sentencepiece"})
 
 
-@pytest.mark.parametrize("command", ["generate", "info", "evaluate", "classify", "classify --why"])
+@pytest.mark.parametrize(
+    "command", ["generate", "info", "evaluate", "classify", "classify --why", "classify vectors", "evaluate vectors"]
+)
 def test_inference_commands_load_no_training_package(tmp_path: Path, command: str) -> None:
     arguments = {
         "generate": ["--prompt", "hello", "--length", "5", "--seed", "1"],
@@ -209,10 +219,19 @@ def test_inference_commands_load_no_training_package(tmp_path: Path, command: st
         "evaluate": [str(tmp_path / "held_out.txt")],
         "classify": ["a good film", ""],
         "classify --why": ["a good film", "--why", "--json"],
+        "classify vectors": ["--input", str(tmp_path / "vectors.jsonl")],
+        "evaluate vectors": [str(tmp_path / "vectors.jsonl")],
     }[command]
     (tmp_path / "held_out.txt").write_text("hello world", encoding="utf-8")
+    (tmp_path / "vectors.jsonl").write_text('{"x": [0.5, 1], "label": [0, 1]}\n', encoding="utf-8")
     name, _, _ = command.partition(" ")
-    (write_tiny_classifier if name == "classify" else write_tiny_bundle)(tmp_path / "bundle")
+    writers = {
+        "classify": write_tiny_classifier,
+        "classify --why": write_tiny_classifier,
+        "classify vectors": write_tiny_vector_classifier,
+        "evaluate vectors": write_tiny_regressor,
+    }
+    writers.get(command, write_tiny_bundle)(tmp_path / "bundle")
     call = "import sys\nfrom textrnn.cli import main\nif main(sys.argv[1:]): sys.exit('the command failed')"
     loaded = loaded_by(call, name, str(tmp_path / "bundle"), *arguments)
     assert "textrnn" in loaded

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import check_parity
 import classify_text
+import classify_vectors
 import evaluate_model
 import generate_text
 import numpy as np
@@ -23,7 +24,7 @@ import to_onnx
 import train_model
 import train_tokenizer
 from commands import Result, call, files_of
-from conftest import TINY, TINY_CLASSIFIER, TrainedRun, write_opinions, write_small_text
+from conftest import TINY, TINY_CLASSIFIER, TINY_VECTORS, TrainedRun, write_opinions, write_small_text
 
 from textrnn.bundle import read_bundle
 
@@ -262,3 +263,67 @@ def test_check_parity_of_a_classifier(
     result = call(tmp_path / "run", main=check_parity.main)
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert "an exported graph must equal Keras within 0.0001 on every logit, differed by 0.0" in result.err
+
+
+# Models of vectors
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_all_stages_of_a_run_that_reads_vectors(task: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    # It is trained already, which no stage does again.
+    trained = request.getfixturevalue("trained_on_vectors" if task == "classification" else "trained_regressor")
+    settings = TINY_VECTORS | ({"data.reads": "vectors"} if task == "classification" else {"train.epochs": 20})
+    config = write_toml(tmp_path, trained.source, settings, f'task = "{task}"\n')
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    before = files_of(run)
+    arguments = (config, "--out", run, "--quiet")
+    result = call(*arguments, main=run_all.main)
+    assert result.code == 0, result.err
+    headings = [line for line in result.out.splitlines() if line.startswith("== ")]
+    assert [heading[:10] for heading in headings] == [f"== Stage {number}" for number in range(1, 7)] + ["== done in"]
+    for number, text in [
+        (1, "this run reads vectors and needs no tokenizer\n"),
+        (2, "held out: 40 sequences of 10 steps of 1 values "),
+        (3, f"bundle: {run / 'bundle'}"),
+        (4, "accuracy" if task == "classification" else "mean squared error"),
+        (5, f"{'vector_classifier' if task == 'classification' else 'regressor'}, int8"),
+    ]:
+        assert text in section(result, number)
+    told = [json.loads(line) for line in section(result, 6).splitlines() if line.startswith("{")]
+    assert [{"record", "label", "true"} <= set(line) for line in told] == [task == "classification"] * 5
+    with np.load(trained.source) as arrays:
+        for line in told:
+            truth = arrays["y"][line["record"] - 1].tolist()
+            assert line["true"] == (truth if task == "classification" else pytest.approx(truth, rel=1e-6))
+    after = files_of(run)
+    assert {name: hash for name, hash in after.items() if not name.startswith("bundle-int8")} == before
+
+    for main, message in ((classify_text.main, "use classify_vectors.py"), (generate_text.main, "a language model is")):
+        wrong = call(*arguments, main=main)
+        assert (wrong.code, wrong.err.count("\n")) == (1, 1)
+        assert message in wrong.err
+
+
+def test_a_run_of_texts_has_no_stage_of_vectors(piped: tuple[Path, Result]) -> None:
+    folder, _ = piped
+    result = call(folder / "tiny.toml", "--out", folder / "run", "--quiet", main=classify_vectors.main)
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "this stage is for vectors, the run reads text; use classify_text.py" in result.err
+
+
+def test_check_parity_of_models_of_vectors(
+    trained_on_vectors: TrainedRun, trained_regressor: TrainedRun, tmp_path: Path
+) -> None:
+    for trained, what in ((trained_on_vectors, "logit"), (trained_regressor, "standardised value")):
+        result = call(trained.folder, main=check_parity.main)
+        assert (result.code, result.err) == (0, "")
+        assert 0 < float(result.out.removeprefix(f"largest difference of a {what}: ")) < 1e-4
+    shutil.copytree(trained_regressor.folder, tmp_path / "run")
+    with np.load(tmp_path / "run" / "best.npz") as archive:
+        arrays = dict(archive)
+    arrays["output_bias"] = arrays["output_bias"] + np.float32(0.01)
+    np.savez(tmp_path / "run" / "best.npz", **arrays)
+    result = call(tmp_path / "run", main=check_parity.main)
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "an exported graph must equal Keras within 0.0001 on every value, differed by 0.0" in result.err

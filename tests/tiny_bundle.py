@@ -1,4 +1,4 @@
-"""Tiny real bundles: a language model made with the onnx library's own builders, and a classifier; in numpy too."""
+"""Tiny real bundles: a language model made with the onnx library's own builders, classifiers, a regressor; in numpy."""
 
 from __future__ import annotations
 
@@ -291,3 +291,65 @@ def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
         "config": from_dict({"task": "classification", **settings}).to_dict(),
     }
     return write_bundle(folder, Manifest(**(entries | changes)), source)
+
+
+# Models that read vectors
+
+CLASSES = ("down", "even", "up")
+OUTPUTS = 2
+VALUES_SCALE, VALUES_MEAN = np.array([3, 0.5], np.float32), np.array([-1, 10], np.float32)  # of a regressor
+
+
+def vector_model(stride: int = 1) -> ModelConfig:
+    return ModelConfig(hidden_dim=4, layers=2, stride=stride)
+
+
+def tiny_vector_weights(outputs: int, features: int, stride: int = 1) -> dict[str, NDArray[np.float64]]:
+    weights = reference_classifier.random_weights(vector_model(stride), 0, outputs, seed=1, features=features)
+    weights["output_bias"][:] = 0  # so that every class is told of some
+    return weights
+
+
+def write_tiny_vector_classifier(
+    folder: Path, features: int = 1, stride: int = 1, data: dict[str, Any] | None = None, **changes: Any
+) -> Bundle:
+    """Write the bundle of a network of `tiny_vector_weights`; `changes` are other entries of its manifest."""
+    from textrnn.train.export_classifier import classify_graph
+
+    weights = _float32(tiny_vector_weights(len(CLASSES), features, stride))
+    graph = {"classify": classify_graph(vector_model(stride), weights)}
+    entries = {"kind": "vector_classifier", "labels": CLASSES, "config": _config("classification", stride, data)}
+    return _write_vector_bundle(folder, graph, entries | changes)
+
+
+def write_tiny_regressor(
+    folder: Path, features: int = 1, stride: int = 1, data: dict[str, Any] | None = None, **changes: Any
+) -> Bundle:
+    """As `write_tiny_vector_classifier`; its values are scaled by `VALUES_SCALE` and `VALUES_MEAN`."""
+    from textrnn.train.export_regressor import regress_graph
+    from textrnn.train.regression import Scaling
+
+    weights = _float32(tiny_vector_weights(OUTPUTS, features, stride))
+    scaling = Scaling(np.stack([VALUES_MEAN - VALUES_SCALE, VALUES_MEAN + VALUES_SCALE]))
+    graph = {"regress": regress_graph(vector_model(stride), weights, scaling)}
+    entries = {"kind": "regressor", "labels": None, "config": _config("regression", stride, data)}
+    return _write_vector_bundle(folder, graph, entries | changes)
+
+
+def _float32(weights: dict[str, NDArray[np.float64]]) -> dict[str, Array]:
+    return {name: array.astype(np.float32) for name, array in weights.items()}
+
+
+def _config(task: str, stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
+    model = {"hidden_dim": 4, "stride": stride}
+    return from_dict({"task": task, "data": {"reads": "vectors", **(data or {})}, "model": model}).to_dict()
+
+
+def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:
+    from textrnn.train.export_onnx import write_graphs
+
+    source = folder.with_name(folder.name + ".source")
+    source.mkdir(parents=True)
+    written = write_graphs(graphs, source)
+    shared = {"precision": "float32", "tokenizer": None, "start_id": None, "graphs": written}
+    return write_bundle(folder, Manifest(**(shared | entries)), source)

@@ -4,6 +4,8 @@
 >>> model = textrnn.load("shakespeare")
 >>> model.generate("ROMEO:", length=200, seed=1)
 >>> textrnn.load("reviews").classify(["Not bad at all."])
+>>> textrnn.load("temperatures").forecast([12.5, 13.1, 11.8])
+>>> textrnn.load("digits").classify(images)
 
 Importing this package loads neither numpy nor onnxruntime; `load` does.
 """
@@ -21,7 +23,11 @@ __all__ = ["UserError", "__version__", "load"]
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
-    """Load a model: a `textrnn.runtime.LanguageModel` or, of labelled texts, a `textrnn.runtime.Classifier`.
+    """Load a model: what it is depends on what was trained.
+
+    A `textrnn.runtime.LanguageModel`; of labelled texts, a `textrnn.runtime.Classifier`; of vectors, a
+    `textrnn.vector_runtime.VectorClassifier` or `textrnn.vector_runtime.Regressor`; of a series, a
+    `textrnn.forecasting.Forecaster`.
 
     Args:
         path: a bundle folder, or a run folder with a bundle in it.

@@ -69,11 +69,12 @@ class Manifest:
     """Everything there is to know of a bundle before one of its files is opened.
 
     Attributes:
-        kind: what the model does, "language_model" or "classifier".
+        kind: what the model does: "language_model", "classifier", "vector_classifier", "regressor" or "forecaster".
         precision: of the weights, "float32" or "int8".
-        start_id: the token before every text; None for a classifier.
+        tokenizer: None of a model that reads vectors.
+        start_id: the token before every text; None of all but language models.
         graphs: by their use: "step" (one token a call), "sequence" (many tokens a call), "generate" (writes tokens);
-            bundles of older versions may lack the last two. "classify" (whole texts) of a classifier.
+            bundles of older versions may lack the last two. "classify" (whole sequences) of a classifier or regressor.
         labels: of a classifier, else None.
         metrics: measured on held-out data.
         config: the whole resolved config of the training run.
@@ -83,7 +84,7 @@ class Manifest:
 
     kind: str
     precision: str
-    tokenizer: TokenizerFile
+    tokenizer: TokenizerFile | None
     start_id: int | None
     graphs: Mapping[str, Graph]
     labels: tuple[str, ...] | None = None
@@ -104,6 +105,17 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def tokenizer(self) -> TokenizerFile:
+        """That of a model that reads text.
+
+        Raises:
+            UserError: the model reads vectors.
+        """
+        if self.manifest.tokenizer is None:
+            raise UserError(f"a model that reads text is needed, {self.folder} reads vectors; give another")
+        return self.manifest.tokenizer
 
     def path(self, file: str) -> Path:
         """Where a file of the bundle lies."""
@@ -277,7 +289,11 @@ class _Reader:
         manifest = Manifest(
             kind=self._get(document, "kind", str),
             precision=self._get(document, "precision", str),
-            tokenizer=self._tokenizer(self._get(document, "tokenizer", dict)),
+            tokenizer=(
+                None
+                if document.get("tokenizer", 0) is None
+                else self._tokenizer(self._get(document, "tokenizer", dict))
+            ),
             start_id=None if document.get("start_id", 0) is None else self._get(document, "start_id", int),
             graphs={use: self._graph(self._get(graphs, use, dict)) for use in graphs},
             labels=None if labels is None else tuple(self._list(document, "labels", str)),
@@ -288,7 +304,8 @@ class _Reader:
         )
         if manifest.precision not in PRECISIONS:
             raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")
-        for name in (manifest.tokenizer.file, *(graph.file for graph in manifest.graphs.values())):
+        in_use = [graph.file for graph in manifest.graphs.values()]
+        for name in in_use if manifest.tokenizer is None else [manifest.tokenizer.file, *in_use]:
             if name not in manifest.files:
                 raise self._error(f"files must list every file in use, {name!r} is missing")
         return manifest

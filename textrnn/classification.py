@@ -1,11 +1,12 @@
-"""What a text classifier does around its network: cut long texts, batch texts of any length, tell labels.
+"""What a classifier does around its network: cut long texts, batch sequences of any length, tell labels.
 
-`read` is the network: ids int32 ``(batch, time)``, padded with `PAD_ID`, to logits float32 ``(batch, classes)``.
+`read` is the network of one of texts: ids int32 ``(batch, time)``, padded with `PAD_ID`, to logits float32
+``(batch, classes)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,16 +24,12 @@ SHORTEST = 16  # the smallest length that a text is padded to
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of a text."""
+    """What a classifier says of a text, or of a sequence of vectors."""
 
     label: str
     """The most probable class."""
     probs: dict[str, float]
     """Probability of each class."""
-    tokens: int
-    """Tokens of the text."""
-    tokens_read: int
-    """Fewer than `tokens` where only head and tail of a long text were read."""
 
     @property
     def probability(self) -> float:
@@ -42,6 +39,16 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {"label": self.label, "probability": self.probability, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TextPrediction(Prediction):
+    """What a classifier says of a text."""
+
+    tokens: int
+    """Tokens of the text."""
+    tokens_read: int
+    """Fewer than `tokens` where only head and tail of a long text were read."""
 
 
 def head_and_tail(ids: NDArray[Any], max_length: int) -> NDArray[Any]:
@@ -72,22 +79,34 @@ def read_texts(
     """Logits ``(texts, classes)`` of texts of any length, each ids ``(tokens,)``, read in batches of similar length."""
     lengths = np.array([min(len(text), max_length) for text in texts], np.int64)
     logits = np.empty((len(texts), classes), np.float32)
+    for rows, padded in like_lengths(lengths, lambda length: padded_length(length, segment_length), BATCH_TOKENS):
+        ids = np.full((len(rows), padded), PAD_ID, np.int32)
+        for row, index in enumerate(rows):
+            ids[row, : lengths[index]] = head_and_tail(texts[index], max_length)
+        logits[rows] = read(ids)
+    return logits
+
+
+def like_lengths(
+    lengths: NDArray[np.int64], padded: Callable[[int], int], room: int
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Which sequences of these lengths are read together, the shortest first, and the length they are padded to.
+
+    Args:
+        lengths: of each sequence.
+        padded: the length that a batch is padded to whose longest sequence has this one.
+        room: of a batch, padding counted in; a longer sequence is read alone.
+    """
     order = np.argsort(lengths, kind="stable")
     begin = 0
     while begin < len(order):
         # As many as fit when padded to the longest of them.
         end = begin + 1
-        while end < len(order) and (end + 1 - begin) * padded_length(int(lengths[order[end]]), segment_length) <= (
-            BATCH_TOKENS
-        ):
+        while end < len(order) and (end + 1 - begin) * padded(int(lengths[order[end]])) <= room:
             end += 1
         rows = order[begin:end]
-        ids = np.full((len(rows), padded_length(int(lengths[rows[-1]]), segment_length)), PAD_ID, np.int32)
-        for row, index in enumerate(rows):
-            ids[row, : lengths[index]] = head_and_tail(texts[index], max_length)
-        logits[rows] = read(ids)
+        yield rows, padded(int(lengths[rows[-1]]))
         begin = end
-    return logits
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:

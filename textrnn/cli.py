@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,21 @@ from typing import TYPE_CHECKING, Any
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from textrnn.forecasting import Forecaster
     from textrnn.runtime import Classifier, LanguageModel
     from textrnn.train.run import Run
+    from textrnn.vector_runtime import Regressor, VectorClassifier
 
-CLASSIFIED_AT_ONCE = 256  # texts, of which the first is told when all are read
-TASKS = {"language_model": "language_model", "classification": "classification", "sentiment": "classification"}
+CLASSIFIED_AT_ONCE = 256  # texts or other records, of which the first is told when all are read
+TASKS = {
+    "language_model": "language_model",
+    "classification": "classification",
+    "sentiment": "classification",
+    "regression": "regression",
+    "forecast": "forecast",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,9 +103,7 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
 
     try:
         run.remove_leftovers()
-        run.prepare(
-            run.tokenizer()
-        )  # what is wrong with the text shows before TensorFlow has taken its seconds to load
+        run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
         import_tensorflow()
         from textrnn.train.tasks import trainer_of
         from textrnn.train.trainer import Interrupted
@@ -134,7 +143,17 @@ def _train(arguments: argparse.Namespace) -> None:
         run = create_run(folder, config, arguments.quiet)
     print(train_run(run, new=not arguments.resume))
     if not arguments.quiet:
-        print(f"try: textrnn {'classify' if run.classifies else 'generate'} {folder}", file=sys.stderr)
+        print(f"try: {_what_to_try(run)}", file=sys.stderr)
+
+
+def _what_to_try(run: Run) -> str:
+    folder = shlex.quote(str(run.folder))
+    if run.forecasts:
+        return f"textrnn forecast {folder}"
+    if run.reads_vectors and run.config.task in ("classification", "regression"):
+        return f"textrnn classify {folder} --input FILE"
+    commands = {"language_model": "generate", "classification": "classify"}
+    return f"textrnn {commands.get(run.config.task, 'evaluate')} {folder}"
 
 
 def _run_name(arguments: argparse.Namespace) -> str:
@@ -146,11 +165,19 @@ def _run_name(arguments: argparse.Namespace) -> str:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from textrnn.forecasting import Forecaster
     from textrnn.runtime import Classifier, load
+    from textrnn.vector_runtime import Regressor, VectorClassifier
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
-    measure = _evaluate_classifier if isinstance(model, Classifier) else _evaluate_language_model
-    metrics = measure(model, arguments)
+    if isinstance(model, Forecaster):
+        metrics = _evaluate_forecaster(model, arguments)
+    elif isinstance(model, VectorClassifier | Regressor):
+        metrics = _evaluate_on_vectors(model, arguments)
+    elif isinstance(model, Classifier):
+        metrics = _evaluate_classifier(model, arguments)
+    else:
+        metrics = _evaluate_language_model(model, arguments)
     if arguments.json:
         source = arguments.source or "held out"
         document = {"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}
@@ -169,6 +196,7 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
     from textrnn.train.run import source_options
     from textrnn.train.sources import read_text
 
+    _refuse(model, arguments, values="vectors")
     data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
     if arguments.source:
         options = replace(source_options(data), errors=arguments.errors or data.errors)
@@ -187,8 +215,7 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
     from textrnn.train.labelled import describe
     from textrnn.train.run import labelled_options
 
-    if arguments.window is not None:
-        raise UserError("--window is for language models, this is a classifier; leave it out")
+    _refuse(model, arguments, window="language models", values="vectors")
     data = from_dict(model.manifest.config).data
     skipped: Counter[str] = Counter()
     if arguments.source:
@@ -206,13 +233,74 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
     return metrics
 
 
+def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
+    from textrnn.train.labelled import describe
+    from textrnn.train.run import vector_options
+    from textrnn.train.vector_sources import read_vectors
+    from textrnn.vector_runtime import VectorClassifier
+
+    _refuse(model, arguments, window="language models", text="texts")
+    data = from_dict(model.manifest.config).data
+    given = {"values": tuple(arguments.values), "label": arguments.label, "errors": arguments.errors}
+    data = replace(data, **{name: value for name, value in given.items() if value})
+    options, skipped = vector_options(data), Counter[str]()
+    source, features = arguments.source, model.features
+    held_out = None if source else prepared_vectors(_run_of(arguments.model).vector_datasets()[1])
+    metrics: dict[str, Any]
+    if isinstance(model, VectorClassifier):
+        labelled = held_out or labelled_vectors(source, options, features, model.labels, data.label_names, skipped)
+        metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.labels).to_dict()
+    else:
+        valued = held_out or read_vectors(source, options, "regression", skipped, features)
+        metrics = evaluate_regressor(partial(model.predict, arranged=True), valued)
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
+    return metrics
+
+
+def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.forecast_report import forecast_errors
+
+    _refuse(model, arguments, window="language models", text="texts", label="classifiers and regressors")
+    if arguments.source:
+        (values, _), begin = _series_of(model, arguments), 1
+    else:
+        series = _run_of(arguments.model).series()
+        values, begin = series.values, series.training
+    if len(values) <= model.horizon:
+        raise UserError(
+            f"a series must be longer than the horizon of {model.horizon:,}, was: {len(values):,} values; give more"
+        )
+    season = from_dict(model.manifest.config).data.season
+    return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
+
+
+def _series_of(model: Forecaster, arguments: argparse.Namespace) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The values of the SOURCE of a forecaster, and the names of its columns."""
+    from textrnn.config import from_dict
+    from textrnn.train.series import read_series
+
+    return read_series(arguments.source, tuple(arguments.values) or from_dict(model.manifest.config).data.values)
+
+
+def _refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
+    """Raise a UserError of options that are given and are for models of another kind."""
+    for name, what in options.items():
+        if getattr(arguments, name) not in (None, False, []):
+            kind = model.manifest.kind.replace("_", " ")
+            raise UserError(f"--{name} is for {what}, this is a {kind}; leave it out")
+
+
 def _run_of(model: Path) -> Run:
-    """The run whose held-out text a model is measured on where no other is given."""
+    """The run whose held-out part a model is measured on where nothing else is given."""
     from textrnn.train.run import open_run
 
     if not (model / "config.json").exists():
         raise UserError(
-            "evaluate needs text that was not trained on, a bundle has none; give a SOURCE or the run folder"
+            "evaluate needs data that was not trained on, a bundle has none; give a SOURCE or the run folder"
         )
     return open_run(model)
 
@@ -243,9 +331,14 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _classify(arguments: argparse.Namespace) -> None:
-    from textrnn.runtime import load_classifier
+    from textrnn.runtime import load, require_classifier
+    from textrnn.vector_runtime import Regressor, VectorClassifier
 
-    model = load_classifier(arguments.model)
+    loaded = load(arguments.model)
+    if isinstance(loaded, VectorClassifier | Regressor):
+        _classify_vectors(loaded, arguments)
+        return
+    model = require_classifier(loaded, arguments.model)
     for option in ("png", "label"):
         if getattr(arguments, option) and not arguments.why:
             raise UserError(f"--{option} is of what --why says; give both")
@@ -258,6 +351,36 @@ def _classify(arguments: argparse.Namespace) -> None:
     while batch := list(islice(texts, CLASSIFIED_AT_ONCE)):
         for text, prediction in zip(batch, model.classify(batch), strict=True):
             print(json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False), flush=True)
+
+
+def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import in_batches
+    from textrnn.train.labelled import describe
+    from textrnn.train.run import vector_options
+    from textrnn.train.vector_sources import read_unlabelled
+    from textrnn.vector_runtime import VectorClassifier
+
+    _refuse(model, arguments, why="classifiers of texts", label="classifiers of texts", png="classifiers of texts")
+    if arguments.text or str(arguments.input or "-") == "-":
+        was = f"text: {arguments.text[0]!r:.60}" if arguments.text else "none"
+        raise UserError(f"{arguments.model} reads vectors of a file, was given {was}; give --input FILE")
+    options = replace(vector_options(from_dict(model.manifest.config).data), errors="replace")
+    if arguments.column:
+        options = replace(options, values=(arguments.column,))
+    skipped: Counter[str] = Counter()
+    records = read_unlabelled(str(arguments.input), options, skipped, model.features)
+    for batch in in_batches(records, CLASSIFIED_AT_ONCE):
+        sequences, told = [sequence for sequence, _ in batch], list[dict[str, Any]]()
+        if isinstance(model, VectorClassifier):
+            told = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
+        else:  # by way of their digits: as many as float32 has
+            values = model.predict(sequences, arranged=True)
+            told = [{"values": [float(str(value)) for value in row]} for row in values]
+        for (_, number), facts in zip(batch, told, strict=True):
+            print(json.dumps({"record": number, **facts}, ensure_ascii=False), flush=True)
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
 
 
 def _texts_to_classify(arguments: argparse.Namespace) -> Iterator[str]:
@@ -297,6 +420,28 @@ def _explain(model: Classifier, texts: Iterator[str], arguments: argparse.Namesp
             print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ, width=width))
 
 
+def _forecast(arguments: argparse.Namespace) -> None:
+    from textrnn.runtime import load_forecaster
+    from textrnn.train.run import open_run
+
+    model = load_forecaster(arguments.model)
+    if arguments.source:
+        values, columns = _series_of(model, arguments)
+    elif (arguments.model / "config.json").exists():
+        series = open_run(arguments.model).series()
+        values, columns = series.values, series.columns
+    else:
+        raise UserError("a forecast goes on from a series, a bundle has none; give a SOURCE or the run folder")
+    told = model.forecast(values, arguments.steps)
+    if arguments.json:
+        document = {"model": str(arguments.model), "source": arguments.source or "the run's", "columns": columns}
+        print(json.dumps({**document, "forecast": told.tolist()}, ensure_ascii=False))
+        return
+    print("\t".join(["step", *columns]))
+    for number, row in enumerate(told.tolist(), 1):
+        print("\t".join([str(number), *(f"{value:.6g}" for value in row)]))
+
+
 def _export(arguments: argparse.Namespace) -> None:
     from textrnn.train.run import open_run
     from textrnn.train.tensorflow_setup import import_tensorflow
@@ -314,11 +459,19 @@ def _export(arguments: argparse.Namespace) -> None:
 
     metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
     print(folder)
-    if arguments.quantize and run.classifies:
-        lost = 100 * (metrics["float32"]["accuracy"] - metrics["int8"]["accuracy"])
-        print(f"int8 costs {lost:.2f} points of accuracy on held-out texts", file=sys.stderr)
-    elif arguments.quantize:
-        print(f"int8 costs {metrics['int8']['loss']:.4f} nats a token on held-out text", file=sys.stderr)
+    if arguments.quantize:
+        print(_cost_of_8_bits(metrics, "sequences" if run.reads_vectors else "texts"), file=sys.stderr)
+
+
+def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:
+    full, small = (metrics.get(precision, {}) for precision in ("float32", "int8"))
+    if "accuracy" in small:
+        lost = 100 * (full["accuracy"] - small["accuracy"])
+        return f"int8 costs {lost:.2f} points of accuracy on held-out {what}"
+    if "mean_squared_error" in small:
+        errors = (f"{measured['mean_squared_error']:.6g}" for measured in (full, small))
+        return "int8 raises the mean squared error on held-out {} from {} to {}".format(what, *errors)
+    return f"int8 costs {small['loss']:.4f} nats a token on held-out text"
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -335,7 +488,8 @@ def _info(arguments: argparse.Namespace) -> None:
     print(f"kind       {manifest.kind}, {manifest.precision}, {size / 1e6:.2f} MB in {len(manifest.files)} files")
     if manifest.labels:
         print(f"labels     {', '.join(manifest.labels)}")
-    print(f"tokenizer  {manifest.tokenizer.kind}, {load_bundled_tokenizer(bundle).vocabulary_size:,} tokens")
+    if manifest.tokenizer:
+        print(f"tokenizer  {manifest.tokenizer.kind}, {load_bundled_tokenizer(bundle).vocabulary_size:,} tokens")
     for name, graph in manifest.graphs.items():
         for way, tensors in (("in", graph.inputs), ("out", graph.outputs)):
             for tensor in tensors:
@@ -352,7 +506,9 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if 0 < abs(value) < 1e-3 else f"{value:,.4f}"
 
 
 # The call
@@ -398,8 +554,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
-    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on text", model=True, repeated="source")
-    evaluate.add_argument("source", nargs="*", metavar="SOURCE", help="text the model was not trained on")
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "measure a model on text or vectors", model=True, repeated="source"
+    )
+    evaluate.add_argument(
+        "source", nargs="*", metavar="SOURCE", help="what the model was not trained on (default: its held-out part)"
+    )
     evaluate.add_argument(
         "--window", type=int, metavar="N", help="of a language model: read windows of N tokens, each from a fresh state"
     )
@@ -407,7 +567,10 @@ def _parser() -> argparse.ArgumentParser:
         "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
     )
     evaluate.add_argument("--text", metavar="COLUMN", help="of a classifier's SOURCE: where the text is")
-    evaluate.add_argument("--label", metavar="COLUMN", help="of a classifier's SOURCE: where the label is")
+    evaluate.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+    )
+    evaluate.add_argument("--label", metavar="COLUMN", help="of texts or vectors: where the label is")
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
     generate = _command(commands, "generate", _generate, "write text", model=True)
@@ -441,17 +604,33 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--json", action="store_true", help="print one JSON document")
 
     classify = _command(
-        commands, "classify", _classify, "tell the label of texts, one line of JSON each", model=True, repeated="text"
+        commands,
+        "classify",
+        _classify,
+        "tell the label of texts or vectors, or the values of vectors, one line of JSON each",
+        model=True,
+        repeated="text",
     )
     classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
     classify.add_argument(
-        "--input", type=Path, metavar="FILE", help="a text a line, or records (.csv, ...); not empty ones"
+        "--input",
+        type=Path,
+        metavar="FILE",
+        help="a text a line, or records (.csv, ...), not empty ones; of vectors .npz and IDX too",
     )
-    classify.add_argument("--column", metavar="NAME", help="of records: where the text is (text)")
+    classify.add_argument("--column", metavar="NAME", help="of records: where the text is (text), or the vectors")
     classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
     classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
     classify.add_argument("--png", type=Path, metavar="FILE", help="with --why: draw it")
     classify.add_argument("--json", action="store_true", help="with --why: print JSON; labels are printed so always")
+
+    forecast = _command(commands, "forecast", _forecast, "tell how a series goes on", model=True, repeated="source")
+    forecast.add_argument("source", nargs="*", metavar="SOURCE", help="the series so far (default: all of the run's)")
+    forecast.add_argument("--steps", type=int, metavar="N", help="how many to tell (default: the model's horizon)")
+    forecast.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="of SOURCE: where the numbers are"
+    )
+    forecast.add_argument("--json", action="store_true", help="print one JSON document")
 
     export = _command(commands, "export", _export, "export a run's best weights")
     export.add_argument("model", type=Path, metavar="RUN", help="a run folder")

@@ -25,6 +25,8 @@ else:
 
 T = TypeVar("T")
 
+TASKS = ("language_model", "classification", "regression", "forecast")
+
 
 def _between(low: float, high: float, hint: str) -> dict[str, Any]:
     return {"range": (low, high), "hint": hint}
@@ -39,11 +41,19 @@ _COLUMN = {"column": True}  # which a whole number may name too
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the text comes from and how it is cut."""
+    """Where the text, or the vectors, come from and how they are cut."""
 
     source: tuple[str, ...] = ("builtin",)
     """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual; for classification, short reviews
-    in English and Chinese)."""
+    in English and Chinese; for vectors, the handwritten digits of scikit-learn, if that is installed)."""
+    reads: str = field(default="text", metadata=_one_of("text", "vectors"))
+    """Classification: what a record is, a text or a sequence of vectors. Regression and forecasts read vectors."""
+    values: tuple[str, ...] = ()
+    """Vectors: the columns that hold the numbers; none lets the source decide."""
+    steps: str = field(default="rows", metadata=_one_of("rows", "values"))
+    """Vectors: what is read at a step of an array, a row of it, or a single value, row by row."""
+    permutation: int = field(default=0, metadata=_between(0, 2**31 - 1, "0 reads the steps in their order"))
+    """Vectors: the seed of one fixed order in which the steps of every sequence are read; 0 leaves them as they are."""
     validation: tuple[str, ...] = ()
     """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
     held_out: float = field(default=0.1, metadata=_between(0.0001, 0.5, "0.1 keeps the last tenth"))
@@ -60,6 +70,8 @@ class DataConfig:
     """What one document of a plain text file is."""
     apart: bool = False
     """Keep documents apart: each ends with an end token, after which the state starts anew."""
+    season: int = field(default=0, metadata=_between(0, 10_000_000, "365 for days, 12 or 24 for months or hours"))
+    """Forecasts: steps after which things recur; told is then beside the model how far off repeating them is."""
     errors: str = field(default="strict", metadata=_one_of("strict", "replace"))
     """What to do with bytes that are not UTF-8."""
 
@@ -88,6 +100,7 @@ class ModelConfig:
     hidden_dim: int = field(default=512, metadata=_between(1, 65_536, "256 to 1024 suit most corpora"))
     layers: int = field(default=2, metadata=_between(1, 64, "1 to 3 suit most corpora"))
     embedding_dim: int = field(default=0, metadata=_between(0, 65_536, "0 takes hidden_dim"))
+    """Of tokens. Vectors: numbers that ReLU units make of each before the first layer reads it; 0 for none."""
     activation: str = field(default="tanh", metadata=_one_of("tanh", "relu", "linear"))
     residual: bool = True
     """Add each layer's input to its output, from the second layer on."""
@@ -101,12 +114,33 @@ class ModelConfig:
     """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
     init_from: str = ""
     """Classification: start from a language model or a classifier, its run or its float32 bundle: tokenizer, embedding
-    and layers."""
+    and layers. Of vectors, and regression: from the run of another such model, with its output layer if it has as many
+    outputs."""
     bidirectional: bool = False
-    """Classification: a second stack of layers reads the text from its end."""
+    """Classification and regression: a second stack of layers reads the text from its end."""
     segment_length: int = field(default=0, metadata=_between(0, 1_000_000, "32 to 128 suit most texts"))
     """Classification: read a text in segments of so many tokens, side by side, each from a fresh state (Johnson & Zhang
     2016); 0 reads it as one."""
+    recurrence: str = field(default="dense", metadata=_one_of("dense", "diagonal", "rotation"))
+    """The matrix U: dense; diagonal, each unit remembering on its own (Li et al. 2018); or rotations, in which units
+    remember in pairs that turn (a complex diagonal, Orvieto et al. 2023)."""
+    recurrent_start: str = field(default="orthogonal", metadata=_one_of("orthogonal", "identity"))
+    """Dense U: what it is when training starts (Saxe et al. 2014; Le et al. 2015)."""
+    recurrent_scale: float = field(default=0.0, metadata=_between(0.0, 10.0, "1 keeps what is remembered"))
+    """Dense U: by which its start is multiplied; 0 takes 1, and less for ReLU."""
+    memory: float = field(default=100.0, metadata=_between(1.0, 1e9, "about the length of what belongs together"))
+    """Diagonal U and rotations: when training starts, units forget to 1/e in 1 to so many steps. None ever grows."""
+    mixing: str = field(default="none", metadata=_one_of("none", "relu", "glu"))
+    """What a layer hands on of its state: itself; or o_t = g(V h_t + c), with ReLU or a gated linear unit (Dauphin et
+    al. 2017) as g."""
+    stride: int = field(default=1, metadata=_between(1, 1_000, "4 suits a sequence of hundreds of single values"))
+    """Vectors: the layers above the first read every so-manyth of its states, which hold what lies between (after El
+    Hihi & Bengio 1996): as much less work."""
+    pooling: str = field(default="all", metadata=_one_of("all", "mean", "last"))
+    """Classification and regression: what is read of a sequence: largest and mean of each state and the mean of the
+    input, the mean state alone, or the last state alone."""
+    horizon: int = field(default=1, metadata=_between(1, 10_000, "1 to 30 are usual"))
+    """Forecasts: how many steps ahead are told at each step."""
     weight_drop: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 to 0.5 for a small corpus"))
     """Entries of the recurrent matrix U dropped, the same for all steps of a batch (Merity et al. 2018)."""
 
@@ -116,12 +150,17 @@ class TrainConfig:
     """The training loop."""
 
     epochs: float = field(default=10.0, metadata=_between(0.0, 1e6, "10 to 20 for a corpus of a few MB"))
-    """Passes over what is trained on. Classification: 0, its default, is 4, and more for fewer texts than 12,000."""
+    """Passes over what is trained on. Classification: 0, its default, is 4, and more for fewer texts than 12,000; of
+    forecasts it is as many as 300 steps take."""
     batch_size: int = field(default=64, metadata=_between(1, 65_536, "64 is usual"))
     """How many places of the corpus are read side by side."""
     sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
     """Steps through which gradients flow; the state is carried on beyond them."""
     learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
+    optimizer: str = field(default="adamw", metadata=_one_of("adamw", "rmsprop"))
+    """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
+    schedule: str = field(default="cosine", metadata=_one_of("cosine", "constant"))
+    """Of the learning rate after the warm-up: down to zero on a cosine, or constant."""
     warmup_steps: int = field(default=100, metadata=_between(0, 10_000_000, "100 is usual"))
     weight_decay: float = field(default=0.01, metadata=_between(0.0, 10.0, "0.01 is usual"))
     beta_2: float = field(default=0.99, metadata=_between(0.0, 0.999999, "0.99 to 0.999"))
@@ -149,7 +188,7 @@ class TrainConfig:
 class Config:
     """One training run, whole."""
 
-    task: str = field(default="language_model", metadata=_one_of("language_model", "classification"))
+    task: str = field(default="language_model", metadata=_one_of(*TASKS))
     seed: int = field(default=1, metadata=_between(0, 2**31 - 1, "any whole number"))
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -177,7 +216,45 @@ CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What a classification run starts from where its settings say nothing else."""
 
-ARCHITECTURE = ("hidden_dim", "layers", "embedding_dim", "activation", "residual", "normalization")
+VECTOR_DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": {"reads": "vectors"},
+    "model": {
+        "hidden_dim": 128,
+        "layers": 3,
+        "recurrence": "rotation",
+        "activation": "linear",
+        "mixing": "glu",
+        "normalization": "layer",
+        "pooling": "mean",
+    },
+    "train": {"epochs": 0.0, "learning_rate": 4e-3, "weight_decay": 0.05},
+}
+"""What a run that reads vectors starts from."""
+
+FORECAST_DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": VECTOR_DEFAULTS["data"],
+    "model": {
+        "hidden_dim": 64,
+        "layers": 1,
+        "recurrence": "rotation",
+        "activation": "linear",
+        "mixing": "relu",
+    },
+    "train": {"epochs": 0.0, "batch_size": 8, "sequence_length": 256, "learning_rate": 3e-4, "warmup_steps": 20},
+}
+"""What a forecast starts from: little, as one series can teach little."""
+
+ARCHITECTURE = (
+    "hidden_dim",
+    "layers",
+    "embedding_dim",
+    "activation",
+    "recurrence",
+    "memory",
+    "mixing",
+    "residual",
+    "normalization",
+)
 """What a classifier takes over from the model it starts from, beside the tokenizer."""
 
 
@@ -189,7 +266,13 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     """
     if not isinstance(values, Mapping):
         raise UserError(f"a config must be sections of settings, was: {values!r:.60}")
-    if values.get("task") == "classification":
+    data = values.get("data")
+    reads_vectors = isinstance(data, Mapping) and data.get("reads") == "vectors"
+    if values.get("task") == "forecast":
+        values = _over(FORECAST_DEFAULTS, values)
+    elif reads_vectors or values.get("task") == "regression":
+        values = _over(VECTOR_DEFAULTS, values)
+    elif values.get("task") == "classification":
         values = _over(CLASSIFICATION_DEFAULTS, values)
     return _build(Config, values, "")
 
@@ -201,6 +284,40 @@ def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
         if isinstance(default, Mapping) and isinstance(merged[name], Mapping):
             merged[name] = {**default, **merged[name]}
     return merged
+
+
+def require_fitting(config: Config) -> None:
+    """Refuse settings that do not fit each other.
+
+    Raises:
+        UserError: the first that does not.
+    """
+    task, data, model = config.task, config.data, config.model
+    whole = ("classification", "regression")  # whole sequences, and one answer for each
+    for name, tasks in (("init_from", whole), ("bidirectional", whole), ("segment_length", ("classification",))):
+        value = getattr(model, name)
+        if value and task not in tasks:
+            raise UserError(f"model.{name} is for {' and '.join(tasks)}, the task was: {task}; leave it out")
+    if task in ("regression", "forecast") and data.reads != "vectors":
+        raise UserError(f"{task} reads vectors, data.reads was: {data.reads!r}; set data.reads=vectors")
+    if task == "language_model" and data.reads != "text":
+        raise UserError(f"a language model reads text, data.reads was: {data.reads!r}; set task=forecast for numbers")
+    if data.reads == "vectors":
+        for name in ("embedding_dropout", "segment_length"):
+            if value := getattr(model, name):
+                raise UserError(f"model.{name} is for text, was: {value!r} for vectors; leave it out")
+    if model.stride > 1 and (data.reads == "text" or task == "forecast"):
+        raise UserError(f"model.stride is for whole sequences of vectors, was: {model.stride} for text; leave it out")
+    if model.pooling == "last" and model.segment_length:
+        raise UserError(
+            f"model.pooling=last reads a text as one, segment_length was: {model.segment_length}; set it to 0"
+        )
+    if data.season and task != "forecast":
+        raise UserError(f"data.season is for forecasts, was: {data.season} for {task}; leave it out")
+    if model.recurrence != "dense" and model.weight_drop:
+        raise UserError(f"model.weight_drop is of a dense U, was: {model.weight_drop} with {model.recurrence}")
+    if model.recurrence == "rotation" and model.hidden_dim % 2:
+        raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

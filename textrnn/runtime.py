@@ -1,7 +1,7 @@
 """Runs a bundle with onnxruntime, and nothing of what trained it.
 
-A classifier is one graph, ``classify``: ids int32 (batch, time) -> logits float32 (batch, classes). A language model is
-up to three graphs over the same weights:
+A classifier of texts is one graph, ``classify``: ids int32 (batch, time) -> logits float32 (batch, classes). A language
+model is up to three graphs over the same weights:
 
     step      ids int32 (batch,), state float32 (layers, batch, hidden)
               -> logits float32 (batch, vocabulary), next_state of the shape of state
@@ -10,6 +10,8 @@ up to three graphs over the same weights:
     generate  ids int32 (batch,), state, given int32 (steps, batch), uniforms float64 (steps, batch),
               temperature float64 ()
               -> tokens int32 (steps, batch), next_state
+
+Models that read vectors are run by `textrnn.vector_runtime` and `textrnn.forecasting`.
 
 The generate graph draws the tokens that `textrnn.sampling` would draw from the logits of the step graph. What it cannot
 do (beams, a penalty, keeping only the most probable tokens) is done step by step, as is all of it for bundles of older
@@ -31,15 +33,17 @@ from numpy.typing import NDArray
 
 from textrnn import generation
 from textrnn.bundle import Bundle, Manifest, find_bundle, read_bundle
-from textrnn.classification import Prediction, head_and_tail, probabilities, read_texts
+from textrnn.classification import TextPrediction, head_and_tail, probabilities, read_texts
 from textrnn.config import from_dict
 from textrnn.errors import UserError
 from textrnn.explanation import Explanation, explain
+from textrnn.forecasting import Forecaster
 from textrnn.generation import GenerationOptions, State
 from textrnn.sampling import SamplingOptions, log_softmax
 from textrnn.scoring import Scorer, TextMetrics
-from textrnn.sessions import Sessions
+from textrnn.sessions import Sessions, classify_session
 from textrnn.tokenizers import END_ID, Tokenizer, load_tokenizer
+from textrnn.vector_runtime import Regressor, VectorClassifier
 
 # From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
 # time that it saves on 16 tokens (2 layers of 512 units, vocabulary of 5,000, float32) to 460 (the same with one of 69,
@@ -49,7 +53,9 @@ PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
-    """Load a model from a bundle folder, or a run folder with a bundle in it: a `LanguageModel` or a `Classifier`.
+    """Load a model from a bundle folder, or a run folder with a bundle in it.
+
+    It is a `LanguageModel`, a `Classifier`, a `VectorClassifier`, a `Regressor` or a `Forecaster`.
 
     Raises:
         UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
@@ -57,7 +63,13 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     if threads < 1:
         raise UserError(f"threads must be 1 or above, was: {threads!r}; small models are fastest on 1")
     bundle = read_bundle(find_bundle(Path(path)))
-    kinds = {"language_model": LanguageModel, "classifier": Classifier}
+    kinds: dict[str, Callable[..., Any]] = {
+        "language_model": LanguageModel,
+        "classifier": Classifier,
+        "vector_classifier": VectorClassifier,
+        "regressor": Regressor,
+        "forecaster": Forecaster,
+    }
     if bundle.manifest.kind not in kinds:
         raise UserError(
             f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
@@ -66,18 +78,39 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
 
 
 def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
-    """As `load`; refuses a classifier."""
+    """As `load`; refuses what is no language model."""
     model = load(path, threads=threads)
     if not isinstance(model, LanguageModel):
-        raise UserError(f"a language model is needed, {path} is a classifier; use: textrnn classify {path}")
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn classify {path}")
+    return model
+
+
+def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
+    """As `load`; refuses what is no forecaster."""
+    model = load(path, threads=threads)
+    if not isinstance(model, Forecaster):
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a forecaster is needed, {path} is a {kind}; give a model trained with task=forecast")
     return model
 
 
 def load_classifier(path: str | PathLike[str], *, threads: int = 1) -> Classifier:
-    """As `load`; refuses a language model."""
-    model = load(path, threads=threads)
-    if not isinstance(model, Classifier):
+    """As `load`; refuses what does not classify texts."""
+    return require_classifier(load(path, threads=threads), path)
+
+
+def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
+    """A model that `load` gave.
+
+    Raises:
+        UserError: it does not classify texts.
+    """
+    if isinstance(model, LanguageModel):
         raise UserError(f"a classifier is needed, {path} is a language model; use: textrnn generate {path}")
+    if not isinstance(model, Classifier):
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a classifier of texts is needed, {path} is a {kind}; give it arrays: textrnn.load")
     return model
 
 
@@ -96,32 +129,32 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest: Manifest = bundle.manifest
-        if not self.manifest.labels or "classify" not in self.manifest.graphs:
-            raise UserError(f"a classifier must have labels and a classify graph, {bundle.folder} lacks one; export it")
-        self.labels = self.manifest.labels
+        self._session, self.labels = classify_session(bundle, threads)
         settings = from_dict(self.manifest.config)
         self.max_length = settings.data.max_length
         self._segment_length = settings.model.segment_length
-        self._session = Sessions(bundle, threads)("classify")
         self.tokenizer = load_bundled_tokenizer(bundle)
-        declared = self.manifest.graphs["classify"].outputs[0].shape[-1]
-        if declared != len(self.labels):
-            raise UserError(f"{bundle.folder} has {len(self.labels)} labels and {declared} logits; export it again")
 
-    def classify(self, texts: Sequence[str]) -> list[Prediction]:
+    def classify(self, texts: Sequence[str]) -> list[TextPrediction]:
         """What each text is, in their order.
 
         Args:
             texts: texts of any length, an empty one too.
 
         Raises:
-            UserError: a text that UTF-8 cannot spell.
+            UserError: a text that UTF-8 cannot spell, or what is no text.
         """
         if isinstance(texts, str):
             raise UserError("texts must be several strings, was one; put it in a list")
+        for text in texts:
+            if not isinstance(text, str):
+                raise UserError(
+                    f"a classifier of texts reads strings, was: {type(text).__name__}; give strings, or train a model "
+                    "of vectors: data.reads=vectors"
+                )
         encoded = [self.tokenizer.encode(text) for text in texts]
         return [
-            Prediction(
+            TextPrediction(
                 label=self.labels[int(row.argmax())],
                 probs=dict(zip(self.labels, row.tolist(), strict=True)),
                 tokens=len(ids),
@@ -165,7 +198,7 @@ def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
     Raises:
         UserError: it is not in the file that was checked, or cannot be read.
     """
-    declared = bundle.manifest.tokenizer
+    declared = bundle.tokenizer
     tokenizer = load_tokenizer(bundle.folder, declared.kind)
     if tokenizer.file_name != declared.file:  # the file that was read is not the one checked
         raise UserError(

@@ -17,6 +17,14 @@ CONTRACTS = {  # names of the inputs and outputs of each graph
     "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
     "classify": (("ids",), ("logits",)),
 }
+READS_VECTORS = ("vectors", "lengths")
+TELLS_WHAT_FOLLOWS = (("vectors", "state"), ("forecast", "next_state"))
+CONTRACTS_OF_VECTORS = {  # the same, of a bundle without a tokenizer
+    "classify": (READS_VECTORS, ("logits",)),
+    "regress": (READS_VECTORS, ("values",)),
+    "step": TELLS_WHAT_FOLLOWS,
+    "sequence": TELLS_WHAT_FOLLOWS,
+}
 
 
 class Sessions:
@@ -57,13 +65,35 @@ class Sessions:
             raise UserError(
                 f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
             ) from error
-        _check_graph(path, use, graph, session)
+        contracts = CONTRACTS if self._bundle.manifest.tokenizer else CONTRACTS_OF_VECTORS
+        _check_graph(path, contracts[use], graph, session)
         return session
 
 
-def _check_graph(path: Path, use: str, graph: Graph, session: onnxruntime.InferenceSession) -> None:
+def classify_session(bundle: Bundle, threads: int) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
+    """The graph of a classifier, and its classes.
+
+    Raises:
+        UserError: it lacks one of them, has not as many classes as logits, or as `Sessions` raises it.
+    """
+    labels, graphs = bundle.manifest.labels, bundle.manifest.graphs
+    if not labels or "classify" not in graphs:
+        raise UserError(f"a classifier must have labels and a classify graph, {bundle.folder} lacks one; export it")
+    session = Sessions(bundle, threads)("classify")
+    declared = graphs["classify"].outputs[0].shape[-1]
+    if declared != len(labels):
+        raise UserError(f"{bundle.folder} has {len(labels)} labels and {declared} logits; export it again")
+    return session, labels
+
+
+def _check_graph(
+    path: Path,
+    contract: tuple[tuple[str, ...], tuple[str, ...]],
+    graph: Graph,
+    session: onnxruntime.InferenceSession,
+) -> None:
     """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
-    inputs, outputs = CONTRACTS[use]
+    inputs, outputs = contract
     for what, names, declared, actual in (
         ("inputs", inputs, graph.inputs, session.get_inputs()),
         ("outputs", outputs, graph.outputs, session.get_outputs()),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from textrnn.config import ModelConfig, TrainConfig
 from textrnn.tokenizers.base import PAD_ID
 from textrnn.train.classifier import Classifier
-from textrnn.train.training_step import ClassifierStep, adamw
+from textrnn.train.classifier_trainer import weighted_cross_entropy
+from textrnn.train.training_step import SupervisedStep, optimizer_of
 
 VOCABULARY_SIZE, CLASSES = 9, 3
 SMALL = ModelConfig(hidden_dim=5, embedding_dim=4, layers=1)
@@ -34,6 +35,7 @@ CONFIGS = {
         SMALL, layers=2, normalization="layer", bidirectional=True, segment_length=4, activation="relu"
     ),
 }
+UNWEIGHTED = weighted_cross_entropy(np.ones(CLASSES, np.float32))
 TEXTS = [[4, 7, 1, 8, 5, 5, 3], [6], [], [2, 3, 4, 5], [8, 7, 6, 5, 4, 3, 2, 1]]
 
 
@@ -75,8 +77,8 @@ def test_gradients_are_the_slopes_of_the_equations(name: str) -> None:
     config = replace(CONFIGS[name], activation="tanh")  # whose slope has no step that a difference could straddle
     model, weights = model_of(config)
     targets = np.array([0, 1, 2, 1, 0], np.int32)
-    step = ClassifierStep(model, adamw(TrainConfig(), 10, model), np.ones(CLASSES))
-    loss, gradients = step._find_gradients(tf.constant(padded(TEXTS, config.segment_length)), targets, {})
+    step = SupervisedStep(model, optimizer_of(TrainConfig(), 10, model), UNWEIGHTED)
+    loss, gradients = step._find_gradients((tf.constant(padded(TEXTS, config.segment_length)),), targets, {})
 
     def loss_with(name: str, entry: tuple[int, ...], change: float) -> float:
         changed = weights[name].copy()
@@ -186,10 +188,11 @@ def test_a_rule_is_learned_to_the_last_text(rule: object, config: ModelConfig) -
     random = np.random.default_rng(0)
     texts, targets = zip(*(rule(random) for _ in range(64)), strict=True)  # type: ignore[operator]
     model = Classifier(config, VOCABULARY_SIZE, 2, seed=1)
-    step = ClassifierStep(model, adamw(TrainConfig(learning_rate=0.05, warmup_steps=0), 60, model), np.ones(2))
+    optimizer = optimizer_of(TrainConfig(learning_rate=0.05, warmup_steps=0), 60, model)
+    step = SupervisedStep(model, optimizer, weighted_cross_entropy(np.ones(2, np.float32)))
     ids = tf.constant(padded(texts[:32], config.segment_length, more=1))
     for number in range(60):
-        step(ids, tf.constant(targets[:32], tf.int32), tf.constant([1, number], tf.int32))
+        step((ids,), tf.constant(targets[:32], tf.int32), tf.constant([1, number], tf.int32))
     unseen = logits_of(model, texts[32:])
     assert (unseen.argmax(axis=1) == targets[32:]).all()
     assert sorted(set(targets[32:])) == [0, 1]

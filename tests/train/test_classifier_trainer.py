@@ -71,7 +71,7 @@ def test_the_loss_of_a_step_is_weighted_by_class(tmp_path: Path, kind: str) -> N
     batch = trainer.batches.batch(0)
     nats = nats_of(trainer.model(tf.constant(batch.ids)).numpy(), batch.targets)
     weights = counts.sum() / (2 * counts) if kind == "balanced" else np.ones(2)
-    loss, _ = trainer._step._find_gradients(tf.constant(batch.ids), tf.constant(batch.targets), {})
+    loss, _ = trainer._step._find_gradients((tf.constant(batch.ids),), tf.constant(batch.targets), {})
     assert float(loss) == pytest.approx((nats * weights[batch.targets]).mean(), rel=1e-5)
 
 
@@ -240,6 +240,6 @@ def test_the_temperature_is_the_best_one_and_is_in_the_bundle(trained_classifier
 def test_a_language_model_refuses_what_is_for_classification(tmp_path: Path, setting: str) -> None:
     config = load_config(None, [setting])
     name = setting.partition("=")[0]
-    with pytest.raises(UserError, match=f"^{name} is for classification, a language model had: .*; leave it out"):
+    with pytest.raises(UserError, match=f"^{name} is for classification.*, the task was: language_model; leave it out"):
         create_run(tmp_path / "run", config)
     assert files_of(tmp_path) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
-from textrnn.train import export_onnx
+from textrnn.train import elementwise, export_onnx
 from textrnn.train.datasets import TokenDataset, prepare
 from textrnn.train.export_onnx import export_language_model
 from textrnn.train.language_model import LanguageModel
@@ -46,7 +46,32 @@ CONFIGS = {
     "tied, all else too": replace(
         SMALL, tied=True, embedding_dim=6, layers=3, normalization="layer", activation="relu"
     ),
+    "mixed by relu": replace(SMALL, mixing="relu"),
+    "mixed by gates": replace(SMALL, mixing="glu", normalization="layer", residual=False),
+    "diagonal": replace(SMALL, recurrence="diagonal"),
+    "diagonal, linear, mixed": replace(SMALL, recurrence="diagonal", activation="linear", mixing="relu"),
+    "rotation": replace(SMALL, recurrence="rotation", layers=1),
+    "rotation, relu": replace(SMALL, recurrence="rotation", activation="relu", tied=True),
+    "rotation, linear, mixed": replace(
+        SMALL, recurrence="rotation", activation="linear", mixing="glu", normalization="layer", layers=3
+    ),
 }
+# Beyond those of a dense U, by what asks for them.
+MORE = {
+    "normalization=layer": {"LayerNormalization"},
+    "recurrence=diagonal": {"Mul"},
+    "recurrence=rotation": {"Mul"},
+    "mixing=relu": {"Relu"},
+    "mixing=glu": {"Mul", "Sigmoid"},
+}
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An elementwise loop would compile a program for each shape; test_elementwise has it compiled."""
+    monkeypatch.setattr(elementwise, "_compiled", lambda function: function)
+
+
 NETWORK = {"Split", "Squeeze", "Gather", "MatMul", "Add", "Unsqueeze", "Concat", "Identity", "Tanh", "Relu"}
 DRAWING = {
     "Cast",
@@ -125,6 +150,10 @@ def drawn_step_by_step(model: runtime.LanguageModel, prompt: str, **options: Any
     return texts
 
 
+def settings_of(config: ModelConfig) -> set[str]:
+    return {f"{name}={value}" for name, value in asdict(config).items()}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_graphs_equal_keras_and_the_equations(
     name: str, tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
@@ -153,8 +182,8 @@ def test_graphs_equal_keras_and_the_equations(
 
     for use, graph in graphs_of(bundle).items():
         nodes = list(all_nodes(graph.graph))
-        normalised = {"LayerNormalization"} if config.normalization == "layer" else set()
-        assert normalised <= {node.op_type for node in nodes} <= NATIVE[use] | normalised
+        more = set().union(*(more for what, more in MORE.items() if what in settings_of(config)))
+        assert more <= {node.op_type for node in nodes} <= NATIVE[use] | more
         assert {node.domain for node in nodes} == {""}
         assert not graph.functions
 
@@ -323,6 +352,19 @@ def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun
         assert model.samples("the ", count=3, length=80, seed=seed) == drawn_step_by_step(
             model, "the ", count=3, length=80, seed=seed
         )
+
+
+@pytest.mark.parametrize("name", ["diagonal, linear, mixed", "rotation, linear, mixed"])
+def test_other_forms_of_u_in_8_bits_write_nearly_the_same(
+    name: str, tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
+) -> None:
+    model = random_model(CONFIGS[name], tokenizer)
+    bundle = export(model, tokenizer, held_out, tmp_path / "bundle", "int8")
+    assert 0 < abs(bundle.manifest.metrics["int8"]["loss"]) < 0.15  # of random weights, in six units
+    loaded = runtime.load(tmp_path / "bundle")
+    assert loaded.samples("the", count=2, length=40, seed=1) == drawn_step_by_step(
+        loaded, "the", count=2, length=40, seed=1
+    )
 
 
 def test_a_real_size_in_8_bits_is_a_quarter(tmp_path: Path) -> None:

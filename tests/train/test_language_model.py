@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
+from textrnn.train import elementwise
 from textrnn.train.backbone import Backbone
 from textrnn.train.language_model import LanguageModel, cross_entropy
 
@@ -29,7 +30,24 @@ CONFIGS = {
     "tied": replace(SMALL, embedding_dim=0, tied=True, layers=3, residual=False),
     "relu": replace(SMALL, activation="relu"),
     "linear": replace(SMALL, activation="linear", layers=3),
+    "mixed by relu": replace(SMALL, mixing="relu", residual=False),
+    "mixed by gates": replace(SMALL, mixing="glu", normalization="layer", activation="linear"),
+    "diagonal": replace(SMALL, recurrence="diagonal"),
+    "diagonal, linear": replace(SMALL, recurrence="diagonal", activation="linear", mixing="relu", tied=True),
+    "diagonal, relu": replace(SMALL, recurrence="diagonal", activation="relu", mixing="glu", normalization="layer"),
+    "rotation": replace(SMALL, recurrence="rotation", hidden_dim=6, layers=1),
+    "rotation, linear": replace(
+        SMALL, recurrence="rotation", hidden_dim=6, activation="linear", mixing="glu", normalization="layer"
+    ),
 }
+# Where the state goes another way.
+FORMS = ["three layers, normalised", "diagonal, relu", "diagonal, linear", "rotation", "rotation, linear"]
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An elementwise loop would compile a program for each shape; test_elementwise has it compiled."""
+    monkeypatch.setattr(elementwise, "_compiled", lambda function: function)
 
 
 def model_of(config: ModelConfig, apart: bool = False) -> tuple[LanguageModel, dict[str, NDArray[np.float64]]]:
@@ -121,8 +139,9 @@ def test_a_plain_keras_model_with_the_same_weights_gives_the_same_logits_and_gra
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
-def test_two_halves_with_the_state_carried_are_one_pass(apart: bool) -> None:
-    model, _ = model_of(CONFIGS["three layers, normalised"], apart)
+@pytest.mark.parametrize("name", FORMS)
+def test_two_halves_with_the_state_carried_are_one_pass(name: str, apart: bool) -> None:
+    model, _ = model_of(CONFIGS[name], apart)
     ids = random_ids(2, 10)
     ids[0, 5] = END_ID  # the first token of the second half
     start = model.backbone.initial_state(2)
@@ -133,11 +152,12 @@ def test_two_halves_with_the_state_carried_are_one_pass(apart: bool) -> None:
     np.testing.assert_allclose(state, whole_state, rtol=1e-5, atol=1e-6)
 
 
-def test_with_documents_apart_no_document_sees_the_one_before() -> None:
+@pytest.mark.parametrize("name", ["default", *FORMS])
+def test_with_documents_apart_no_document_sees_the_one_before(name: str) -> None:
     ids = np.array([[5, 6, 7, END_ID, 8, 4]], np.int32)
     other = np.array([[8, 8, 4, END_ID, 8, 4]], np.int32)
     for apart in (True, False):
-        model, _ = model_of(SMALL, apart)
+        model, _ = model_of(CONFIGS[name], apart)
         start = model.backbone.initial_state(1)
         after, after_other = (model(tf.constant(tokens), start)[0].numpy()[3:] for tokens in (ids, other))
         assert np.array_equal(after, after_other) == apart

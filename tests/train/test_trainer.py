@@ -173,6 +173,36 @@ def test_a_run_stopped_at_every_step_ends_like_one_that_was_not(
     assert timeless(history_of(stopped.run.folder)) == timeless(history_of(whole.run.folder))
 
 
+def test_a_network_of_rotations_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    settings = {
+        "model__recurrence": "rotation",
+        "model__activation": "linear",
+        "model__mixing": "glu",
+        "model__layers": 1,
+        "train__optimizer": "rmsprop",
+        "train__schedule": "constant",
+        "train__evaluations": 1,
+    }
+    whole = trainer_of(tmp_path / "whole", **settings)
+    whole.fit()
+    stopped = trainer_of(tmp_path / "stopped", **settings)
+    true_step = stopped._step
+
+    def step(*arguments: Any) -> Any:
+        if stopped.progress.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return true_step(*arguments)
+
+    stopped._step = step  # type: ignore[assignment]
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    assert checkpoint_of(stopped)[0] == 7 < whole.total_steps
+    again = trainer_of(tmp_path / "stopped")
+    again.fit()
+    assert checkpoint_of(again) == checkpoint_of(whole)
+    assert timeless(history_of(again.run.folder)) == timeless(history_of(whole.run.folder))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_names_the_one_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import call, files_of, told
-from conftest import TrainedRun, write_opinions
+from conftest import TrainedRun, tiny_settings, write_opinions, write_small_text
 from numpy.typing import NDArray
 
 from textrnn.config import ARCHITECTURE, load_config
@@ -219,3 +219,49 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path, content: dict[str, byt
         for name, data in content.items():
             (folder / name).write_bytes(data)
     assert message.format(folder) in refused(tmp_path, folder)
+
+
+# Other forms of U
+
+
+@pytest.fixture(scope="module", params=["diagonal", "rotation"])
+def elementwise(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, as it stands before its first step, of a language model whose U is no matrix, and its bundle."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = write_small_text(folder / "animals.txt", 60)
+    settings = tiny_settings(
+        model__recurrence=request.param,
+        model__mixing="glu",
+        model__activation="linear",
+        model__memory=30,
+        data__source=json.dumps([str(source)]),
+    )
+    trainer = trainer_of(create_run(folder / "run", load_config(None, settings[1::2]), quiet=True))
+    trainer._keep_best(3.0)
+    trainer.finish()
+    return folder / "run"
+
+
+def test_from_a_run_whose_u_is_no_matrix(elementwise: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path / "run", elementwise)
+    config, theirs = trainer.run.config.model, open_run(elementwise).config.model
+    assert {name: getattr(config, name) for name in ARCHITECTURE} == {
+        name: getattr(theirs, name) for name in ARCHITECTURE
+    }
+    _, source = load_checkpoint(elementwise / "best.npz")
+    arrays = trainer.model.arrays()
+    own = ["kernel", "decay", "mixing_kernel"] + (["angle"] if theirs.recurrence == "rotation" else [])
+    names = [f"{name}_{index}" for index in range(2) for name in own]
+    assert_same(arrays, source, ["embedding", *names])
+    for name in names:
+        np.testing.assert_array_equal(arrays[f"backward_{name}"], source[name])
+    for _ in range(2):  # and it can be trained, once the learning rate has left zero
+        trainer.train_one()
+    assert np.abs(trainer.model.arrays()["decay_0"] - source["decay_0"]).max() > 0
+
+
+def test_from_the_bundle_of_such_a_model_is_refused(elementwise: Path, tmp_path: Path) -> None:
+    recurrence = open_run(elementwise).config.model.recurrence
+    message = refused(tmp_path, elementwise / "bundle")
+    assert f"a bundle to start from must have a dense U, {elementwise / 'bundle'} has: {recurrence}" in message
+    assert "give its run folder" in message

@@ -1,34 +1,23 @@
-"""The backbone that every task shares: token ids to hidden states, through stacked plain recurrent layers."""
+"""The backbone that every task shares: tokens or vectors to hidden states, through stacked plain recurrent layers."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from textrnn.config import ModelConfig
+from textrnn.train.layers import DenseLayer, DiagonalLayer, Start, recurrent_layer
 from textrnn.train.products import Tensor, dense, lookup
-from textrnn.train.recurrent import SimpleRNN, recurrence
 
 NORMALIZATION_EPSILON = 1e-5
 BACKWARD_SEED = 50_000  # apart from the seeds of all layers that read forward
 
 Masks = dict[str, Tensor]
 """What a training step drops, by the name of what it is multiplied with."""
-
-
-class Start(NamedTuple):
-    """How large weights are when training starts."""
-
-    embedding: float = 1.0
-    """Standard deviation of the embedding."""
-    projected: float = 0.5
-    """Of what a layer adds to its state at each step, ``x W``."""
-    recurrent: float = 1.0
-    """By which the orthogonal start of ``U`` is multiplied."""
 
 
 class Stack(keras.layers.Layer):  # type: ignore[misc]
@@ -46,25 +35,31 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(name=f"{prefix}stack")
         self.config = config
         self.prefix = prefix
-        self.recurrent_layers: list[SimpleRNN] = []
+        self.recurrent_layers: list[DenseLayer | DiagonalLayer] = []
         self.normalizations: list[tuple[Tensor, Tensor]] = []
+        self.mixings: list[tuple[Tensor, Tensor]] = []
         for index in range(config.layers):
-            layer = SimpleRNN(
-                config.hidden_dim,
-                activation=config.activation,
-                kernel_initializer=keras.initializers.VarianceScaling(
-                    scale=(start.projected if index else start.projected / start.embedding) ** 2,
-                    mode="fan_in",
-                    distribution="untruncated_normal",
-                    seed=seed + 100 * index + 1,
-                ),
-                recurrent_initializer=keras.initializers.Orthogonal(start.recurrent, seed=seed + 100 * index + 2),
-                return_sequences=True,
-                return_state=True,
-                name=f"{prefix}recurrent_{index}",
+            self.recurrent_layers.append(
+                recurrent_layer(
+                    config,
+                    config.hidden_dim if index else input_dim,
+                    start,
+                    start.projected if index else start.projected / start.embedding,
+                    seed + 100 * index,
+                    f"{prefix}recurrent_{index}",
+                )
             )
-            layer.build((None, None, config.hidden_dim if index else input_dim))
-            self.recurrent_layers.append(layer)
+            if config.mixing != "none":
+                width = config.hidden_dim * (2 if config.mixing == "glu" else 1)
+                kernel = self.add_weight(
+                    name=f"mixing_kernel_{index}",
+                    shape=(config.hidden_dim, width),
+                    initializer=keras.initializers.VarianceScaling(
+                        mode="fan_in", distribution="untruncated_normal", seed=seed + 100 * index + 4
+                    ),
+                )
+                bias = self.add_weight(name=f"mixing_bias_{index}", shape=(width,), initializer="zeros")
+                self.mixings.append((kernel, bias))
             if config.normalization == "layer":
                 gain = self.add_weight(name=f"gain_{index}", shape=(config.hidden_dim,), initializer="ones")
                 shift = self.add_weight(name=f"shift_{index}", shape=(config.hidden_dim,), initializer="zeros")
@@ -75,10 +70,11 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         """The variables by the names under which checkpoints and exported graphs hold them."""
         weights = {}
         for index, layer in enumerate(self.recurrent_layers):
-            cell = layer.cell
-            weights[f"{self.prefix}kernel_{index}"] = cell.kernel
-            weights[f"{self.prefix}recurrent_kernel_{index}"] = cell.recurrent_kernel
-            weights[f"{self.prefix}bias_{index}"] = cell.bias
+            for name, variable in layer.named_weights().items():
+                weights[f"{self.prefix}{name}_{index}"] = variable
+        for index, (kernel, bias) in enumerate(self.mixings):
+            weights[f"{self.prefix}mixing_kernel_{index}"] = kernel
+            weights[f"{self.prefix}mixing_bias_{index}"] = bias
         for index, (gain, shift) in enumerate(self.normalizations):
             weights[f"{self.prefix}gain_{index}"], weights[f"{self.prefix}shift_{index}"] = gain, shift
         return weights
@@ -110,18 +106,33 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         final_states = []
         hidden = None
         for index, layer in enumerate(self.recurrent_layers):
-            cell = layer.cell
             if hidden is not None:
-                projected = dense(self._hand_on(hidden, index - 1, masks), cell.kernel, cell.bias, precision)
+                projected = dense(self._hand_on(hidden, index - 1, masks), *layer.input_weights(), precision)
             if real is not None:
                 # f(0 + 0 U) = 0 for every f that we have, so that leading padding changes nothing.
                 projected = projected * ops.cast(real, precision)
-            name = f"{self.prefix}recurrent_kernel_{index}"
-            kernel = _masked(ops.convert_to_tensor(cell.recurrent_kernel), masks, name)
-            states, last = recurrence(projected, state[index], kernel, config.activation, keep, as_graph)
+            # Not called mask, which Keras would take for one of time steps.
+            drop = masks.get(f"{self.prefix}recurrent_kernel_{index}")
+            states, last = layer(projected, state[index], keep=keep, drop=drop, as_graph=as_graph)
             final_states.append(last)
-            hidden = hidden + states if config.residual and hidden is not None else states
+            if index == 0 and config.stride > 1:
+                # The blocks are counted from the first vector, which a stack that reads from the end comes to last.
+                rest = 0 if real is None else states.shape[0] % config.stride
+                states = states[rest + config.stride - 1 :: config.stride]
+                real = None if real is None else real[rest :: config.stride]
+            outputs = self._mix(states, index, precision)
+            hidden = hidden + outputs if config.residual and hidden is not None else outputs
         return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
+
+    def _mix(self, states: Tensor, index: int, precision: str) -> Tensor:
+        """``o_t = g(V h_t + c)`` of a layer."""
+        if not self.mixings:
+            return states
+        mixed = dense(states, *self.mixings[index], precision)
+        if self.config.mixing == "relu":
+            return ops.relu(mixed)
+        values, gates = ops.split(mixed, 2, axis=-1)
+        return values * ops.sigmoid(gates)
 
     def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
         """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
@@ -140,6 +151,14 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     The state is explicit, so that carried-state training, exact resume, streaming generation and the exported graphs
     are the same computation.
+
+    Args:
+        config: of the network.
+        vocabulary_size: of the tokens that are read; 0 where vectors are.
+        seed: of the weights.
+        precision: of the matrix products when training, "float32" or "bfloat16".
+        start: how large weights are.
+        features: numbers in each vector that is read; 0 where tokens are.
     """
 
     def __init__(
@@ -149,11 +168,13 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         seed: int = 0,
         precision: str = "float32",
         start: Start | None = None,
+        features: int = 0,
     ) -> None:
         super().__init__(name="backbone")
         self.config = config
         self.vocabulary_size = vocabulary_size
-        self.embedding_dim = config.embedding_dim or config.hidden_dim
+        self.features = features
+        self.embedding_dim = config.embedding_dim or features or config.hidden_dim
         self.precision = precision
         # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
         # for its small entries.
@@ -162,11 +183,27 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             # States of ReLU, which nothing bounds, would grow all along a document.
             recurrent=0.5 if config.activation == "relu" else 1.0,
         )
-        self.embedding = self.add_weight(
-            name="embedding",
-            shape=(vocabulary_size, self.embedding_dim),
-            initializer=keras.initializers.RandomNormal(stddev=start.embedding, seed=seed),
-        )
+        self.embedding = None
+        self.projection: tuple[Tensor, Tensor] | None = None
+        if features:
+            self.input_mean = self.add_weight(
+                name="input_mean", shape=(features,), initializer="zeros", trainable=False
+            )
+            self.input_scale = self.add_weight(
+                name="input_scale", shape=(features,), initializer="ones", trainable=False
+            )
+            if config.embedding_dim:
+                he = keras.initializers.HeNormal(seed=seed)
+                self.projection = (
+                    self.add_weight(name="projection_kernel", shape=(features, config.embedding_dim), initializer=he),
+                    self.add_weight(name="projection_bias", shape=(config.embedding_dim,), initializer="zeros"),
+                )
+        else:
+            self.embedding = self.add_weight(
+                name="embedding",
+                shape=(vocabulary_size, self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=start.embedding, seed=seed),
+            )
         self.stack = Stack(config, self.embedding_dim, start, seed)
         self.backward_stack = None
         if config.bidirectional:
@@ -179,7 +216,12 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     def named_weights(self) -> dict[str, Any]:
         """The variables by the names under which checkpoints and exported graphs hold them."""
-        weights = {"embedding": self.embedding, **self.stack.named_weights()}
+        weights = {"embedding": self.embedding}
+        if self.embedding is None:
+            weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
+        if self.projection:
+            weights["projection_kernel"], weights["projection_bias"] = self.projection
+        weights |= self.stack.named_weights()
         return weights if self.backward_stack is None else weights | self.backward_stack.named_weights()
 
     @property
@@ -203,7 +245,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         `last_layer` nothing is dropped of what the last layer hands on.
         """
         config = self.config
-        sequence = (sequence_length, batch_size, config.hidden_dim)
+        sequence = (sequence_length // config.stride, batch_size, config.hidden_dim)
         shapes: dict[str, tuple[float, tuple[int, ...]]] = {
             "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
         }
@@ -222,10 +264,10 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     def call(
         self, ids: Tensor, state: Tensor, keep: Tensor | None = None, masks: Masks | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Read tokens.
+        """Read tokens, or vectors.
 
         Args:
-            ids: int32 ``(batch, time)``.
+            ids: int32 ``(batch, time)``; or vectors ``(batch, time, features)``.
             state: float32 ``(layers, batch, hidden)``.
             keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that token; None keeps it.
             masks: what is dropped, from `draw_masks`, when training; None when not, which is float32 throughout.
@@ -235,8 +277,24 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             final state, shaped as `state`.
         """
         precision = "float32" if masks is None else self.precision
-        projected = self._embed_and_project(ids, masks or {}, precision)
+        if self.features:
+            projected = dense(self.scaled(ids), *self.stack.recurrent_layers[0].input_weights(), precision)
+        else:
+            projected = self._embed_and_project(ids, masks or {}, precision)
         return self.stack(projected, state, keep=keep, masks=masks)  # type: ignore[no-any-return]
+
+    def set_scaling(self, mean: Tensor, scale: Tensor) -> None:
+        """What is subtracted from the vectors that are read, and what they are divided by, each ``(features,)``."""
+        self.input_mean.assign(mean)
+        self.input_scale.assign(scale)
+
+    def scaled(self, vectors: Tensor) -> Tensor:
+        """Vectors as the source gives them to what the first layer reads.
+
+        ``(batch, time, features)`` to float32 ``(time, batch, features)``; with a projection, ``(..., embedding)``.
+        """
+        scaled = ops.transpose((vectors - self.input_mean) / self.input_scale, (1, 0, 2))
+        return ops.relu(dense(scaled, *self.projection)) if self.projection else scaled
 
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
@@ -261,8 +319,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         for stack in (self.stack, self.backward_stack):
             if stack is None:
                 continue
-            cell = stack.recurrent_layers[0].cell
-            projected = dense(vectors, cell.kernel, cell.bias, precision)
+            projected = dense(vectors, *stack.recurrent_layers[0].input_weights(), precision)
             if stack is self.stack:
                 states, _ = stack(projected, state, masks=masks, as_graph=True)
             else:
@@ -273,13 +330,13 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
-        cell = self.stack.recurrent_layers[0].cell
+        kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
         if batch is not None and time is not None and self.vocabulary_size < batch * time:
             # Fewer words than tokens: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
-            return lookup(dense(embedding, cell.kernel, cell.bias, precision), ops.transpose(ids))
-        return dense(self.embed(ids, masks), cell.kernel, cell.bias, precision)
+            return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))
+        return dense(self.embed(ids, masks), kernel, bias, precision)
 
 
 def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:

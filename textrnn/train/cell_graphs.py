@@ -30,14 +30,20 @@ AXES = {"axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]
 
 
 class Nodes:
-    """Collects the nodes of a graph in the order in which they run."""
+    """Collects the nodes of a graph in the order in which they run.
 
-    def __init__(self, nodes: Iterable[onnx.NodeProto] = ()) -> None:
+    Args:
+        nodes: those that are there already.
+        prefix: of the names that are given here, which those in the body of a loop must not share with the outer graph.
+    """
+
+    def __init__(self, nodes: Iterable[onnx.NodeProto] = (), prefix: str = "") -> None:
         self.nodes = list(nodes)
+        self.prefix = prefix
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """Append a node of one output, named by operator and place where no name is given; returns the name."""
-        name = output or f"{operator.lower()}_{len(self.nodes)}"
+        name = output or f"{self.prefix}{operator.lower()}_{len(self.nodes)}"
         self.append(operator, inputs, [name], **attributes)
         return name
 

@@ -1,8 +1,8 @@
-"""Training of classifiers: batches of whole labelled texts."""
+"""Training of classifiers: batches of whole labelled texts, or sequences of vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +12,85 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
 from textrnn.classification import probabilities
+from textrnn.config import Config
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.calibration import expected_calibration_error, fit_temperature, reliability
 from textrnn.train.checkpoints import load_checkpoint
 from textrnn.train.classifier import Classifier
-from textrnn.train.export_classifier import Calibration, GraphSession, check_parity, export_classifier
+from textrnn.train.export_classifier import Batches, Calibration, GraphSession, check_parity, export_classifier
 from textrnn.train.labelled import LabelledDataset, TextBatches, describe, texts_of_records
+from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.report import confident_mistakes, measure, write_report
 from textrnn.train.run import Run, labelled_options, run_fingerprint
 from textrnn.train.trainer import Trainer
-from textrnn.train.training_step import ClassifierStep, compiled_for_device, require_possible
+from textrnn.train.training_step import SupervisedStep, compiled_for_device, require_possible
+from textrnn.train.transfer import start_from
+from textrnn.train.vectors import VectorBatches, VectorDataset
 
 MISTAKES = 20  # told in the report
 ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 4, 40
 
 
 class ClassifierTrainer(Trainer):
-    """Trains one classifier."""
+    """Trains one classifier.
 
-    unit = "text"
+    Args:
+        run: the run.
+        tokenizer: of its texts; None where vectors are read.
+        train: what is trained on.
+        held_out: what is measured on.
+    """
+
     model: Classifier
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, train: LabelledDataset, held_out: LabelledDataset) -> None:
+    def __init__(
+        self,
+        run: Run,
+        tokenizer: Tokenizer | None,
+        train: LabelledDataset | VectorDataset,
+        held_out: LabelledDataset | VectorDataset,
+    ) -> None:
         config = run.config
         require_possible(config.train)
+        self.unit = "text" if tokenizer else "sequence"
         self.tokenizer = tokenizer
-        batch_size, length, segment = config.train.batch_size, config.data.max_length, config.model.segment_length
-        self.batches = TextBatches(train, batch_size, length, segment, config.seed)
-        self.held_out = TextBatches(held_out, min(batch_size, len(held_out)), length, segment, config.seed)
+        self.batches = batches_of(train, config.train.batch_size, config)
+        self.held_out = batches_of(held_out, min(config.train.batch_size, len(held_out)), config)
+        features = train.features if isinstance(train, VectorDataset) else 0
+        longest = int(self.batches.lengths.max())
+        require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
         with tf.distribute.get_strategy().scope():
             model = Classifier(
-                config.model, tokenizer.vocabulary_size, len(train.labels), config.seed, config.train.precision
+                config.model,
+                tokenizer.vocabulary_size if tokenizer else 0,
+                len(train.labels),
+                config.seed,
+                config.train.precision,
+                features,
             )
+        if isinstance(train, VectorDataset):
+            model.backbone.set_scaling(train.mean, train.scale)
         super().__init__(
             run,
             model,
             steps_per_epoch=self.batches.steps_per_epoch,
             epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
-            units_per_step=batch_size,
+            units_per_step=config.train.batch_size,
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
         )
         if config.model.init_from:
             _, arrays = load_checkpoint(run.initial)
-            model.set_arrays({**model.arrays(), **arrays})
-        self._step = ClassifierStep(model, self.optimizer, class_weights(train, config.train.class_weights))
-        self._forward = compiled_for_device(lambda ids: self.model(ids))
+            start_from(model, arrays)
+        loss = weighted_cross_entropy(class_weights(train, config.train.class_weights))
+        one_length = isinstance(train, VectorDataset) and np.ptp(train.lengths) == 0
+        self._step = SupervisedStep(model, self.optimizer, loss, one_length)
+        self._forward = compiled_for_device(lambda inputs: self.model(*inputs))
 
     def train_one(self) -> Any:
         batch = self.batches.batch(self.progress.step)
         seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        return self._step(tf.constant(batch.ids), tf.constant(batch.targets), seed)
+        return self._step(as_tensors(batch.inputs), tf.constant(batch.targets), seed)
 
     def measure(self) -> dict[str, Any]:
         """The held-out loss at the temperature that makes it least: being too sure of itself is mended afterwards."""
@@ -76,10 +104,10 @@ class ClassifierTrainer(Trainer):
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Logits ``(texts, classes)`` of the held-out texts, and their classes ``(texts,)``."""
-        targets = self.held_out.dataset.targets
+        targets = np.asarray(self.held_out.dataset.targets, np.int32)
         logits = np.empty((len(targets), len(self.batches.dataset.labels)))
         for batch in self.held_out.all():
-            logits[batch.indices] = self._forward(tf.constant(batch.ids)).numpy()[: len(batch.indices)]
+            logits[batch.indices] = self._forward(as_tensors(batch.inputs)).numpy()[: len(batch.indices)]
         return logits, targets
 
     def calibrate(self) -> Calibration:
@@ -114,7 +142,10 @@ class ClassifierTrainer(Trainer):
         probs = probabilities(logits / calibration.temperature)
         wrong = confident_mistakes(probs, targets, MISTAKES)
         records = held_out.records[wrong].tolist()
-        texts = texts_of_records(data.validation or data.source, labelled_options(data), records)
+        if self.tokenizer:
+            texts = texts_of_records(data.validation or data.source, labelled_options(data), records)
+        else:
+            texts = {record: f"sequence {record + 1}" for record in records}
         mistakes = [
             {
                 "text": texts[record],
@@ -127,7 +158,7 @@ class ClassifierTrainer(Trainer):
         facts = {
             "trained_on": len(train),
             "skipped": describe(train.skipped) or "nothing",
-            "longer_than_max_length": int((train.lengths > data.max_length).sum()),
+            "longer_than_max_length": int((train.lengths > data.max_length).sum()) if self.tokenizer else 0,
             "temperature": calibration.temperature,
             "calibration_error_before": calibration.error_before,
         }
@@ -140,12 +171,39 @@ class ClassifierTrainer(Trainer):
         )
 
 
+def batches_of(dataset: LabelledDataset | VectorDataset, batch_size: int, config: Config) -> Batches:
+    """Batches of a data set of texts or vectors.
+
+    Raises:
+        UserError: there are fewer records than `batch_size`.
+    """
+    if isinstance(dataset, VectorDataset):
+        return VectorBatches(dataset, batch_size, config.seed)
+    return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
+
+
+def as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:
+    """The inputs of a batch for TensorFlow."""
+    return tuple(tf.constant(each) for each in inputs)
+
+
+def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
+    """The mean of nats of the target class, each weighted by its class, given logits ``(batch, classes)``."""
+    of_class = tf.constant(weights, tf.float32)
+
+    def loss(logits: Any, targets: Any) -> Any:
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        return tf.reduce_mean(nats * tf.gather(of_class, targets))
+
+    return loss
+
+
 def enough_epochs(steps_per_epoch: int) -> float:
     """How often texts are read where nothing is said: the fewer there are, the more often."""
     return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
-def class_weights(train: LabelledDataset, kind: str) -> NDArray[np.float32]:
+def class_weights(train: LabelledDataset | VectorDataset, kind: str) -> NDArray[np.float32]:
     """What a text of each class counts, ``(classes,)``: 1, or, "balanced", 1 on average and each class the same."""
     counts = np.bincount(train.targets, minlength=len(train.labels))
     if kind == "none":

@@ -1,11 +1,10 @@
-"""How well a model predicts held-out text, or the labels of held-out texts."""
+"""How well a model predicts held-out text, or what held-out texts and vectors stand for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,16 @@ from textrnn.scoring import Read, Scorer, TextMetrics, windowed_nats
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.datasets import TokenDataset
 from textrnn.train.labelled import LabelledDataset, renaming
+from textrnn.train.regression import errors
 from textrnn.train.report import ClassificationMetrics, measure
 from textrnn.train.sources import Piece, SourceOptions, read_labelled
+from textrnn.train.vector_sources import VectorOptions, read_vectors
+from textrnn.train.vectors import VectorDataset
 
 TEXTS_AT_ONCE = 2048
+VALUES_AT_ONCE = 1 << 24  # of records that are read together: bounds memory however long they are
+
+T = TypeVar("T")
 
 
 class Part(NamedTuple):
@@ -98,16 +103,47 @@ def encode_labelled(
     Raises:
         UserError: no text is left.
     """
+    records = read_labelled(sources, options, skipped)
+    for text, target in _with_known_labels(records, sources, labels, names, skipped, "texts"):
+        yield LabelledText(tokenizer.encode(text), target)
+
+
+def labelled_vectors(
+    sources: Sequence[str],
+    options: VectorOptions,
+    features: int,
+    labels: Sequence[str],
+    names: Sequence[str],
+    skipped: Counter[str],
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """Sequences ``(time, features)`` and the places of their labels; other labels are left out and counted.
+
+    Raises:
+        UserError: no sequence is left.
+    """
+    records = read_vectors(sources, options, "classification", skipped, features)
+    named = ((sequence, str(label)) for sequence, label in records)
+    return _with_known_labels(named, sources, labels, names, skipped, "sequences")
+
+
+def _with_known_labels(
+    records: Iterable[tuple[T, str]],
+    sources: Sequence[str],
+    labels: Sequence[str],
+    names: Sequence[str],
+    skipped: Counter[str],
+    what: str,
+) -> Iterator[tuple[T, int]]:
     place, renamed = {label: index for index, label in enumerate(labels)}, renaming(names)
     found = False
-    for text, label in read_labelled(sources, options, skipped):
+    for record, label in records:
         target = place.get(renamed.get(label, label))
         if target is None:
-            skipped["texts with a label never seen in training"] += 1
+            skipped[f"{what} with a label never seen in training"] += 1
             last = label
         else:
             found = True
-            yield LabelledText(tokenizer.encode(text), target)
+            yield record, target
     if not found:
         raise UserError(
             f"labels must be {', '.join(labels)!r:.200}, found none of these but {last!r:.60} in {', '.join(sources)}; "
@@ -121,22 +157,69 @@ def labelled_texts(dataset: LabelledDataset) -> Iterator[LabelledText]:
         yield LabelledText(dataset.ids[dataset.offsets[index] : dataset.offsets[index + 1]], target)
 
 
+def prepared_vectors(dataset: VectorDataset) -> Iterator[tuple[NDArray[np.float32], Any]]:
+    """Sequences that were prepared already, and the places of their labels or their values."""
+    for index, target in enumerate(dataset.targets):
+        yield dataset.sequence(index), target
+
+
 def evaluate_classifier(
     predict: Callable[[Sequence[NDArray[Any]]], NDArray[np.float64]],
-    texts: Iterable[LabelledText],
+    records: Iterable[tuple[NDArray[Any], int]],
     labels: Sequence[str],
 ) -> ClassificationMetrics:
     """How often a classifier is right.
 
     Args:
-        predict: the model, texts as ids to probabilities ``(texts, classes)``.
-        texts: with the place of the right label in `labels`.
+        predict: the model, texts as ids, or sequences of vectors, to probabilities ``(records, classes)``.
+        records: with the place of the right label in `labels`.
     """
-    remaining, probs, targets = iter(texts), [], []
-    while batch := list(islice(remaining, TEXTS_AT_ONCE)):
-        probs.append(predict([text.ids for text in batch]))
-        targets += [text.target for text in batch]
-    return measure(np.concatenate(probs), np.array(targets), labels)
+    probs, targets = _predictions(predict, records)
+    return measure(probs, np.array(targets), labels)
+
+
+def evaluate_regressor(
+    predict: Callable[[Sequence[NDArray[Any]]], NDArray[np.float32]], records: Iterable[tuple[NDArray[Any], Any]]
+) -> dict[str, float]:
+    """How many records there are, and `textrnn.train.regression.errors` over all of them.
+
+    Args:
+        predict: the model, sequences of vectors to values ``(records, outputs)``.
+        records: with the right values, ``(outputs,)``.
+
+    Raises:
+        UserError: a record has another number of values than the model tells.
+    """
+    values, targets = _predictions(predict, records)
+    if len(targets[0]) != values.shape[1]:
+        raise UserError(
+            f"a record must have as many values as the model tells, {values.shape[1]}, those of the source have "
+            f"{len(targets[0])}; name their column: --label"
+        )
+    return {"records": len(targets), **errors(values, np.array(targets, np.float64))}
+
+
+def _predictions(
+    predict: Callable[[Sequence[NDArray[Any]]], NDArray[Any]], records: Iterable[tuple[NDArray[Any], T]]
+) -> tuple[NDArray[Any], list[T]]:
+    predictions, targets = [], []
+    for batch in in_batches(records, TEXTS_AT_ONCE):
+        predictions.append(predict([record for record, _ in batch]))
+        targets += [target for _, target in batch]
+    return np.concatenate(predictions), targets
+
+
+def in_batches(records: Iterable[tuple[NDArray[Any], T]], at_once: int) -> Iterator[list[tuple[NDArray[Any], T]]]:
+    """Records in their order, at most `at_once` or of so many values that they fill memory."""
+    batch, values = [], 0
+    for record in records:
+        batch.append(record)
+        values += record[0].size
+        if len(batch) == at_once or values >= VALUES_AT_ONCE:
+            yield batch
+            batch, values = [], 0
+    if batch:
+        yield batch
 
 
 def _evaluate_windows(read: Read, vocabulary_size: int, parts: list[Part], window: int) -> TextMetrics:

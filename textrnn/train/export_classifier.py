@@ -10,8 +10,9 @@ as float32: activations quantised for a batch together would make a text's logit
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,16 @@ from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.train.cell_graphs import Nodes, graph_model, value
 from textrnn.train.classifier import LOWEST, Classifier
 from textrnn.train.export_onnx import LARGE, TOLERANCE, join, layer_over_time, tensors, versions, write_graphs
-from textrnn.train.labelled import TextBatches
+from textrnn.train.labelled import TextBatch, TextBatches
+from textrnn.train.layers import as_multiplied
 from textrnn.train.report import ClassificationMetrics, measure
+from textrnn.train.vectors import VectorBatch, VectorBatches
 
 PARITY_BATCHES = 8
 
 Array = NDArray[np.float32]
+Batches = TextBatches | VectorBatches
+Inputs = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Calibration:
 
 def export_classifier(
     model: Classifier,
-    tokenizer: Tokenizer,
-    held_out: TextBatches,
+    tokenizer: Tokenizer | None,
+    held_out: Batches,
     calibration: Calibration,
     settings: Config,
     folder: Path,
@@ -61,8 +66,8 @@ def export_classifier(
 
     Args:
         model: the model, with the weights to export.
-        tokenizer: its tokenizer.
-        held_out: texts on which the graphs are checked and measured.
+        tokenizer: its tokenizer; None where vectors are read.
+        held_out: sequences on which the graphs are checked and measured.
         calibration: from these texts.
         settings: the whole resolved configuration, for the manifest.
         folder: where the bundle goes; must not exist.
@@ -86,7 +91,8 @@ def export_classifier(
             work.mkdir()
             graph = classify_graph(model.config, model.arrays(), calibration.temperature, precision == "int8")
             specs[precision] = write_graphs({"classify": graph}, work)
-            tokenizer.save(work)
+            if tokenizer:
+                tokenizer.save(work)
             session = GraphSession(work / specs[precision]["classify"].file)
             if precision == "float32":
                 check_parity(model, session, held_out, calibration.temperature)
@@ -97,9 +103,9 @@ def export_classifier(
                 metrics["held_out"] = measured.to_dict()
         finished = quantize or "float32"
         manifest = Manifest(
-            kind="classifier",
+            kind="classifier" if tokenizer else "vector_classifier",
             precision=finished,
-            tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name),
+            tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name) if tokenizer else None,
             start_id=None,
             graphs=specs[finished],
             labels=labels,
@@ -111,17 +117,18 @@ def export_classifier(
 
 
 class GraphSession:
-    """A classify graph in onnxruntime."""
+    """A graph of whole sequences in onnxruntime: ids, or vectors and lengths, to logits or values."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
 
-    def run(self, ids: NDArray[np.int32]) -> Array:
-        """Logits ``(batch, classes)`` of ids ``(batch, time)``."""
-        logits: Array = self._session.run(["logits"], {"ids": ids})[0]
-        return logits
+    def run(self, *inputs: NDArray[Any]) -> Array:
+        """What the graph gives, ``(batch, outputs)``, of what a model is called with."""
+        (outputs,) = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        return np.asarray(outputs, np.float32)
 
 
 def classify_graph(
@@ -129,42 +136,77 @@ def classify_graph(
 ) -> onnx.ModelProto:
     """Ids int32 ``(batch, time)``, each text followed by padding -> logits float32 ``(batch, classes)``.
 
-    With segments, time must be a multiple of `segment_length`, or less.
+    With segments, time must be a multiple of `segment_length`, or less. Of a model of vectors: vectors float32
+    ``(batch, time, features)`` and lengths int32 ``(batch,)`` in place of ids.
     """
-    weights = dict(arrays)
+    weights = as_multiplied(config, arrays)
+    if config.bidirectional:
+        weights = as_multiplied(config, weights, "backward_")
     for name in ("output_kernel", "output_bias"):
         weights[name] = weights[name] / np.float32(temperature)
-    classes = len(weights["output_bias"])
+    return whole_sequence_graph(config, weights, "logits", in_8_bits)
+
+
+def whole_sequence_graph(
+    config: ModelConfig, weights: dict[str, Any], output: str, in_8_bits: bool = False
+) -> onnx.ModelProto:
+    """As `classify_graph`, of weights as the graph multiplies them; `output` is the name of what it gives."""
+    outputs = len(weights["output_bias"])
+    features = len(weights["input_mean"]) if "input_mean" in weights else 0
     nodes = Nodes()
     constants: dict[str, NDArray[Any]] = {
         "pad": np.array(PAD_ID, np.int32),
         "lowest": np.array(LOWEST, np.float32),
         "zero": np.array(0, np.float32),
         "one": np.array(1, np.float32),
+        "zero_steps": np.array(0, np.int32),
+        "one_step": np.array(1, np.int32),
         "any": np.array([-1]),
         "first": np.array([0]),
         "second": np.array([1]),
         "third": np.array([2]),
         "segment_length": np.array([config.segment_length]),
         "hidden_dim": np.array([config.hidden_dim]),
+        "stride_start": np.array([config.stride - 1]),
+        "last_block": np.array([1 - config.stride]),
+        "rest_of_block": np.array([0, 0, 0, config.stride - 1, 0, 0]),
+        "stride_end": np.array([np.iinfo(np.int64).max]),
+        "stride": np.array([config.stride]),
     }
     if in_8_bits:
         weights = _in_8_bits(nodes, weights)
-    shape = nodes.add("Shape", "ids")
+    shape = nodes.add("Shape", "vectors" if features else "ids")
     batch, steps = nodes.add("Gather", shape, "first"), nodes.add("Gather", shape, "second")
-    if config.segment_length:
-        steps = nodes.add("Min", steps, "segment_length")
-    rows_first = nodes.add("Reshape", "ids", nodes.add("Concat", "any", steps, axis=0))
-    ids = nodes.add("Transpose", rows_first, perm=[1, 0])
-    is_real = nodes.add("Unsqueeze", nodes.add("Not", nodes.add("Equal", ids, "pad")), "third")
+    if features:
+        by_time = nodes.add("Transpose", "vectors", perm=[1, 0, 2])
+        if config.stride > 1:  # at least one block, whole or not
+            by_time = nodes.add("Pad", by_time, "rest_of_block")
+            steps = nodes.add("Add", steps, "stride_start")
+        vectors = nodes.add("Div", nodes.add("Sub", by_time, "input_mean"), "input_scale")
+        if config.embedding_dim:
+            product = nodes.add("MatMul", vectors, "projection_kernel")
+            vectors = nodes.add("Relu", nodes.add("Add", product, "projection_bias"))
+        times = nodes.add(
+            "Range", "zero_steps", nodes.add("Cast", nodes.add("Squeeze", steps), to=TensorProto.INT32), "one_step"
+        )
+        is_real = nodes.add("Less", nodes.add("Unsqueeze", times, "second"), "lengths")
+        rows = batch
+    else:
+        if config.segment_length:
+            steps = nodes.add("Min", steps, "segment_length")
+        rows_first = nodes.add("Reshape", "ids", nodes.add("Concat", "any", steps, axis=0))
+        ids = nodes.add("Transpose", rows_first, perm=[1, 0])
+        is_real = nodes.add("Not", nodes.add("Equal", ids, "pad"))
+        vectors = nodes.add("Gather", "embedding", ids, axis=0)
+        rows = nodes.add("Gather", nodes.add("Shape", ids), "second")
+    is_real = nodes.add("Unsqueeze", is_real, "third")
     real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)
-    vectors = nodes.add("Gather", "embedding", ids, axis=0)
-    rows = nodes.add("Gather", nodes.add("Shape", ids), "second")
     zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
     read = [_stack(nodes, config, vectors, zeros, "")]
     if config.bidirectional:
         read.append(_stack(nodes, config, vectors, zeros, "backward_", real))
-    states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
+    if config.stride > 1:
+        is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
 
     def over_text(pool: str, x: str) -> str:
         """(time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
@@ -174,19 +216,35 @@ def classify_graph(
 
     count = over_text("ReduceSum", real)
     some = nodes.add("Max", count, "one")
-    largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
-    pooled = [nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero")]
-    for x in (states, vectors):
-        pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", x, real)), some))
-    features = nodes.add("Concat", *pooled, axis=1)
-    nodes.add("Add", nodes.add("MatMul", features, "output_kernel"), "output_bias", output="logits")
-    return graph_model(
-        nodes,
-        [value("ids", TensorProto.INT32, "batch", "time")],
-        [value("logits", TensorProto.FLOAT, "batch", classes)],
-        tensors(weights),
-        constants,
-    )
+    states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
+    if config.pooling == "last":
+        place = nodes.add("CumSum", real, "zero_steps")
+        is_last = nodes.add("Mul", real, nodes.add("Cast", nodes.add("Equal", place, count), to=TensorProto.FLOAT))
+        ends = [_reduce(nodes, "ReduceSum", nodes.add("Mul", read[0], is_last), 0)]
+        if config.bidirectional:
+            at_start = nodes.add("Squeeze", nodes.add("Gather", nodes.add("Mul", read[1], real), "first"), "first")
+            ends.append(at_start)
+        pooled = ends
+    else:
+        pooled = [nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", states, real)), some)]
+    if config.pooling == "all":
+        largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
+        pooled.insert(0, nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero"))
+        pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", vectors, real)), some))
+    joined = nodes.add("Concat", *pooled, axis=1)
+    nodes.add("Add", nodes.add("MatMul", joined, "output_kernel"), "output_bias", output=output)
+    inputs = [value("ids", TensorProto.INT32, "batch", "time")]
+    if features:
+        inputs = [
+            value("vectors", TensorProto.FLOAT, "batch", "time", features),
+            value("lengths", TensorProto.INT32, "batch"),
+        ]
+    return graph_model(nodes, inputs, [value(output, TensorProto.FLOAT, "batch", outputs)], tensors(weights), constants)
+
+
+def strided(nodes: Nodes, x: str) -> str:
+    """What the layers above the first read of ``(time, ...)``."""
+    return nodes.add("Slice", x, "stride_start", "stride_end", "first", "stride")
 
 
 def _stack(nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None) -> str:
@@ -200,6 +258,14 @@ def _stack(nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: 
         states = layer_over_time(
             nodes, config, layer, zeros, projected, f"{prefix}last_state_{layer}", prefix, backward=real is not None
         )
+        if layer == 0 and config.stride > 1:
+            # Each block of steps is read where it ends for this direction.
+            states = (
+                strided(nodes, states)
+                if real is None
+                else nodes.add("Slice", states, "first", "last_block", "first", "stride")
+            )
+            real = real and strided(nodes, real)
         below = hidden = join(nodes, config, layer, hidden, states, prefix)
     return hidden
 
@@ -225,22 +291,17 @@ def _in_8_bits(nodes: Nodes, weights: Mapping[str, Array]) -> dict[str, Any]:
     return stored
 
 
-def check_parity(model: Classifier, session: GraphSession, held_out: TextBatches, temperature: float) -> float:
-    """Compare a float32 graph with Keras on random and on held-out texts; the largest difference of a logit.
+def check_parity(model: Classifier, session: GraphSession, held_out: Batches, temperature: float) -> float:
+    """Compare a float32 graph with Keras on random and on held-out sequences; the largest difference of a logit.
 
     Raises:
         UserError: it is above 1e-4.
     """
-    generator = np.random.default_rng(0)
-    length = 2 * (model.config.segment_length or 32)
-    random_ids = generator.integers(1, model.backbone.vocabulary_size, (4, length), dtype=np.int32)
-    random_ids[1, length // 3 :] = PAD_ID
-    random_ids[2] = PAD_ID
-    batches = [random_ids, *(batch.ids for batch, _ in zip(held_out.all(), range(PARITY_BATCHES), strict=False))]
     worst = 0.0
-    for ids in batches:
-        expected = np.asarray(model(ids)) / np.float32(temperature)
-        worst = float(np.maximum(worst, np.abs(session.run(ids) - expected).max()))  # NaN stays
+    batches: Iterable[TextBatch | VectorBatch] = islice(held_out.all(), PARITY_BATCHES)
+    for inputs in chain([random_inputs(model, held_out)], (batch.inputs for batch in batches)):
+        expected = np.asarray(model(*inputs)) / np.float32(temperature)
+        worst = float(np.maximum(worst, np.abs(session.run(*inputs) - expected).max()))  # NaN stays
     if not worst <= TOLERANCE:
         raise UserError(
             f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g};"
@@ -249,10 +310,29 @@ def check_parity(model: Classifier, session: GraphSession, held_out: TextBatches
     return worst
 
 
-def _measure(session: GraphSession, held_out: TextBatches, labels: tuple[str, ...]) -> ClassificationMetrics:
+def random_inputs(model: Classifier, held_out: Batches) -> Inputs:
+    """Sequences of random content, one of them short and one without anything.
+
+    Vectors are made of the numbers of held-out ones: larger ones can drive a state of ReLU beyond all float32 digits.
+    """
+    generator = np.random.default_rng(0)
+    length, backbone = 2 * (model.config.segment_length or 32), model.backbone
+    if isinstance(held_out, VectorBatches):
+        vectors = next(held_out.all()).values
+        vectors = generator.permuted(np.resize(vectors, (4, *vectors.shape[1:])), axis=1)
+        length = vectors.shape[1]
+        lengths = np.array([length, length // 3, 0, length], np.int32)
+        return vectors * (np.arange(length)[:, None] < lengths[:, None, None]), lengths
+    ids = generator.integers(1, backbone.vocabulary_size, (4, length), dtype=np.int32)
+    ids[1, length // 3 :] = PAD_ID
+    ids[2] = PAD_ID
+    return (ids,)
+
+
+def _measure(session: GraphSession, held_out: Batches, labels: tuple[str, ...]) -> ClassificationMetrics:
     probs, targets = [], []
     for batch in held_out.all():
         texts = len(batch.indices)
-        probs.append(probabilities(session.run(batch.ids)[:texts]))
+        probs.append(probabilities(session.run(*batch.inputs)[:texts]))
         targets.append(batch.targets[:texts])
     return measure(np.concatenate(probs), np.concatenate(targets), labels)

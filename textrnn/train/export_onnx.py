@@ -46,12 +46,19 @@ from textrnn.train.cell_graphs import (
 )
 from textrnn.train.datasets import TokenDataset
 from textrnn.train.language_model import LanguageModel
+from textrnn.train.layers import as_multiplied
 
 TOLERANCE = 1e-4  # largest difference of logits between Keras and onnxruntime
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
 INT8_TOKENS = 50_000  # of held-out text on which the loss of int8 is measured
 OPERATORS = {"tanh": "Tanh", "relu": "Relu", "linear": "Identity"}
-FILES = {"step": "model.onnx", "sequence": "sequence.onnx", "generate": "generate.onnx", "classify": "model.onnx"}
+FILES = {
+    "step": "model.onnx",
+    "sequence": "sequence.onnx",
+    "generate": "generate.onnx",
+    "classify": "model.onnx",
+    "regress": "model.onnx",
+}
 WEIGHTS = "weights.bin"
 LARGE = 1024  # bytes from which a tensor is stored in WEIGHTS
 DTYPES = {TensorProto.INT32: "int32", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
@@ -165,7 +172,7 @@ def build_graphs(
 
 def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The weights as the graphs hold them, from those of the model by name."""
-    weights = dict(arrays)
+    weights = as_multiplied(config, arrays)
     embedding = weights.pop("embedding")
     weights["table"] = embedding @ weights.pop("kernel_0") + weights.pop("bias_0")
     if config.tied:
@@ -241,7 +248,7 @@ def layer_over_time(
 ) -> str:
     """The loop of one layer over ``(time, batch, hidden)``, from the end where `backward`; its states, as ordered."""
     here = {name: f"{prefix}{name}_{layer}" for name in ("state", "projected", "next_state", "states")}
-    body = Nodes()
+    body = Nodes(prefix=f"{prefix}loop_{layer}_")
     state = next_state(body, config, layer, here["state"], here["projected"], here["next_state"], prefix)
     body.add("Identity", state, output=f"{here['state']}_here")
     names = (here["state"], here["projected"], state, f"{here['state']}_here")
@@ -266,14 +273,32 @@ def next_state(
     nodes: Nodes, config: ModelConfig, layer: int, state: str, projected: str, output: str, prefix: str = ""
 ) -> str:
     """``f(W x + b + U h)`` of a layer; `projected` is ``W x + b``, `prefix` that of its weights."""
-    carried = nodes.add("MatMul", state, f"{prefix}recurrent_kernel_{layer}")
+    if config.recurrence == "dense":
+        carried = nodes.add("MatMul", state, f"{prefix}recurrent_kernel_{layer}")
+    else:
+        carried = nodes.add("Mul", state, f"{prefix}recurrent_{layer}")
+    if config.recurrence == "rotation":
+        halves = [f"{prefix}{half}_{layer}" for half in ("first_half", "second_half")]
+        nodes.append("Split", [state], halves, axis=-1)
+        swapped = nodes.add("Concat", *reversed(halves), axis=-1)
+        carried = nodes.add("Add", carried, nodes.add("Mul", swapped, f"{prefix}crossed_{layer}"))
     return nodes.add(OPERATORS[config.activation], nodes.add("Add", projected, carried), output=output)
 
 
 def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, prefix: str = "") -> str:
-    """Residual connection and normalisation; what the next layer, or the output, reads."""
+    """Mixing, residual connection and normalisation; what the next layer, or the output, reads."""
+    output = state
+    if config.mixing != "none":
+        product = nodes.add("MatMul", state, f"{prefix}mixing_kernel_{layer}")
+        output = nodes.add("Add", product, f"{prefix}mixing_bias_{layer}")
+        if config.mixing == "relu":
+            output = nodes.add("Relu", output)
+        else:
+            halves = [f"{prefix}{part}_{layer}" for part in ("mixed", "gate")]
+            nodes.append("Split", [output], halves, axis=-1)
+            output = nodes.add("Mul", halves[0], nodes.add("Sigmoid", halves[1]))
     if config.normalization == "layer":
-        raised = state if not layer or not config.residual else nodes.add("Add", f"{prefix}sum_{layer - 1}", state)
+        raised = output if not layer or not config.residual else nodes.add("Add", f"{prefix}sum_{layer - 1}", output)
         nodes.add("Identity", raised, output=f"{prefix}sum_{layer}")
         return nodes.add(
             "LayerNormalization",
@@ -283,7 +308,7 @@ def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, 
             axis=-1,
             epsilon=NORMALIZATION_EPSILON,
         )
-    return nodes.add("Add", below, state) if layer and config.residual else state
+    return nodes.add("Add", below, output) if layer and config.residual else output
 
 
 def _head(nodes: Nodes, weights: Mapping[str, Array], hidden: str) -> None:
@@ -350,19 +375,20 @@ class GraphSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        layers, _, hidden = self._session.get_inputs()[1].shape
-        self._state_shape = (layers, hidden)
+        reads, state, *_ = self._session.get_inputs()
+        layers, _, hidden = state.shape
+        self._reads, self._state_shape = reads.name, (layers, hidden)
 
     def initial_state(self, batch: int) -> Array:
         layers, hidden = self._state_shape
         return np.zeros((layers, batch, hidden), np.float32)
 
-    def run(self, ids: NDArray[np.int32], state: Array, **others: NDArray[Any]) -> tuple[NDArray[Any], Array]:
-        """Logits, or tokens of a generate graph, and the next state."""
-        result, state = self._session.run(None, {"ids": ids, "state": state, **others})
+    def run(self, ids: NDArray[Any], state: Array, **others: NDArray[Any]) -> tuple[NDArray[Any], Array]:
+        """Logits, tokens of a generate graph, or the forecasts after vectors in place of ids; and the next state."""
+        result, state = self._session.run(None, {self._reads: ids, "state": state, **others})
         return result, state
 
-    def read(self, ids: NDArray[np.int32], state: Array | None) -> tuple[Array, Array]:
+    def read(self, ids: NDArray[Any], state: Array | None = None) -> tuple[Array, Array]:
         """Run a sequence graph; a state of None is zeros."""
         return self.run(ids, self.initial_state(len(ids)) if state is None else state)
 

@@ -41,8 +41,8 @@ def drop_history_after(path: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def draw_curves(history: Path, picture: Path, unit: str = "token") -> None:
-    """Draw training and held-out loss, in nats a `unit`, against epochs, as a PNG."""
+def draw_curves(history: Path, picture: Path, unit: str = "token", loss: str = "nats") -> None:
+    """Draw training and held-out loss, in `loss` a `unit`, against epochs, as a PNG."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
 
@@ -54,7 +54,7 @@ def draw_curves(history: Path, picture: Path, unit: str = "token") -> None:
     axes.plot(
         [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
     )
-    axes.set(xlabel="epoch", ylabel=f"nats a {unit}")
+    axes.set(xlabel="epoch", ylabel=f"{loss} a {unit}")
     axes.grid(alpha=0.3)
     axes.legend()
     with write_atomically(picture) as temporary:

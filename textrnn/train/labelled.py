@@ -122,8 +122,8 @@ def scan(sources: Sequence[str], options: SourceOptions, names: Sequence[str] = 
     return Scan([renamed.get(label, label) for _, label in records], skipped)
 
 
-def class_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """The classes, numbers in their order and else by the alphabet.
+def class_names(labels: Sequence[str], what: str = "texts") -> tuple[str, ...]:
+    """The classes, numbers in their order and else by the alphabet; `what` has the labels, for people.
 
     Raises:
         UserError: there is only one.
@@ -133,16 +133,17 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     )
     if len(found) < 2:
         raise UserError(
-            f"classification needs two labels or more, all {len(labels)} texts have: {found[0]!r}; "
-            "give texts of the other classes too, or another label column"
+            f"classification needs two labels or more, all {len(labels)} {what} have: {found[0]!r}; "
+            f"give {what} of the other classes too, or another label column"
         )
     return tuple(found)
 
 
-def held_out_records(labels: Sequence[str], share: float) -> NDArray[np.bool_]:
+def held_out_records(labels: Sequence[str], share: float, what: str = "texts") -> NDArray[np.bool_]:
     """Which texts are held out, bool ``(texts,)``: of every class the same share, drawn at random, always the same.
 
-    Of a class of two texts or more at least one is held out, and at least one is not.
+    Of a class of two texts or more at least one is held out, and at least one is not. `what` has the labels, for
+    people.
 
     Raises:
         UserError: no class has two texts.
@@ -158,8 +159,8 @@ def held_out_records(labels: Sequence[str], share: float) -> NDArray[np.bool_]:
         held_out[shuffled[:count]] = True
     if not held_out.any():
         raise UserError(
-            f"a class needs two texts or more, one of them to be held out, each of the {len(places)} labels has one; "
-            "give more texts, another label column, or data.validation"
+            f"a class needs two {what} or more, one of them to be held out, each of the {len(places)} labels has one; "
+            f"give more {what}, another label column, or data.validation"
         )
     return held_out
 
@@ -317,6 +318,11 @@ class TextBatch(NamedTuple):
     targets: NDArray[np.int32]
     indices: NDArray[np.int64]
 
+    @property
+    def inputs(self) -> tuple[NDArray[Any], ...]:
+        """What a model is called with."""
+        return (self.ids,)
+
 
 class TextBatches:
     """Batches of a dataset for training and, in the order of lengths, for reading all of it.
@@ -360,7 +366,9 @@ class TextBatches:
         """The batch of a step, counted from 0 through all epochs; it depends on nothing but `seed` and `step`."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(epoch)
+            by_length = self.lengths if self._by_length else None
+            self._epoch = epoch
+            self._order = shuffled_batches(len(self.dataset), self._batch_size, by_length, self.seed, epoch)
         return self._read(self._order[index])
 
     def all(self) -> Iterator[TextBatch]:
@@ -368,17 +376,6 @@ class TextBatches:
         order = np.argsort(self.lengths, kind="stable")
         for begin in range(0, len(order), self._batch_size):
             yield self._read(order[begin : begin + self._batch_size])
-
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """Texts of each batch of an epoch, ``(steps, batch)``."""
-        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-        order = generator.permutation(len(self.dataset))[: self.steps_per_epoch * self._batch_size]
-        if self._by_length:
-            pool = POOL * self._batch_size
-            pools = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
-            order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
-        batches: NDArray[np.int64] = order.reshape(self.steps_per_epoch, self._batch_size)
-        return generator.permutation(batches)
 
     def _read(self, indices: NDArray[np.int64]) -> TextBatch:
         length = padded_length(int(self.lengths[indices].max()), self._segment_length)
@@ -389,3 +386,21 @@ class TextBatches:
             ids[row, : len(text)] = text
             targets[row] = self.dataset.targets[index]
         return TextBatch(ids, targets, indices)
+
+
+def shuffled_batches(
+    records: int, batch_size: int, lengths: NDArray[np.int64] | None, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Which records make up each batch of an epoch, ``(steps, batch)``.
+
+    Args:
+        lengths: of the records; those of `POOL` batches at a time are sorted by it. None fills batches at random.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = generator.permutation(records)[: records // batch_size * batch_size]
+    if lengths is not None:
+        pool = POOL * batch_size
+        pools = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+    batches: NDArray[np.int64] = order.reshape(-1, batch_size)
+    return generator.permutation(batches)

@@ -16,6 +16,7 @@ from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
 from textrnn.train.export_onnx import GraphSession, check_parity, export_language_model
 from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.run import Run, run_fingerprint, start_id
 from textrnn.train.trainer import Trainer
 from textrnn.train.training_step import TrainingStep, compiled, compiled_for, require_possible
@@ -36,6 +37,8 @@ class LanguageModelTrainer(Trainer):
         require_possible(config.train)
         if not config.train.epochs:
             raise UserError("train.epochs of a language model must be above 0, was: 0; 10 suits a few MB")
+        length = config.train.sequence_length
+        require_memory(bytes_needed(config, 0, tokenizer.vocabulary_size, length), length)
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)

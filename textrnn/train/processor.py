@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 
@@ -18,3 +19,15 @@ def has_bfloat16() -> bool:
     except OSError:
         return True
     return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
+
+
+@cache
+def on_tensorflow_processor() -> bool:
+    """Whether Keras computes with TensorFlow and on the processor."""
+    import keras  # which takes its backend from the environment: not before somebody needs it
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")

@@ -14,13 +14,13 @@ enough, TensorFlow's `cpu_loop`.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import keras
 from keras import ops
 
 from textrnn.train import scan_loop
+from textrnn.train.processor import on_tensorflow_processor
 from textrnn.train.products import Tensor, dense, transposed_product
 
 ACTIVATIONS = frozenset(scan_loop.ACTIVATIONS)
@@ -59,7 +59,7 @@ def recurrence(
     loop: Any = scan_loop
     if as_graph is None:
         as_graph = batch is not None and runs_as_graph(batch, hidden, dtype)
-    if as_graph and time is not None and batch is not None and _on_tensorflow_processor():
+    if as_graph and time is not None and batch is not None and on_tensorflow_processor():
         from textrnn.train import cpu_loop as loop
 
     def run(projected: Tensor, initial_state: Tensor, kernel: Tensor) -> Any:
@@ -79,18 +79,9 @@ def recurrence(
 
 def runs_as_graph(batch: int, hidden: int, precision: str) -> bool:
     """Whether the loop is run by `cpu_loop`, in a TensorFlow graph; else it is `scan_loop`, which wants XLA."""
-    if not _on_tensorflow_processor():
+    if not on_tensorflow_processor():
         return False
     return precision != "float32" or (batch > 1 and batch * hidden**2 >= GRAPH_MULTIPLICATIONS)
-
-
-@cache
-def _on_tensorflow_processor() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
 
 
 class SimpleRNN(keras.layers.SimpleRNN):  # type: ignore[misc]

@@ -10,6 +10,7 @@
         best.npz            the weights with the lowest held-out loss
         history.jsonl       one line a measurement      curves.png  the same as a picture
         report.*            of a classifier: what it gets right and wrong on held-out texts
+        forecast.png        of a forecaster: held-out values, and what was told of them
         bundle/             the finished model
 """
 
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, read_config
+from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, read_config, require_fitting
 from textrnn.errors import UserError
 from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
@@ -41,8 +42,10 @@ from textrnn.train.labelled import (
     scan,
     training_records,
 )
+from textrnn.train.series import Series, prepare_series
 from textrnn.train.sources import SourceOptions
 from textrnn.train.transfer import take_over
+from textrnn.train.vectors import VectorDataset, VectorOptions, prepare_vectors
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class Run:
     def classifies(self) -> bool:
         """Whether the task is classification."""
         return self.config.task == "classification"
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether the task is to tell how a series goes on."""
+        return self.config.task == "forecast"
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether what is read are vectors, not text."""
+        return self.config.data.reads == "vectors"
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer, trained on the training part of the text if it is not there yet."""
@@ -143,8 +156,38 @@ class Run:
         classes = class_names(labels)
         return classes, None if data.validation else held_out_records(labels, data.held_out)
 
-    def prepare(self, tokenizer: Tokenizer) -> Sequence[TokenDataset | LabelledDataset]:
-        """What is trained on and what is held out, whatever the task."""
+    def vector_datasets(self) -> tuple[VectorDataset, VectorDataset]:
+        """Training and held-out sequences of vectors with their labels or values, read once and kept on disk."""
+        data, folder = self.config.data, self.folder / "data"
+        options = vector_options(data)
+        shared: dict[str, Any] = {"task": self.config.task, "names": data.label_names, "quiet": self.quiet}
+        held_out = None if data.validation else data.held_out
+        train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, **shared)
+        if data.validation:
+            scaling = (train.mean, train.scale)
+            classes = train.labels or None
+            rest = prepare_vectors(data.validation, options, folder, classes=classes, scaling=scaling, **shared)
+        return train, rest[0]
+
+    def series(self) -> Series:
+        """The series that is trained on, with its held-out part."""
+        data = self.config.data
+        return prepare_series(
+            data.source,
+            data.values,
+            held_out=data.held_out,
+            validation=data.validation,
+            sequence_length=self.config.train.sequence_length,
+            horizon=self.config.model.horizon,
+        )
+
+    def prepare(self) -> Sequence[TokenDataset | LabelledDataset | VectorDataset | Series]:
+        """What is trained on and what is held out, whatever the task; the tokenizer too if there is one."""
+        if self.forecasts:
+            return (self.series(),)
+        if self.reads_vectors:
+            return self.vector_datasets()
+        tokenizer = self.tokenizer()
         return self.labelled_datasets(tokenizer) if self.classifies else self.datasets(tokenizer)
 
     def remove_unless_trained(self) -> None:
@@ -164,15 +207,13 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
-    if config.task == "language_model":
-        for name in ("init_from", "bidirectional", "segment_length"):
-            if value := getattr(config.model, name):
-                raise UserError(f"model.{name} is for classification, a language model had: {value!r}; leave it out")
+    require_fitting(config)
     with new_folder(folder) as temporary:
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
             config, tokenizer, arrays = take_over(config)
-            tokenizer.save(temporary)
+            if tokenizer:
+                tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
         settings = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
         (temporary / "config.json").write_text(settings, encoding="utf-8")
@@ -216,6 +257,11 @@ def labelled_options(data: DataConfig) -> SourceOptions:
     return replace(source_options(data), label=data.label)
 
 
+def vector_options(data: DataConfig) -> VectorOptions:
+    """How the sources of vectors of a run are read."""
+    return VectorOptions(data.values, data.label, data.steps, data.permutation, data.errors)
+
+
 def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
     """The token that stands before the first one of a text.
 
@@ -231,9 +277,11 @@ def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
     return int(np.bincount(sample).argmax())
 
 
-def run_fingerprint(config: Config, tokenizer: Tokenizer, *datasets: TokenDataset | LabelledDataset) -> str:
+def run_fingerprint(
+    config: Config, tokenizer: Tokenizer | None, *datasets: TokenDataset | LabelledDataset | VectorDataset | Series
+) -> str:
     """What a checkpoint belongs to: the settings that decide the weights, the tokenizer and the data."""
-    parts = [json.dumps(config.to_dict(), sort_keys=True), tokenizer.fingerprint]
+    parts = [json.dumps(config.to_dict(), sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
     parts += [dataset.source_fingerprint for dataset in datasets]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

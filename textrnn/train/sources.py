@@ -37,9 +37,10 @@ import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -219,16 +220,18 @@ class _Source(Protocol):
 
 
 def _locate(source: str, labelled: bool = False) -> _Source:
-    """Find what a source string stands for, without reading it.
+    """Find what a source string stands for, without reading it; `labelled`: whether its labels are wanted."""
+    if source == "builtin":
+        return _reviews() if labelled else _Manual()
+    return find(source)
 
-    Args:
-        labelled: whether its labels are wanted.
+
+def find(source: str) -> Files | HubDataset:
+    """What is on this disk or on the Hub by that name, without reading it.
 
     Raises:
         UserError: nothing on this disk has that name, and it is not how a Hugging Face dataset is named.
     """
-    if source == "builtin":
-        return _reviews() if labelled else _Manual()
     try:
         path = Path(source).expanduser()
         if source and (files := _files(path)):
@@ -240,19 +243,20 @@ def _locate(source: str, labelled: bool = False) -> _Source:
         ) from error
     hub_name = re.fullmatch(r"((?:[\w.-]+/)?[\w.-]+)(?::([^@]+))?(?:@([\w.-]+))?", source)
     in_folder_here = path.parent != Path() and path.parent.is_dir()
-    if hub_name and not in_folder_here and _text_suffix(path) not in (*_RECORD_READERS, ".txt", ".md"):
+    is_file_name = text_suffix(path) in (*_RECORD_READERS, ".txt", ".md", ".npz") or "-ubyte" in path.name
+    if hub_name and not in_folder_here and not is_file_name:
         name, config, split = hub_name.groups()
-        return _HubDataset(name, config, split or "train")
+        return HubDataset(name, config, split or "train")
     raise UserError(f"a source must be a file or folder that exists, was: {source!r}{_nearest_name(path)}")
 
 
-def _files(path: Path) -> _Files | None:
+def _files(path: Path) -> Files | None:
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file()]
-        return _Files(path, tuple(sorted(file for file in found if not _is_hidden(file.relative_to(path)))))
+        return Files(path, tuple(sorted(file for file in found if not _is_hidden(file.relative_to(path)))))
     if path.exists() and not path.is_file():
         raise ValueError("neither of the two; save its text to a file first")
-    return _Files(path.parent, (path,)) if path.is_file() else None
+    return Files(path.parent, (path,)) if path.is_file() else None
 
 
 def _is_hidden(path: PurePath) -> bool:
@@ -267,7 +271,7 @@ def _nearest_name(path: Path) -> str:
     return "".join(f"; did you mean {path.with_name(name)}?" for name in difflib.get_close_matches(path.name, names, 1))
 
 
-def _text_suffix(path: Path) -> str:
+def text_suffix(path: Path) -> str:
     """The end of the name that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
     return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
@@ -297,7 +301,7 @@ class _Manual:
 
 
 @dataclass(frozen=True)
-class _Files:
+class Files:
     """One file, or those of a folder."""
 
     folder: Path
@@ -305,16 +309,16 @@ class _Files:
 
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         for path in self.paths:
-            if _text_suffix(path) in _RECORD_READERS:
-                yield from _as_documents(_RECORD_READERS[_text_suffix(path)](path, options))
+            if text_suffix(path) in _RECORD_READERS:
+                yield from _as_documents(_RECORD_READERS[text_suffix(path)](path, options))
             else:
                 yield from _read_plain(path, options)
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
         """Those of the files that hold any; the others are counted."""
         for path in self.paths:
-            if _text_suffix(path) in _RECORD_READERS:
-                yield from _RECORD_READERS[_text_suffix(path)](path, options)
+            if text_suffix(path) in _RECORD_READERS:
+                yield from _RECORD_READERS[text_suffix(path)](path, options)
             else:
                 skipped["files without records"] += 1
 
@@ -325,15 +329,15 @@ class _Files:
             raise _unreadable(error) from error
 
     def text_bytes(self) -> int | None:
-        if any(path.suffix.lower() == ".gz" or _text_suffix(path) in _RECORD_READERS for path in self.paths):
+        if any(path.suffix.lower() == ".gz" or text_suffix(path) in _RECORD_READERS for path in self.paths):
             return None
         return sum(path.stat().st_size for path in self.paths)
 
 
-def _reviews() -> _Files:
+def _reviews() -> Files:
     """The labelled example that is shipped: short reviews in English and Chinese, written for it."""
     folder = Path(__file__).with_name("reviews")
-    return _Files(folder, tuple(sorted(folder.glob("*.jsonl"))))
+    return Files(folder, tuple(sorted(folder.glob("*.jsonl"))))
 
 
 def _as_documents(records: Iterable[Record]) -> Iterator[Piece]:
@@ -354,7 +358,7 @@ def _read_plain(path: Path, options: SourceOptions) -> Iterator[Piece]:
 
 def _decode(path: Path, errors: str) -> Iterator[Piece]:
     """The text of a file as one document, in pieces of up to twice `BLOCK_BYTES`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         block = file.read(BLOCK_BYTES)
         _refuse_binary(path, block)
         offset = 3 if block.startswith(codecs.BOM_UTF8) else 0
@@ -378,7 +382,12 @@ def _decode(path: Path, errors: str) -> Iterator[Piece]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if its name ends in ``.gz``.
+
+    Raises:
+        UserError: it cannot be read, or is no whole gzip file.
+    """
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
@@ -424,40 +433,56 @@ def _whole_lines(path: Path, errors: str) -> Iterator[str]:
         yield start
 
 
-def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
+def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
+    """Fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
+
+    Raises:
+        UserError: the file is malformed, or a line has not as many fields as the first.
+    """
     csv.field_size_limit(LONGEST_FIELD)
-    lines = _whole_lines(path, options.errors)
-    if _text_suffix(path) == ".tsv":
+    lines = _whole_lines(path, errors)
+    if text_suffix(path) == ".tsv":
         rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
         rows = csv.reader(lines, strict=True)
+    width = 0
     try:
-        first = next(filter(None, rows), None)  # an empty line is no record
-        if first is None:
-            return
-        records: Iterator[list[str]] = rows
-        # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
-        if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in first):
-            _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
-            places, records = [int(name) - 1 for name in options.columns], chain([first], rows)
-        else:
-            _require_columns(path, first, options)
-            places = [first.index(name) for name in options.columns]
-        for row in records:
-            if row and len(row) != len(first):
+        for row in filter(None, rows):  # an empty line is no record
+            width = width or len(row)
+            if len(row) != width:
                 raise UserError(
-                    f"every record must have {len(first)} fields as the first line has, {path} line {rows.line_num} "
+                    f"every record must have {width} fields as the first line has, {path} line {rows.line_num} "
                     f"has {len(row)}; mend it (a comma or newline inside a field of a .csv needs quotes around it)"
                 )
-            if row:
-                text, *label = (row[place] for place in places)
-                yield Record(text, *(name.strip() for name in label))
+            yield rows.line_num, row
     except csv.Error as error:
-        raise UserError(f"{path} must be {_text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
+        raise UserError(f"{path} must be {text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
 
 
-def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
-    lines = _whole_lines(path, options.errors)
+def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
+    rows: Iterator[list[str]] = (row for _, row in delimited_rows(path, options.errors))
+    first = next(rows, None)
+    if first is None:
+        return
+    # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
+    if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in first):
+        _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
+        places, rows = [int(name) - 1 for name in options.columns], chain([first], rows)
+    else:
+        _require_columns(path, first, options)
+        places = [first.index(name) for name in options.columns]
+    for row in rows:
+        text, *label = (row[place] for place in places)
+        yield Record(text, *(name.strip() for name in label))
+
+
+def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of a ``.json`` or ``.jsonl``, with its place for people.
+
+    Raises:
+        UserError: the file is malformed, or holds something else.
+    """
+    lines = _whole_lines(path, errors)
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue
@@ -472,18 +497,23 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
             place = f"{path} record {index}" if is_array else f"{path} line {number}"
             if not isinstance(record, dict):
                 raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
-            _require_columns(place, list(record), options)
-            text = _text_value(place, record[options.text], options)
-            label = "" if options.label is None else _label_value(place, record[options.label])
-            yield Record(_whole_characters(place, text, options), _whole_characters(place, label, options))
+            yield place, record
 
 
-def _whole_characters(place: str, text: str, options: SourceOptions) -> str:
+def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
+    for place, record in json_objects(path, options.errors):
+        _require_columns(place, list(record), options)
+        text = _text_value(place, record[options.text], options)
+        label = "" if options.label is None else label_value(place, record[options.label])
+        yield Record(whole_characters(place, text, options.errors), whole_characters(place, label, options.errors))
+
+
+def whole_characters(place: str, text: str, errors: str) -> str:
     """The text, or an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        if options.errors == "strict":
+        if errors == "strict":
             raise UserError(
                 f"text must be Unicode characters, {place} has the lone surrogate "
                 f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
@@ -508,7 +538,7 @@ def _text_value(source: object, value: object, options: SourceOptions) -> str:
     return value or ""
 
 
-def _label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
+def label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
     """A label as text: of a number its name, where the data set names its numbers."""
     if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
         return ""
@@ -527,20 +557,26 @@ def _label_value(source: object, value: object, names: Sequence[str] | None = No
 
 
 def _read_parquet(path: Path, options: SourceOptions) -> Iterator[Record]:
+    with reading_parquet(path) as load:
+        _require_columns(path, load().column_names, options)
+        yield from _read_records(path, load(columns=options.columns, batch_size=RECORDS_AT_ONCE), options)
+
+
+@contextmanager
+def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
+    """What opens a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
+    datasets = quiet_datasets()
     files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
-    datasets = _quiet_datasets()
     try:
-        _require_columns(path, datasets.load_dataset("parquet", **files).column_names, options)
-        records = datasets.load_dataset("parquet", **files, columns=options.columns, batch_size=RECORDS_AT_ONCE)
-        yield from _read_records(path, records, options)
+        yield partial(datasets.load_dataset, "parquet", **files)
     except UserError:
         raise
     except Exception as error:  # of any library below `datasets`
-        raise UserError(f"{path} must be a parquet file: {_first_line(error)}") from error
+        raise UserError(f"{path} must be a parquet file: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
-class _HubDataset:
+class HubDataset:
     """A dataset of the Hugging Face Hub, or of its cache on this disk."""
 
     name: str
@@ -550,18 +586,26 @@ class _HubDataset:
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         yield from _as_documents(self.records(options))
 
-    def records(self, options: SourceOptions, skipped: Counter[str] | None = None) -> Iterator[Record]:
-        """Those of the split."""
-        datasets = _quiet_datasets()
+    def load(self) -> Any:
+        """The split.
+
+        Raises:
+            UserError: it is neither on this disk nor to be had from the Hub.
+        """
+        datasets = quiet_datasets()
         if not datasets.config.HF_HUB_OFFLINE and not _answers(datasets.config.HF_ENDPOINT):
             datasets.config.HF_HUB_OFFLINE = True  # looks only in its cache; else it would ask for half a minute
         try:
-            records = datasets.load_dataset(self.name, self.config, split=self.split)
+            return datasets.load_dataset(self.name, self.config, split=self.split)
         except Exception as error:  # of any library below `datasets`
             raise UserError(
                 f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
-                f"disk and cannot be had from the Hub: {_first_line(error)}{_nearest_name(Path(self.name))}"
+                f"disk and cannot be had from the Hub: {first_line(error)}{_nearest_name(Path(self.name))}"
             ) from error
+
+    def records(self, options: SourceOptions, skipped: Counter[str] | None = None) -> Iterator[Record]:
+        """Those of the split."""
+        records = self.load()
         _require_columns(self.name, records.column_names, options)
         yield from _read_records(self.name, records.select_columns(options.columns), options)
 
@@ -572,7 +616,8 @@ class _HubDataset:
         return None
 
 
-def _quiet_datasets() -> Any:
+def quiet_datasets() -> Any:
+    """`datasets`, loaded now, which says what is wrong by raising alone."""
     import datasets  # takes seconds and a hundred megabytes
 
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs, it also raises
@@ -594,10 +639,11 @@ def _read_records(source: object, records: Any, options: SourceOptions) -> Itera
     for batch in records.iter(RECORDS_AT_ONCE):
         labels = [""] * len(batch[options.text]) if options.label is None else batch[options.label]
         for value, label in zip(batch[options.text], labels, strict=True):
-            yield Record(_text_value(source, value, options), _label_value(source, label, names))
+            yield Record(_text_value(source, value, options), label_value(source, label, names))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of another library says, as part of one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

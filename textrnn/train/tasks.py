@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from textrnn.train.classifier_trainer import ClassifierTrainer
+from textrnn.train.forecaster_trainer import ForecasterTrainer
 from textrnn.train.language_model_trainer import LanguageModelTrainer
+from textrnn.train.regressor_trainer import RegressorTrainer
 from textrnn.train.run import Run
 from textrnn.train.trainer import Trainer
 
@@ -14,6 +16,11 @@ def trainer_of(run: Run) -> Trainer:
     Raises:
         UserError: as the preparation raises it, or settings do not fit each other.
     """
+    if run.forecasts:
+        return ForecasterTrainer(run, run.series())
+    if run.reads_vectors:
+        train, held_out = run.vector_datasets()
+        return (ClassifierTrainer if run.classifies else RegressorTrainer)(run, None, train, held_out)
     tokenizer = run.tokenizer()
     if run.classifies:
         return ClassifierTrainer(run, tokenizer, *run.labelled_datasets(tokenizer))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +26,7 @@ from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.train.history import append_history, draw_curves, drop_history_after
 from textrnn.train.model import Model
 from textrnn.train.run import Run
-from textrnn.train.training_step import adamw
+from textrnn.train.training_step import optimizer_of
 
 HISTORY_LINES = 200  # lines of training loss over a run
 
@@ -50,8 +50,10 @@ class Trainer(ABC):
         fingerprint: of all that the weights follow from.
     """
 
-    unit: ClassVar[str]
+    unit: str
     """What speed and loss are counted by."""
+    loss_unit = "nats"
+    """What the loss is in."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Trainer(ABC):
         self.units_per_step = units_per_step
         self.total_steps = max(1, round(epochs * steps_per_epoch))
         with tf.distribute.get_strategy().scope():
-            self.optimizer = adamw(self.config, self.total_steps, model)
+            self.optimizer = optimizer_of(self.config, self.total_steps, model)
         self.progress = Progress(fingerprint=fingerprint)
         self.state = state
         self._stop_requested = False
@@ -196,7 +198,7 @@ class Trainer(ABC):
                 self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
         append_history(self.run.history, line)
         if evaluate:
-            draw_curves(self.run.history, self.run.curves, self.unit)
+            draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:

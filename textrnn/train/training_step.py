@@ -13,6 +13,7 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.train.backbone import Masks
 from textrnn.train.classifier import Classifier
+from textrnn.train.forecaster import Forecaster
 from textrnn.train.language_model import LanguageModel, cross_entropy
 from textrnn.train.model import Model
 from textrnn.train.processor import has_bfloat16
@@ -141,48 +142,55 @@ class TrainingStep:
         self.optimizer.apply(gradients)
 
 
-class ClassifierStep:
-    """Reads a batch of whole texts and updates the classifier's weights.
+class SupervisedStep:
+    """Reads a batch of whole sequences and updates the weights of a classifier or regressor.
 
-    The work is a TensorFlow graph on a processor, as there is one for each padded length, and a program of XLA takes
-    seconds to compile for each; on a GPU it is XLA's.
+    On a processor the work is a TensorFlow graph where texts are read: there is one for each padded length, and a
+    program of XLA takes seconds to compile for each. On a GPU, or where one length is read, it is XLA's.
 
     Args:
-        class_weights: float ``(classes,)``, what a text of each class counts.
+        loss: what ``(outputs, targets)`` of a batch lose on average.
+        one_length: whether all batches are of one shape.
     """
 
-    def __init__(self, model: Classifier, optimizer: Any, class_weights: Any) -> None:
+    def __init__(
+        self,
+        model: Classifier | Forecaster,
+        optimizer: Any,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        one_length: bool = False,
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self._class_weights = tf.constant(class_weights, tf.float32)
+        self._loss = loss
         strategy = tf.distribute.get_strategy()
-        self._gradients = compiled_for_device(self._find_gradients)
+        by_xla = one_length and not _runs_as_graph(model, model.backbone.initial_state(1)[0])
+        self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
         self._update = compiled(lambda gradients: self.optimizer.apply(gradients), jit_compile=True)
         self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
 
-    def __call__(self, ids: Tensor, targets: Tensor, seed: Tensor) -> Tensor:
+    def __call__(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
         """Train on one batch.
 
         Args:
-            ids: int32 ``(batch, time)``.
-            targets: int32 ``(batch,)``, the class of each text.
+            inputs: what the model is called with.
+            targets: int32 ``(batch,)``, the class of each sequence; or float32 ``(batch, outputs)``.
             seed: int32 ``(2,)``, which decides what is dropped.
 
         Returns:
-            the mean loss in nats a text, weighted by class.
+            the mean loss.
         """
-        return self._run(ids, targets, seed)
+        return self._run(inputs, targets, seed)
 
-    def _step(self, ids: Tensor, targets: Tensor, seed: Tensor) -> Tensor:
-        batch, time = ids.shape
-        loss, gradients = self._gradients(ids, targets, self.model.draw_masks(batch, time, seed))
+    def _step(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
+        batch, time = inputs[0].shape[:2]
+        loss, gradients = self._gradients(inputs, targets, self.model.draw_masks(batch, time, seed))
         self._update(gradients)
         return loss
 
-    def _find_gradients(self, ids: Tensor, targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
+    def _find_gradients(self, inputs: tuple[Tensor, ...], targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
         with tf.GradientTape() as tape:
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.model(ids, masks=masks))
-            loss = tf.reduce_mean(nats * tf.gather(self._class_weights, targets))
+            loss = self._loss(self.model(*inputs, masks=masks), targets)
         gradients = tape.gradient(loss, self.model.trainable_variables)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
@@ -216,7 +224,11 @@ def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> C
 
 def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function: by XLA on a GPU, a TensorFlow graph on a processor."""
-    return compiled(function, jit_compile=bool(tf.config.list_physical_devices("GPU")))
+    return compiled(function, jit_compile=_on_gpu())
+
+
+def _on_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -229,27 +241,36 @@ def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable
     return call
 
 
-def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
+def _runs_as_graph(model: LanguageModel | Classifier | Forecaster, ids: Tensor) -> bool:
+    if model.config.recurrence != "dense":
+        return model.precision != "float32"
     return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
 
 
-def adamw(config: TrainConfig, total_steps: int, model: Model) -> Any:
-    """AdamW (Loshchilov & Hutter 2019) for a model, linear warm-up, then a cosine to zero; vectors do not decay."""
+def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
+    """The optimizer of a model, with a linear warm-up of its learning rate; AdamW does not let vectors decay."""
     warmup = min(config.warmup_steps, total_steps // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=max(1, total_steps - warmup),
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=config.weight_decay,
-        beta_2=config.beta_2,
-        epsilon=1e-8,
-        global_clipnorm=config.gradient_clip,
-    )
+    schedule: Any = config.learning_rate
+    if config.schedule == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else config.learning_rate,
+            decay_steps=max(1, total_steps - warmup),
+            warmup_target=config.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    elif warmup:
+        schedule = keras.optimizers.schedules.PolynomialDecay(0.0, warmup, config.learning_rate)
     variables = model.trainable_variables
-    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
+    if config.optimizer == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
+    else:
+        optimizer = keras.optimizers.AdamW(
+            schedule,
+            weight_decay=config.weight_decay,
+            beta_2=config.beta_2,
+            epsilon=1e-8,
+            global_clipnorm=config.gradient_clip,
+        )
+        optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
     optimizer.build(variables)
     return optimizer

@@ -1,11 +1,11 @@
-"""Starting a classifier from another model: its tokenizer, embedding and layers."""
+"""Starting a model from another: tokenizer, embedding and layers of one that reads texts, all of one of vectors."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +17,45 @@ from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.checkpoints import BEST, load_checkpoint
 
+if TYPE_CHECKING:  # at run time it would load Keras
+    from textrnn.train.model import Model
+
 Arrays = dict[str, NDArray[Any]]
 
-LAYER_WEIGHT = re.compile(r"(backward_)?(kernel|recurrent_kernel|bias|gain|shift)_\d+")
+LAYER_WEIGHT = re.compile(
+    r"(backward_)?(kernel|recurrent_kernel|bias|decay|angle|mixing_kernel|mixing_bias|gain|shift)_\d+"
+)
 
 
-def take_over(config: Config) -> tuple[Config, Tokenizer, Arrays]:
-    """What a classifier takes from the model `config.model.init_from`.
+def take_over(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
+    """What a classifier or regressor takes from the model `config.model.init_from`.
 
     Layers that the model has not, as a language model has none that read from the end, start from those it has.
 
     Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer, and its embedding and layers by
-        the names they have in the backbone.
+        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its
+        embedding and layers by the names they have in the backbone; of a model of vectors its output layer too.
 
     Raises:
-        UserError: there is no model there, its weights are in 8 bits, or `config` states another tokenizer or
-            architecture than it has.
+        UserError: there is no model there, it reads something else, its weights are in 8 bits, or `config` states
+            another tokenizer or architecture than it has.
     """
     folder = Path(config.model.init_from)
-    if (folder / "best.npz").exists() and (folder / "config.json").exists():
-        source, tokenizer, arrays = _from_run(folder)
+    tokenizer: Tokenizer | None = None
+    if (folder / BEST).exists() and (folder / "config.json").exists():
+        source = read_config(folder)
+        _, arrays = load_checkpoint(folder / BEST)
+        if source.data.reads == "text":
+            tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(arrays)
     else:
         source, tokenizer, arrays = _from_bundle(find_bundle(folder))
-    default = from_dict({"task": config.task})
-    for section, names in (("tokenizer", [f.name for f in fields(source.tokenizer)]), ("model", ARCHITECTURE)):
+    if source.data.reads != config.data.reads:
+        raise UserError(
+            f"model.init_from must read {config.data.reads}, {folder} reads {source.data.reads}; give another model"
+        )
+    default = from_dict({"task": config.task, "data": {"reads": config.data.reads}})
+    of_tokenizer = [f.name for f in fields(source.tokenizer)] if tokenizer else []
+    for section, names in (("tokenizer", of_tokenizer), ("model", ARCHITECTURE)):
         for name in names:
             stated, usual, found = (getattr(getattr(c, section), name) for c in (config, default, source))
             if stated not in (usual, found):
@@ -49,18 +63,14 @@ def take_over(config: Config) -> tuple[Config, Tokenizer, Arrays]:
                     f"{section}.{name} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out"
                 )
     model = replace(config.model, **{name: getattr(source.model, name) for name in ARCHITECTURE})
+    if tokenizer is None:
+        return replace(config, model=model), None, arrays
     if config.model.bidirectional:
         layers = {name: array for name, array in arrays.items() if name != "embedding"}
         arrays = {f"backward_{name}": array for name, array in layers.items() if "backward" not in name} | arrays
     else:
         arrays = {name: array for name, array in arrays.items() if "backward" not in name}
     return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
-
-
-def _from_run(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    config = read_config(folder)
-    _, arrays = load_checkpoint(folder / BEST)
-    return config, load_tokenizer(folder, config.tokenizer.kind), _of_backbone(arrays)
 
 
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
@@ -80,6 +90,10 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
     graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     config = from_dict(manifest.config)
+    if config.model.recurrence != "dense":  # whose graph holds products of the weights
+        raise UserError(
+            f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
+        )
     if "table" in arrays:
         hidden_dim = arrays["table"].shape[1]
         arrays |= {
@@ -88,7 +102,24 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
             "bias_0": np.zeros(hidden_dim, np.float32),
         }
         config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
-    return config, load_tokenizer(folder, manifest.tokenizer.kind), _of_backbone(arrays)
+    return config, load_tokenizer(folder, bundle.tokenizer.kind), _of_backbone(arrays)
+
+
+def start_from(model: Model, arrays: Arrays) -> None:
+    """Give a model the weights that it has and `take_over` gave; what the data decide, and other shapes, it keeps.
+
+    Raises:
+        UserError: a weight of the backbone has another shape.
+    """
+    own = model.arrays()
+    taken = {name: array for name, array in arrays.items() if name in own and not name.startswith("input_")}
+    for name in set(taken) & set(model.backbone.named_weights()):
+        if taken[name].shape != own[name].shape:
+            raise UserError(
+                f"model.init_from must have weights of the same shapes, its {name} has {taken[name].shape} instead of"
+                f" {own[name].shape}; give a model that reads vectors as wide"
+            )
+    model.set_arrays(own | {name: array for name, array in taken.items() if array.shape == own[name].shape})
 
 
 def _of_backbone(arrays: Arrays) -> Arrays:
