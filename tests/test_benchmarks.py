@@ -36,6 +36,7 @@ TOYS = {
         *("--set", "rt-polarity", "--folds", "3", "--only-folds", "1", "--seeds", "2", "--int8", "--target", "0"),
         *("--set-value", "train.epochs=1", "train.batch_size=4", "model.hidden_dim=8"),
     ],
+    "diagonal_step": ["--units", "8", "--steps", "8", "--batch", "2", "--inputs", "4", "--seconds", "0"],
     "long_distance": [
         *("run", "--task", "adding", "--members", "diagonal", "--lengths", "4", "--records", "200"),
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
@@ -448,8 +449,8 @@ def test_gradients_are_told_for_every_start(outcome: Callable[[str], Outcome], s
 
 def test_sum_is_of_the_two_marked_values(scripts: Any) -> None:
     x, y = scripts("long_distance_tasks").adding_records(9, 300, seed=1)
-    assert x.shape == (300, 9, 2) and y.shape == (300, 1) and x.dtype == y.dtype == "float32"
-    values, marks = x[..., 0], x[..., 1]
+    assert x.shape == (300, 9, 2) and y.shape == (300, 1) and x.dtype == "uint8" and y.dtype == "float32"
+    values, marks = x[..., 0] / 255, x[..., 1] // 255
     assert set(marks.ravel().tolist()) == {0, 1}
     assert (marks[:, :4].sum(1) == 1).all() and (marks[:, 4:].sum(1) == 1).all(), "one in each half"
     assert marks.any(0).all(), "every step is marked somewhere"

@@ -28,8 +28,8 @@ class Classifier(Model):
 
     With `pooling` "all", p holds the largest and the mean of every hidden state, and the mean of the embedding itself;
     with "mean" the mean states, with "last" the last ones, of the stack that reads from the end those at the first
-    step. With a stride, all of them are of every so-manyth step. Padding counts in none of them, so that a text has the same logits whatever the batch it came in. A text
-    without tokens has p = 0.
+    step. With a stride, all of them are of every so-manyth step. Padding counts in none of them, so that a text has
+    the same logits whatever the batch it came in. A text without tokens has p = 0.
 
     With `segment_length` a text is read in segments of so many tokens, each from the zero state (Johnson & Zhang 2016):
     the segments of a text are read side by side, and no gradient has farther to go than a segment.
