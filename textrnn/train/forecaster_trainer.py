@@ -15,6 +15,7 @@ from textrnn.train.export_forecaster import check_forecasts, export_forecaster
 from textrnn.train.export_onnx import GraphSession
 from textrnn.train.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
 from textrnn.train.forecaster import READ_AT_ONCE, Forecaster
+from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.run import Run, run_fingerprint
 from textrnn.train.series import Series, Windows
 from textrnn.train.trainer import Trainer
@@ -41,6 +42,8 @@ class ForecasterTrainer(Trainer):
         batch_size, length = config.train.batch_size, config.train.sequence_length
         self.series = series
         self.windows = Windows(series, batch_size, length, config.model.horizon, int(config.model.memory), config.seed)
+        read = self.windows.warm_up + length
+        require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
         with tf.distribute.get_strategy().scope():
             model = Forecaster(config.model, series.features, config.seed, config.train.precision)
         if not run.checkpoint.exists():  # which holds what this would give, and what was learned since

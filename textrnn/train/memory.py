@@ -6,6 +6,7 @@ from pathlib import Path
 
 from textrnn.config import Config
 from textrnn.errors import UserError
+from textrnn.train.processor import on_tensorflow_processor
 
 # Numbers kept for the way back, and at work on it, for each unit, step and row: from the peak of whole processes over
 # the sizes of benchmarks/memory.py, and of sequences of vectors up to 10,000 steps long.
@@ -36,12 +37,12 @@ def bytes_needed(config: Config, features: int, outputs: int, length: int) -> in
 
 
 def require_memory(needed: int, length: int) -> None:
-    """Refuse what would not fit.
+    """Refuse what would not fit; on a GPU, whose memory is not known here, nothing is.
 
     Raises:
         UserError: the machine has less left; the message says how much is needed.
     """
-    available = available_bytes()
+    available = available_bytes() if on_tensorflow_processor() else None
     if available is not None and needed > available:
         raise UserError(
             f"a training step must fit in memory, one over {length:,} steps needs about {needed / 1e9:,.1f} GB,"
