@@ -38,6 +38,7 @@ LAYERS = [
         "textrnn.train.trainer",
         "textrnn.train.language_model_trainer",
         "textrnn.train.classifier_trainer",
+        "textrnn.train.supervised_trainer",
         "textrnn.train.regressor_trainer",
         "textrnn.train.forecaster_trainer",
         "textrnn.train.tasks",

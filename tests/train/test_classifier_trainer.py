@@ -21,9 +21,10 @@ from textrnn.config import load_config
 from textrnn.errors import UserError
 from textrnn.train.calibration import fit_temperature
 from textrnn.train.checkpoints import load_checkpoint
-from textrnn.train.classifier_trainer import ClassifierTrainer, class_weights, enough_epochs
+from textrnn.train.classifier_trainer import ClassifierTrainer, class_weights
 from textrnn.train.labelled import LabelledDataset
 from textrnn.train.run import create_run, open_run
+from textrnn.train.supervised_trainer import enough_epochs
 
 
 def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:

@@ -12,26 +12,19 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
 from textrnn.classification import probabilities
-from textrnn.config import Config
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.calibration import expected_calibration_error, fit_temperature, reliability
-from textrnn.train.checkpoints import load_checkpoint
-from textrnn.train.classifier import Classifier
-from textrnn.train.export_classifier import Batches, Calibration, GraphSession, check_parity, export_classifier
-from textrnn.train.labelled import LabelledDataset, TextBatches, describe, texts_of_records
-from textrnn.train.memory import bytes_needed, require_memory
+from textrnn.train.export_classifier import Calibration, GraphSession, check_parity, export_classifier
+from textrnn.train.labelled import LabelledDataset, describe, texts_of_records
 from textrnn.train.report import confident_mistakes, measure, write_report
-from textrnn.train.run import Run, labelled_options, run_fingerprint
-from textrnn.train.trainer import Trainer
-from textrnn.train.training_step import SupervisedStep, compiled_for_device, require_possible
-from textrnn.train.transfer import start_from
-from textrnn.train.vectors import VectorBatches, VectorDataset
+from textrnn.train.run import Run, labelled_options
+from textrnn.train.supervised_trainer import SupervisedTrainer
+from textrnn.train.vectors import VectorDataset
 
 MISTAKES = 20  # told in the report
-ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 4, 40
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(SupervisedTrainer):
     """Trains one classifier.
 
     Args:
@@ -41,8 +34,6 @@ class ClassifierTrainer(Trainer):
         held_out: what is measured on.
     """
 
-    model: Classifier
-
     def __init__(
         self,
         run: Run,
@@ -50,47 +41,9 @@ class ClassifierTrainer(Trainer):
         train: LabelledDataset | VectorDataset,
         held_out: LabelledDataset | VectorDataset,
     ) -> None:
-        config = run.config
-        require_possible(config.train)
-        self.unit = "text" if tokenizer else "sequence"
         self.tokenizer = tokenizer
-        self.batches = batches_of(train, config.train.batch_size, config)
-        self.held_out = batches_of(held_out, min(config.train.batch_size, len(held_out)), config)
-        features = train.features if isinstance(train, VectorDataset) else 0
-        longest = int(self.batches.lengths.max())
-        require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
-        with tf.distribute.get_strategy().scope():
-            model = Classifier(
-                config.model,
-                tokenizer.vocabulary_size if tokenizer else 0,
-                len(train.labels),
-                config.seed,
-                config.train.precision,
-                features,
-            )
-        if isinstance(train, VectorDataset):
-            model.backbone.set_scaling(train.mean, train.scale)
-        super().__init__(
-            run,
-            model,
-            steps_per_epoch=self.batches.steps_per_epoch,
-            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
-            units_per_step=config.train.batch_size,
-            state=tf.zeros(()),
-            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
-        )
-        if config.model.init_from:
-            _, arrays = load_checkpoint(run.initial)
-            start_from(model, arrays)
-        loss = weighted_cross_entropy(class_weights(train, config.train.class_weights))
-        one_length = isinstance(train, VectorDataset) and np.ptp(train.lengths) == 0
-        self._step = SupervisedStep(model, self.optimizer, loss, one_length)
-        self._forward = compiled_for_device(lambda inputs: self.model(*inputs))
-
-    def train_one(self) -> Any:
-        batch = self.batches.batch(self.progress.step)
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        return self._step(as_tensors(batch.inputs), tf.constant(batch.targets), seed)
+        loss = weighted_cross_entropy(class_weights(train, run.config.train.class_weights))
+        super().__init__(run, tokenizer, train, held_out, len(train.labels), loss)
 
     def measure(self) -> dict[str, Any]:
         """The held-out loss at the temperature that makes it least: being too sure of itself is mended afterwards."""
@@ -104,11 +57,7 @@ class ClassifierTrainer(Trainer):
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Logits ``(texts, classes)`` of the held-out texts, and their classes ``(texts,)``."""
-        targets = np.asarray(self.held_out.dataset.targets, np.int32)
-        logits = np.empty((len(targets), len(self.batches.dataset.labels)))
-        for batch in self.held_out.all():
-            logits[batch.indices] = self._forward(as_tensors(batch.inputs)).numpy()[: len(batch.indices)]
-        return logits, targets
+        return self.held_out_outputs(), np.asarray(self.held_out.dataset.targets, np.int32)
 
     def calibrate(self) -> Calibration:
         """The temperature that fits the held-out texts best, and what it mends."""
@@ -171,22 +120,6 @@ class ClassifierTrainer(Trainer):
         )
 
 
-def batches_of(dataset: LabelledDataset | VectorDataset, batch_size: int, config: Config) -> Batches:
-    """Batches of a data set of texts or vectors.
-
-    Raises:
-        UserError: there are fewer records than `batch_size`.
-    """
-    if isinstance(dataset, VectorDataset):
-        return VectorBatches(dataset, batch_size, config.seed)
-    return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
-
-
-def as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:
-    """The inputs of a batch for TensorFlow."""
-    return tuple(tf.constant(each) for each in inputs)
-
-
 def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
     """The mean of nats of the target class, each weighted by its class, given logits ``(batch, classes)``."""
     of_class = tf.constant(weights, tf.float32)
@@ -196,11 +129,6 @@ def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any],
         return tf.reduce_mean(nats * tf.gather(of_class, targets))
 
     return loss
-
-
-def enough_epochs(steps_per_epoch: int) -> float:
-    """How often texts are read where nothing is said: the fewer there are, the more often."""
-    return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 def class_weights(train: LabelledDataset | VectorDataset, kind: str) -> NDArray[np.float32]:

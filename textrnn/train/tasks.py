@@ -20,7 +20,9 @@ def trainer_of(run: Run) -> Trainer:
         return ForecasterTrainer(run, run.series())
     if run.reads_vectors:
         train, held_out = run.vector_datasets()
-        return (ClassifierTrainer if run.classifies else RegressorTrainer)(run, None, train, held_out)
+        return (
+            ClassifierTrainer(run, None, train, held_out) if run.classifies else RegressorTrainer(run, train, held_out)
+        )
     tokenizer = run.tokenizer()
     if run.classifies:
         return ClassifierTrainer(run, tokenizer, *run.labelled_datasets(tokenizer))

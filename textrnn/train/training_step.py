@@ -164,7 +164,7 @@ class SupervisedStep:
         self.optimizer = optimizer
         self._loss = loss
         strategy = tf.distribute.get_strategy()
-        by_xla = one_length and not _runs_as_graph(model, model.backbone.initial_state(1)[0])
+        by_xla = one_length and model.precision == "float32"
         self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
         self._update = compiled(lambda gradients: self.optimizer.apply(gradients), jit_compile=True)
         self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
@@ -241,7 +241,7 @@ def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable
     return call
 
 
-def _runs_as_graph(model: LanguageModel | Classifier | Forecaster, ids: Tensor) -> bool:
+def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
     if model.config.recurrence != "dense":
         return model.precision != "float32"
     return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
