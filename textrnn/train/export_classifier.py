@@ -10,7 +10,7 @@ as float32: activations quantised for a batch together would make a text's logit
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -297,20 +297,37 @@ def check_parity(model: Classifier, session: GraphSession, held_out: Batches, te
     Raises:
         UserError: it is above 1e-4.
     """
+    return require_parity(
+        model,
+        held_out,
+        "logit",
+        lambda *inputs: session.run(*inputs) - np.asarray(model(*inputs)) / np.float32(temperature),
+    )
+
+
+def require_parity(model: Classifier, held_out: Batches, what: str, difference: Callable[..., NDArray[Any]]) -> float:
+    """The largest difference between a float32 graph and Keras on random and on held-out sequences.
+
+    Args:
+        what: an output is, for people.
+        difference: of the two, of what a model is called with.
+
+    Raises:
+        UserError: it is above 1e-4.
+    """
     worst = 0.0
     batches: Iterable[TextBatch | VectorBatch] = islice(held_out.all(), PARITY_BATCHES)
-    for inputs in chain([random_inputs(model, held_out)], (batch.inputs for batch in batches)):
-        expected = np.asarray(model(*inputs)) / np.float32(temperature)
-        worst = float(np.maximum(worst, np.abs(session.run(*inputs) - expected).max()))  # NaN stays
+    for inputs in chain([_random_inputs(model, held_out)], (batch.inputs for batch in batches)):
+        worst = float(np.maximum(worst, np.abs(difference(*inputs)).max()))  # NaN stays
     if not worst <= TOLERANCE:
         raise UserError(
-            f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g};"
+            f"an exported graph must equal Keras within {TOLERANCE:g} on every {what}, differed by {worst:g};"
             " nothing was written, train with a lower learning rate if the weights are huge"
         )
     return worst
 
 
-def random_inputs(model: Classifier, held_out: Batches) -> Inputs:
+def _random_inputs(model: Classifier, held_out: Batches) -> Inputs:
     """Sequences of random content, one of them short and one without anything.
 
     Vectors are made of the numbers of held-out ones: larger ones can drive a state of ReLU beyond all float32 digits.

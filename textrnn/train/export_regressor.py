@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest, write_bundle
 from textrnn.config import Config, ModelConfig
-from textrnn.errors import UserError
 from textrnn.train.classifier import Classifier
-from textrnn.train.export_classifier import PARITY_BATCHES, GraphSession, random_inputs, whole_sequence_graph
-from textrnn.train.export_onnx import TOLERANCE, versions, write_graphs
+from textrnn.train.export_classifier import GraphSession, require_parity, whole_sequence_graph
+from textrnn.train.export_onnx import versions, write_graphs
 from textrnn.train.layers import as_multiplied
 from textrnn.train.regression import Scaling, errors
 from textrnn.train.vectors import VectorBatches
@@ -97,17 +95,12 @@ def check_regression(model: Classifier, session: GraphSession, held_out: VectorB
     Raises:
         UserError: it is above 1e-4.
     """
-    worst = 0.0
-    batches = islice(held_out.all(), PARITY_BATCHES)
-    for inputs in chain([random_inputs(model, held_out)], (batch.inputs for batch in batches)):
-        difference = scaling.standardised(session.run(*inputs)) - np.asarray(model(*inputs))
-        worst = float(np.maximum(worst, np.abs(difference).max()))  # NaN stays
-    if not worst <= TOLERANCE:
-        raise UserError(
-            f"an exported graph must equal Keras within {TOLERANCE:g} on every value, differed by {worst:g};"
-            " nothing was written, train with a lower learning rate if the weights are huge"
-        )
-    return worst
+    return require_parity(
+        model,
+        held_out,
+        "value",
+        lambda *inputs: scaling.standardised(session.run(*inputs)) - np.asarray(model(*inputs)),
+    )
 
 
 def _measure(session: GraphSession, held_out: VectorBatches) -> dict[str, float]:
