@@ -61,14 +61,27 @@ class LanguageModel(Model):
         Returns:
             logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
         """
-        precision = "float32" if masks is None else self.precision
+        hidden, state = self.read(ids, state, masks)
+        return self.logits(hidden), state
+
+    def read(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """What the output layer reads after each token, ``(time, batch, n)``, and the final state; as `call`."""
         hidden, state = self.backbone(ids, state, keep=self.keep(ids), masks=masks)
         if self.adapter is not None:
-            hidden = dense(hidden, self.adapter, precision=precision)
+            hidden = dense(hidden, self.adapter, precision=keras.backend.standardize_dtype(hidden.dtype))
+        return hidden, state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product."""
+        precision = keras.backend.standardize_dtype(hidden.dtype)
         output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
         output = ops.convert_to_tensor(output)
         output = ops.transpose(output) if self.output_kernel is None else output
-        return ops.cast(dense(hidden, output, precision=precision), "float32") + self.output_bias, state
+        return ops.cast(dense(hidden, output, precision=precision), "float32") + self.output_bias
+
+    def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """``-log p`` of each target ``(batch, time)`` after what `read` gives: float32 ``(time, batch)``."""
+        return cross_entropy(self.logits(hidden), targets)
 
     def keep(self, ids: Tensor) -> Tensor | None:
         """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""

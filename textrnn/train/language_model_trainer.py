@@ -15,7 +15,7 @@ from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
 from textrnn.train.export_onnx import GraphSession, check_parity, export_language_model
-from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.language_model import LanguageModel
 from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.run import Run, run_fingerprint, start_id
 from textrnn.train.trainer import Trainer
@@ -82,8 +82,8 @@ class LanguageModelTrainer(Trainer):
         return check_parity(self.model, graphs, np.asarray(self.held_out.ids[:256], np.int32))
 
     def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
-        logits, state = self.model(inputs, state)
-        return tf.reduce_sum(cross_entropy(logits, targets) * tf.transpose(weights)), state
+        hidden, state = self.model.read(inputs, state)
+        return tf.reduce_sum(self.model.nats(hidden, targets) * tf.transpose(weights)), state
 
     def held_out_loss(self) -> float:
         """Nats a token on the held-out text, read at several places at once with the state carried at each."""

@@ -14,7 +14,7 @@ from textrnn.errors import UserError
 from textrnn.train.backbone import Masks
 from textrnn.train.classifier import Classifier
 from textrnn.train.forecaster import Forecaster
-from textrnn.train.language_model import LanguageModel, cross_entropy
+from textrnn.train.language_model import LanguageModel
 from textrnn.train.model import Model
 from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
@@ -89,8 +89,8 @@ class TrainingStep:
         """Loss, next state, and the gradients at the weights and at `state`, given the one at the next state."""
         with tf.GradientTape() as tape:
             tape.watch(state)
-            logits, next_state = self.model(inputs, state, masks=masks)
-            loss = tf.reduce_mean(cross_entropy(logits, targets))
+            hidden, next_state = self.model.read(inputs, state, masks)
+            loss = tf.reduce_mean(self.model.nats(hidden, targets))
         gradients, earlier = tape.gradient(
             [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
         )
