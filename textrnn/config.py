@@ -110,6 +110,12 @@ class ModelConfig:
     """Use the embedding as the output matrix too (Press & Wolf 2017)."""
     dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"))
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
+    input_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.4 is usual for words"))
+    """Language models: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
+    output_dropout: float = field(default=-1.0, metadata=_between(-1.0, 0.95, "-1 takes dropout"))
+    """Language models: dropped before the output in place of `dropout`."""
+    variational: bool = False
+    """Drop the same units at all steps of a sequence (Gal & Ghahramani 2016); else each step draws anew."""
     embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
     """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
     init_from: str = ""
@@ -156,6 +162,9 @@ class TrainConfig:
     """How many places of the corpus are read side by side."""
     sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
     """Steps through which gradients flow; the state is carried on beyond them."""
+    random_length: bool = False
+    """Language models: each step reads a quarter more or less than `sequence_length`, drawn anew, so that gradients end
+    elsewhere each time (Merity et al. 2018)."""
     learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
     optimizer: str = field(default="adamw", metadata=_one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
@@ -166,6 +175,13 @@ class TrainConfig:
     beta_2: float = field(default=0.99, metadata=_between(0.0, 0.999999, "0.99 to 0.999"))
     gradient_clip: float = field(default=1.0, metadata=_between(1e-9, 1e9, "1.0 is usual"))
     """Largest norm of the whole gradient (Pascanu et al. 2013)."""
+    activation_penalty: float = field(default=0.0, metadata=_between(0.0, 1e3, "1 to 2 for a small corpus of words"))
+    """Language models: times the mean square of what the output layer reads (Merity et al. 2017)."""
+    slowness_penalty: float = field(default=0.0, metadata=_between(0.0, 1e3, "1 for a small corpus of words"))
+    """Language models: times the mean square of its change from step to step (the same)."""
+    average: float = field(default=0.0, metadata=_between(0.0, 0.9999999, "0.999 averages over 1,000 steps"))
+    """Language models: evaluate and export not the weights but their mean, in which a step's share falls by this factor
+    at each later one; 0 takes the weights as they are."""
     precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
     """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
     recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))

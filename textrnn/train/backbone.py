@@ -227,7 +227,15 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     @property
     def drops(self) -> bool:
         """Whether training drops anything, so that it needs masks."""
-        return self.config.dropout + self.config.embedding_dropout + self.config.weight_drop > 0
+        config = self.config
+        rates = (
+            config.dropout,
+            config.output_dropout,
+            config.input_dropout,
+            config.embedding_dropout,
+            config.weight_drop,
+        )
+        return any(rate > 0 for rate in rates)
 
     def draw_masks(
         self,
@@ -245,18 +253,24 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         `last_layer` nothing is dropped of what the last layer hands on.
         """
         config = self.config
-        sequence = (sequence_length // config.stride, batch_size, config.hidden_dim)
+        steps = 1 if config.variational else sequence_length // config.stride
+        sequence = (steps, batch_size, config.hidden_dim)
         shapes: dict[str, tuple[float, tuple[int, ...]]] = {
             "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
         }
         for prefix in ("", "backward_") if self.backward_stack is not None else ("",):
             for index in range(config.layers):
-                rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
+                rate = config.dropout
+                if index == config.layers - 1:
+                    rate = 0.0 if not last_layer else rate if config.output_dropout < 0 else config.output_dropout
                 shapes[f"{prefix}hidden_{index}"] = (rate, sequence)
                 size = (config.hidden_dim, config.hidden_dim)
                 shapes[f"{prefix}recurrent_kernel_{index}"] = (config.weight_drop, size)
+        inputs = (steps, batch_size, self.embedding_dim)
+        shapes["inputs"] = (config.input_dropout, inputs)
+        by_step = (sequence, inputs) if not config.variational else ()
         return {
-            name: draw_mask(rate, shape, random_seed + tf.stack([segment if shape == sequence else 0, number]))
+            name: draw_mask(rate, shape, random_seed + tf.stack([segment if shape in by_step else 0, number]))
             for number, (name, (rate, shape)) in enumerate(shapes.items())
             if rate > 0
         }
@@ -299,7 +313,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
         embedding = _masked(ops.convert_to_tensor(self.embedding), masks or {}, "embedding")
-        return lookup(embedding, ops.transpose(ids))
+        return _masked(lookup(embedding, ops.transpose(ids)), masks or {}, "inputs")
 
     def read_both_ways(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
         """Read whole sequences, from the zero state, in one direction or both.
@@ -332,7 +346,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
-        if batch is not None and time is not None and self.vocabulary_size < batch * time:
+        enough = batch is not None and time is not None and self.vocabulary_size < batch * time
+        if enough and "inputs" not in masks:
             # Fewer words than tokens: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))

@@ -42,7 +42,7 @@ class LanguageModelTrainer(Trainer):
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)
-        self.batches = Batches(train.ids, config.train.batch_size, config.train.sequence_length, config.seed)
+        self.batches = Batches(train.ids, config.train.batch_size, length, config.seed, config.train.random_length)
         with tf.distribute.get_strategy().scope():
             model = LanguageModel(
                 config.model, tokenizer.vocabulary_size, config.seed, config.train.precision, config.data.apart
@@ -56,7 +56,9 @@ class LanguageModelTrainer(Trainer):
             state=model.backbone.initial_state(config.train.batch_size),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
         )
-        self._step = TrainingStep(model, self.optimizer, self.config.recompute)
+        self._step = TrainingStep(
+            model, self.optimizer, self.config.recompute, (self.config.activation_penalty, self.config.slowness_penalty)
+        )
         self._evaluate_batch = compiled_for(model, self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))
 

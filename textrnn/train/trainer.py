@@ -184,11 +184,12 @@ class Trainer(ABC):
         }
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         if evaluate:
-            measured = self.measure()
-            loss = measured["held_out_loss"]
-            self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
-            line |= measured
-            self._keep_best(loss)
+            with self._averaged():
+                measured = self.measure()
+                loss = measured["held_out_loss"]
+                self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
+                line |= measured
+                self._keep_best(loss)
             self._say(
                 bar,
                 f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
@@ -199,6 +200,20 @@ class Trainer(ABC):
         append_history(self.run.history, line)
         if evaluate:
             draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with the mean of its weights over the last steps, where the configuration says so."""
+        if not self.config.average:
+            yield
+            return
+        trained = [tf.convert_to_tensor(variable) for variable in self.model.trainable_variables]
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.model.trainable_variables, trained, strict=True):
+                variable.assign(value)
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:

@@ -32,10 +32,13 @@ class TrainingStep:
     2016). Gradients are those of the whole sequence; memory grows with the segment, not with the sequence.
     """
 
-    def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
+    def __init__(
+        self, model: LanguageModel, optimizer: Any, recompute: int = 0, penalties: tuple[float, float] = (0, 0)
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.recompute = recompute
+        self.penalties = penalties
         strategy = tf.distribute.get_strategy()
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
@@ -91,10 +94,21 @@ class TrainingStep:
             tape.watch(state)
             hidden, next_state = self.model.read(inputs, state, masks)
             loss = tf.reduce_mean(self.model.nats(hidden, targets))
+            penalised = loss + self._penalty(hidden)
         gradients, earlier = tape.gradient(
-            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
+            [penalised, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
         )
         return loss, next_state, [tf.convert_to_tensor(gradient) for gradient in gradients], earlier
+
+    def _penalty(self, hidden: Tensor) -> Tensor:
+        """What is added to the loss for what the output layer reads, ``(time, batch, n)`` (Merity et al. 2017)."""
+        (activation, slowness), penalty = self.penalties, tf.zeros(())
+        hidden = tf.cast(hidden, tf.float32)
+        if activation:
+            penalty += activation * tf.reduce_mean(tf.square(hidden))
+        if slowness:
+            penalty += slowness * tf.reduce_mean(tf.square(hidden[1:] - hidden[:-1]))
+        return penalty
 
     def _gradients_by_segments(
         self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
@@ -270,6 +284,8 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
             beta_2=config.beta_2,
             epsilon=1e-8,
             global_clipnorm=config.gradient_clip,
+            use_ema=config.average > 0,
+            ema_momentum=config.average,
         )
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
     optimizer.build(variables)

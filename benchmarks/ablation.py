@@ -1,0 +1,89 @@
+"""What each setting of a language model is worth: the held-out loss of a run with it and of one without.
+
+    python benchmarks/ablation.py --config configs/ptb.toml [--set train.epochs=4] [--only NAME ...] --out FOLDER
+
+The config as it stands, and then the same with one setting put back to what it would be without; everything else, the
+seed and the number of steps too, stays. Differences below a hundredth of a nat are within what another seed gives. Each
+run is a run folder in FOLDER: what is finished is not trained anew, and what was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from measure import print_table, write_json
+
+from textrnn.cli import main as textrnn
+from textrnn.config import load_config
+
+WITHOUT = {
+    "tied": ["model.tied=false"],
+    "embedding_dropout": ["model.embedding_dropout=0"],
+    "input_dropout": ["model.input_dropout=0"],
+    "dropout": ["model.dropout=0", "model.output_dropout=0"],
+    "variational": ["model.variational=false"],
+    "weight_drop": ["model.weight_drop=0"],
+    "activation_penalty": ["train.activation_penalty=0"],
+    "slowness_penalty": ["train.slowness_penalty=0"],
+    "average": ["train.average=0"],
+    "random_length": ["train.random_length=false"],
+    "residual": ["model.residual=false"],
+    "weight_decay": ["train.weight_decay=0"],
+}
+"""By what is left out, the settings without it."""
+ALL = "all"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.toml")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument(
+        "--only", nargs="+", choices=[ALL, *WITHOUT], metavar="NAME", help=f"{ALL}, {', '.join(WITHOUT)}"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the run folders go")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args(argv)
+    whole = load_config(arguments.config, arguments.settings)
+    rows: list[dict[str, Any]] = []
+    for name, changes in {ALL: [], **WITHOUT}.items():
+        settings = [*arguments.settings, *changes]
+        if arguments.only and name not in arguments.only:
+            continue
+        if changes and load_config(arguments.config, settings) == whole:
+            continue  # the config does without it anyway
+        measured = train(arguments.config, settings, arguments.out / name)
+        if measured is None:
+            print(f"ablation: training without {name} failed", file=sys.stderr)
+            return 1
+        rows.append({"without": "nothing" if name == ALL else name, **measured})
+        rows[-1]["more nats"] = rows[-1]["held-out nats"] - rows[0]["held-out nats"]
+    print_table(rows)
+    if arguments.json:
+        write_json(arguments.json, "ablation", rows, settings=whole.to_dict())
+    return 0
+
+
+def train(config: Path, settings: Sequence[str], run: Path) -> dict[str, Any] | None:
+    """The lowest held-out loss of a run, which is taken up where it was left; None if it failed."""
+    if not (run / "bundle").exists():
+        again = ["--resume"] if (run / "config.json").exists() else ["--config", str(config)]
+        own = [] if again == ["--resume"] else [word for setting in settings for word in ("--set", setting)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            if textrnn(["train", *again, *own, "--out", str(run), "--quiet"]):
+                return None
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    nats = min(line["held_out_loss"] for line in history if "held_out_loss" in line)
+    return {"held-out nats": nats, "perplexity": math.exp(nats), "seconds": history[-1]["seconds"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
