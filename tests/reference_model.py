@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +30,22 @@ def random_weights(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> 
     hidden, embedding = config.hidden_dim, config.embedding_dim or config.hidden_dim
     shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, embedding), "output_bias": (vocabulary_size,)}
     shapes |= layer_shapes(config, embedding)
+    outputs, width = vocabulary_size, embedding if config.tied else hidden
+    if config.softmax == "adaptive":
+        cutoffs = (*config.cutoffs, vocabulary_size)
+        outputs = cutoffs[0] + len(config.cutoffs)
+        shapes["output_bias"] = (outputs,)
+        if config.tied:
+            shapes |= {"embedding": (cutoffs[0], embedding), "tail_kernel": (embedding, len(config.cutoffs))}
+        for number, (first, end) in enumerate(itertools.pairwise(cutoffs), start=1):
+            narrow = min(width, max(8, width // 4**number))
+            shapes[f"tail_projection_{number}"] = (width, narrow)
+            shapes[f"tail_bias_{number}"] = (end - first,)
+            shapes[f"{'embedding' if config.tied else 'tail_rows'}_{number}"] = (end - first, narrow)
+            if config.tied:
+                shapes[f"embedding_projection_{number}"] = (narrow, embedding)
     if not config.tied:
-        shapes["output_kernel"] = (hidden, vocabulary_size)
+        shapes["output_kernel"] = (hidden, outputs)
     elif embedding != hidden:
         shapes["adapter"] = (hidden, embedding)
     return drawn(shapes, seed)
@@ -87,15 +102,44 @@ def run(
     for tokens in ids.T:
         if apart:
             h[:, tokens == END_ID] = 0
-        x, below = weights["embedding"][tokens], np.zeros(())
+        x, below = embeddings(config, weights)[tokens], np.zeros(())
         for i in range(config.layers):
             h[i] = next_state(config, weights, i, x, h[i])
             x, below = handed_on(config, weights, i, h[i], below)
         if "adapter" in weights:
             x = x @ weights["adapter"]
         output = weights["embedding"].T if config.tied else weights["output_kernel"]
-        logits.append(x @ output + weights["output_bias"])
+        if config.softmax == "adaptive":
+            logits.append(adaptive_log_probs(config, weights, x, output))
+        else:
+            logits.append(x @ output + weights["output_bias"])
     return np.stack(logits, axis=1), h
+
+
+def embeddings(config: ModelConfig, weights: Weights) -> NDArray[Any]:
+    """The vector of every word, those of tails made as wide as those of the head."""
+    tables = [weights["embedding"]]
+    if config.softmax == "adaptive" and config.tied:
+        for number in range(1, len(config.cutoffs) + 1):
+            tables.append(weights[f"embedding_{number}"] @ weights[f"embedding_projection_{number}"])
+    return np.concatenate(tables)
+
+
+def adaptive_log_probs(config: ModelConfig, weights: Weights, x: Array, output: Array) -> Array:
+    """log p of every word: of the head, or of a tail and then of the word within it."""
+    if config.tied:
+        output = np.concatenate([output, weights["tail_kernel"]], axis=1)
+    head = log_softmax(x @ output + weights["output_bias"])
+    parts = [head[:, : config.cutoffs[0]]]
+    for number in range(1, len(config.cutoffs) + 1):
+        rows = weights[f"{'embedding' if config.tied else 'tail_rows'}_{number}"]
+        within = log_softmax(x @ weights[f"tail_projection_{number}"] @ rows.T + weights[f"tail_bias_{number}"])
+        parts.append(head[:, [config.cutoffs[0] + number - 1]] + within)
+    return np.concatenate(parts, axis=1)
+
+
+def log_softmax(logits: Array) -> Array:
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def next_state(config: ModelConfig, weights: Weights, i: int, x: Array, h: Array, prefix: str = "") -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -108,6 +109,12 @@ class ModelConfig:
     """Layer normalisation (Ba et al. 2016) of what each layer hands on; never inside the recurrence."""
     tied: bool = False
     """Use the embedding as the output matrix too (Press & Wolf 2017)."""
+    softmax: str = field(default="full", metadata=_one_of("full", "adaptive"))
+    """Language models: the loss over the whole vocabulary; or first over the frequent words and groups of the rarer
+    ones, then within a group (Grave et al. 2017). With `tied` the embedding of rarer words is narrower too (Baevski &
+    Auli 2019)."""
+    cutoffs: tuple[int, ...] = ()
+    """Adaptive softmax: the id at which each group of rarer words begins; none chooses them by the vocabulary."""
     dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"))
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
     input_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.4 is usual for words"))
@@ -322,6 +329,18 @@ def require_fitting(config: Config) -> None:
         for name in ("embedding_dropout", "segment_length"):
             if value := getattr(model, name):
                 raise UserError(f"model.{name} is for text, was: {value!r} for vectors; leave it out")
+    if model.softmax == "adaptive" and task != "language_model":
+        raise UserError(f"model.softmax=adaptive is for language models, the task was: {task}; leave it out")
+    tokens = config.tokenizer.model_type if config.tokenizer.kind == "sentencepiece" else config.tokenizer.kind
+    if model.softmax == "adaptive" and tokens in ("char", "bpe"):
+        raise UserError(
+            "model.softmax=adaptive needs frequent tokens first, as words and unigram pieces are, the tokenizer was: "
+            f"{tokens}; set tokenizer.kind=word"
+        )
+    if model.cutoffs and model.softmax != "adaptive":
+        raise UserError(f"model.cutoffs are of an adaptive softmax, softmax was: {model.softmax}; set it to adaptive")
+    if any(low >= high for low, high in itertools.pairwise((0, *model.cutoffs))):
+        raise UserError(f"model.cutoffs must rise from above 0, were: {list(model.cutoffs)}; 2000 and 10000 are usual")
     if model.stride > 1 and (data.reads == "text" or task == "forecast"):
         raise UserError(f"model.stride is for whole sequences of vectors, was: {model.stride} for text; leave it out")
     if model.pooling == "last" and model.segment_length:
@@ -415,9 +434,11 @@ def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
 
 def _checked(key: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
     if get_origin(hint) is tuple:
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)) or not all(isinstance(item, get_args(hint)[0]) for item in items):
-            raise UserError(f"{key} must be a string or a list of strings, was: {value!r}")
+        items = [value] if isinstance(value, (str, int)) else value
+        of = get_args(hint)[0]
+        if not isinstance(items, (list, tuple)) or not all(type(item) is of for item in items):
+            what = "a string or a list of strings" if of is str else "a list of whole numbers"
+            raise UserError(f"{key} must be {what}, was: {value!r}")
         return tuple(items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(str(value))  # by its digits, so that one too large is infinite and no OverflowError

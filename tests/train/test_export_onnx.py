@@ -46,6 +46,8 @@ CONFIGS = {
     "tied, all else too": replace(
         SMALL, tied=True, embedding_dim=6, layers=3, normalization="layer", activation="relu"
     ),
+    "adaptive": replace(SMALL, softmax="adaptive", cutoffs=(7, 9)),
+    "adaptive and tied": replace(SMALL, softmax="adaptive", cutoffs=(8,), tied=True, layers=1),
     "mixed by relu": replace(SMALL, mixing="relu"),
     "mixed by gates": replace(SMALL, mixing="glu", normalization="layer", residual=False),
     "diagonal": replace(SMALL, recurrence="diagonal"),
@@ -59,6 +61,7 @@ CONFIGS = {
 # Beyond those of a dense U, by what asks for them.
 MORE = {
     "normalization=layer": {"LayerNormalization"},
+    "softmax=adaptive": {"LogSoftmax"},
     "recurrence=diagonal": {"Mul"},
     "recurrence=rotation": {"Mul"},
     "mixing=relu": {"Relu"},
@@ -354,8 +357,8 @@ def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun
         )
 
 
-@pytest.mark.parametrize("name", ["diagonal, linear, mixed", "rotation, linear, mixed"])
-def test_other_forms_of_u_in_8_bits_write_nearly_the_same(
+@pytest.mark.parametrize("name", ["diagonal, linear, mixed", "rotation, linear, mixed", "adaptive"])
+def test_other_forms_in_8_bits_write_nearly_the_same(
     name: str, tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path
 ) -> None:
     model = random_model(CONFIGS[name], tokenizer)

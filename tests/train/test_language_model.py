@@ -28,6 +28,8 @@ CONFIGS = {
     "no residual": replace(SMALL, residual=False, normalization="layer"),
     "tied by an adapter": replace(SMALL, tied=True),
     "tied": replace(SMALL, embedding_dim=0, tied=True, layers=3, residual=False),
+    "adaptive": replace(SMALL, softmax="adaptive", cutoffs=(3, 5)),
+    "adaptive and tied": replace(SMALL, softmax="adaptive", cutoffs=(6,), tied=True),
     "relu": replace(SMALL, activation="relu"),
     "linear": replace(SMALL, activation="linear", layers=3),
     "mixed by relu": replace(SMALL, mixing="relu", residual=False),
@@ -89,8 +91,8 @@ def test_gradients_are_the_slopes_of_the_equations(name: str, apart: bool) -> No
     ids[0, 2] = END_ID
     state = np.zeros((config.layers, 2, config.hidden_dim), np.float32)
     with tf.GradientTape() as tape:
-        logits, _ = model(tf.constant(ids), tf.constant(state))
-        loss = tf.reduce_mean(cross_entropy(logits, tf.constant(targets)))
+        hidden, _ = model.read(tf.constant(ids), tf.constant(state))
+        loss = tf.reduce_mean(model.nats(hidden, tf.constant(targets)))
     variables = model.named_weights()
     gradients = dict(zip(variables, tape.gradient(loss, list(variables.values())), strict=True))
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras import ops
 
 from textrnn.config import ModelConfig
+from textrnn.train.adaptive_softmax import Tail, tails
 from textrnn.train.layers import DenseLayer, DiagonalLayer, Start, recurrent_layer
-from textrnn.train.products import Tensor, dense, lookup
+from textrnn.train.products import Tensor, dense, lookup, lookup_inside
 
 NORMALIZATION_EPSILON = 1e-5
 BACKWARD_SEED = 50_000  # apart from the seeds of all layers that read forward
@@ -184,6 +185,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             recurrent=0.5 if config.activation == "relu" else 1.0,
         )
         self.embedding = None
+        self.tails: list[Tail] = []
+        self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
         self.projection: tuple[Tensor, Tensor] | None = None
         if features:
             self.input_mean = self.add_weight(
@@ -199,11 +202,22 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                     self.add_weight(name="projection_bias", shape=(config.embedding_dim,), initializer="zeros"),
                 )
         else:
+            # An adaptive softmax that is tied shares its tails with the embedding: rarer words have narrower vectors.
+            is_shared = config.softmax == "adaptive" and config.tied
+            self.tails = tails(config, vocabulary_size, self.embedding_dim) if is_shared else []
             self.embedding = self.add_weight(
                 name="embedding",
-                shape=(vocabulary_size, self.embedding_dim),
+                shape=(self.tails[0].first if self.tails else vocabulary_size, self.embedding_dim),
                 initializer=keras.initializers.RandomNormal(stddev=start.embedding, seed=seed),
             )
+            for number, tail in enumerate(self.tails, start=1):
+                wide = {"shape": (tail.width, self.embedding_dim), "name": f"embedding_projection_{number}"}
+                unit = keras.initializers.VarianceScaling(
+                    mode="fan_in", distribution="untruncated_normal", seed=seed + 20 + number
+                )
+                normal = keras.initializers.RandomNormal(stddev=start.embedding, seed=seed + 40 + number)
+                rows = self.add_weight(name=f"embedding_{number}", shape=(tail.size, tail.width), initializer=normal)
+                self.tail_embeddings.append((rows, self.add_weight(initializer=unit, **wide)))
         self.stack = Stack(config, self.embedding_dim, start, seed)
         self.backward_stack = None
         if config.bidirectional:
@@ -219,6 +233,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         weights = {"embedding": self.embedding}
         if self.embedding is None:
             weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
+        for number, (rows, projection) in enumerate(self.tail_embeddings, start=1):
+            weights[f"embedding_{number}"], weights[f"embedding_projection_{number}"] = rows, projection
         if self.projection:
             weights["projection_kernel"], weights["projection_bias"] = self.projection
         weights |= self.stack.named_weights()
@@ -312,8 +328,28 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
-        embedding = _masked(ops.convert_to_tensor(self.embedding), masks or {}, "embedding")
-        return _masked(lookup(embedding, ops.transpose(ids)), masks or {}, "inputs")
+        masks = masks or {}
+        if self.tails:
+            return _masked(self._embed_by_tails(ops.transpose(ids), masks), masks, "inputs")
+        embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
+        return _masked(lookup(embedding, ops.transpose(ids)), masks, "inputs")
+
+    def _embed_by_tails(self, ids: Tensor, masks: Masks) -> Tensor:
+        """As `embed`, of ids ``(time, batch)``, where rarer words have narrower vectors."""
+        sizes = (self.tails[0].first, *(tail.size for tail in self.tails))
+        places = zip((0, *(tail.first for tail in self.tails)), sizes, self.tables(), strict=True)
+        vectors = []
+        for first, size, table in places:
+            # A token outside reads a row of zeros.
+            place = ops.where((ids >= first) & (ids < first + size), ids - first, size)
+            vectors.append(lookup_inside(table, place))
+        projections = ops.concatenate([projection for _, projection in self.tail_embeddings], axis=0)
+        embedded = vectors[0] + dense(ops.concatenate(vectors[1:], axis=-1), projections)
+        return embedded * ops.take(masks["embedding"], ids, axis=0) if "embedding" in masks else embedded
+
+    def tables(self) -> list[Tensor]:
+        """The vectors of all words ``(vocabulary, embedding)``; of an adaptive softmax head and tails apart."""
+        return [ops.convert_to_tensor(table) for table in (self.embedding, *(rows for rows, _ in self.tail_embeddings))]
 
     def read_both_ways(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
         """Read whole sequences, from the zero state, in one direction or both.
@@ -347,7 +383,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
         enough = batch is not None and time is not None and self.vocabulary_size < batch * time
-        if enough and "inputs" not in masks:
+        if enough and not self.tails and "inputs" not in masks:
             # Fewer words than tokens: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))

@@ -7,7 +7,8 @@ Three graphs share one set of weights:
 * ``sequence``: many tokens at once, ``ids (batch, time)``. For scoring and long prompts.
 * ``generate``: a chunk of text, each token drawn and read inside the graph.
 
-The embedding and the first input projection are one table, ``E W + b``, looked up by token.
+The embedding and the first input projection are one table, ``E W + b``, looked up by token. The logits of an adaptive
+softmax are log-probabilities.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from textrnn.generation import forbid
 from textrnn.sampling import choose
 from textrnn.scoring import Scorer, TextMetrics
 from textrnn.tokenizers.base import END_ID, Tokenizer
+from textrnn.train.adaptive_graphs import log_probs, with_tails_in_graphs
 from textrnn.train.backbone import NORMALIZATION_EPSILON
 from textrnn.train.cell_graphs import (
     Nodes,
@@ -173,11 +175,16 @@ def build_graphs(
 def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The weights as the graphs hold them, from those of the model by name."""
     weights = as_multiplied(config, arrays)
+    if config.softmax == "adaptive":
+        weights = with_tails_in_graphs(config, weights)
     embedding = weights.pop("embedding")
     weights["table"] = embedding @ weights.pop("kernel_0") + weights.pop("bias_0")
-    if config.tied:
+    if config.tied and config.softmax == "full":
         weights["output_kernel"] = embedding.T
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
+    return {
+        name: np.ascontiguousarray(array, np.int64 if name == "head_sizes" else np.float32)
+        for name, array in weights.items()
+    }
 
 
 def cell_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelProto:
@@ -314,7 +321,11 @@ def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, 
 def _head(nodes: Nodes, weights: Mapping[str, Array], hidden: str) -> None:
     if "adapter" in weights:
         hidden = nodes.add("MatMul", hidden, "adapter")
-    nodes.add("Add", nodes.add("MatMul", hidden, "output_kernel"), "output_bias", output="logits")
+    if "head_bias" in weights:
+        outputs = log_probs(nodes, weights, hidden)
+    else:
+        outputs = nodes.add("MatMul", hidden, "output_kernel")
+    nodes.add("Add", outputs, "output_bias", output="logits")
 
 
 # The files

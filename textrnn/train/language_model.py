@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
+from textrnn.train.adaptive_softmax import AdaptiveSoftmax
 from textrnn.train.backbone import Backbone, Masks
+from textrnn.train.cross_entropy import cross_entropy
 from textrnn.train.model import Model
 from textrnn.train.products import Tensor, dense
 
 
 class LanguageModel(Model):
-    """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding.
+    """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding; or an adaptive softmax.
 
     With `documents_apart` the state is forgotten at every end token, so that no document sees another.
     """
@@ -41,13 +41,19 @@ class LanguageModel(Model):
         embedding_dim = self.backbone.embedding_dim
         self.adapter = None
         self.output_kernel = None
-        if not config.tied:
+        self.output_bias = None
+        self.adaptive = None
+        width = embedding_dim if config.tied else config.hidden_dim
+        if config.softmax == "adaptive":
+            self.adaptive = AdaptiveSoftmax(config, vocabulary_size, width, seed + 4)
+        elif not config.tied:
             self.output_kernel = self.add_weight(
                 name="output_kernel", shape=(config.hidden_dim, vocabulary_size), initializer=small
             )
-        elif embedding_dim != config.hidden_dim:
-            self.adapter = self.add_weight(name="adapter", shape=(config.hidden_dim, embedding_dim), initializer=small)
-        self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
+        if width != config.hidden_dim:
+            self.adapter = self.add_weight(name="adapter", shape=(config.hidden_dim, width), initializer=small)
+        if self.adaptive is None:
+            self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
         self.built = True
 
     def call(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
@@ -72,7 +78,12 @@ class LanguageModel(Model):
         return hidden, state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product."""
+        """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product.
+
+        Those of an adaptive softmax are log-probabilities: their exponentials sum to one.
+        """
+        if self.adaptive is not None:
+            return self.adaptive.log_probs(hidden, self._tables())
         precision = keras.backend.standardize_dtype(hidden.dtype)
         output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
         output = ops.convert_to_tensor(output)
@@ -81,7 +92,13 @@ class LanguageModel(Model):
 
     def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """``-log p`` of each target ``(batch, time)`` after what `read` gives: float32 ``(time, batch)``."""
+        if self.adaptive is not None:
+            return self.adaptive.nats(hidden, targets, self._tables())
         return cross_entropy(self.logits(hidden), targets)
+
+    def _tables(self) -> list[Tensor]:
+        """What the output shares with the embedding, if it does."""
+        return self.backbone.tables() if self.config.tied else []
 
     def keep(self, ids: Tensor) -> Tensor | None:
         """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""
@@ -91,32 +108,5 @@ class LanguageModel(Model):
 
     def head_weights(self) -> dict[str, Any]:
         own = {"adapter": self.adapter, "output_kernel": self.output_kernel, "output_bias": self.output_bias}
-        return {name: weight for name, weight in own.items() if weight is not None}
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats for each token, ``(time, batch)``, of logits ``(time, batch, vocabulary)`` and targets ``(batch, time)``.
-
-    In XLA, where each way is a single pass over the logits: a third of the time of TensorFlow's own operation.
-    """
-    targets = tf.transpose(targets)
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def run(logits: Tensor) -> Any:
-        nats, log_sum = _nats(logits, targets)
-        return nats, lambda upstream: _gradient_at_logits(logits, targets, log_sum, upstream)
-
-    return run(logits)
-
-
-@partial(tf.function, autograph=False, jit_compile=True)
-def _nats(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    log_sum = tf.reduce_logsumexp(logits, axis=-1)
-    return log_sum - tf.gather(logits, targets, batch_dims=2), log_sum
-
-
-@partial(tf.function, autograph=False, jit_compile=True)
-def _gradient_at_logits(logits: Tensor, targets: Tensor, log_sum: Tensor, upstream: Tensor) -> Tensor:
-    """Softmax, less one at the target."""
-    is_target = tf.cast(targets[:, :, None] == tf.range(logits.shape[-1]), tf.float32)
-    return (tf.exp(logits - log_sum[:, :, None]) - is_target) * upstream[:, :, None]
+        own = {name: weight for name, weight in own.items() if weight is not None}
+        return own if self.adaptive is None else own | self.adaptive.named_weights()

@@ -13,6 +13,7 @@ from textrnn.bundle import Bundle
 from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import Tokenizer
+from textrnn.train.adaptive_softmax import logits_held
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
 from textrnn.train.export_onnx import GraphSession, check_parity, export_language_model
 from textrnn.train.language_model import LanguageModel
@@ -38,7 +39,8 @@ class LanguageModelTrainer(Trainer):
         if not config.train.epochs:
             raise UserError("train.epochs of a language model must be above 0, was: 0; 10 suits a few MB")
         length = config.train.sequence_length
-        require_memory(bytes_needed(config, 0, tokenizer.vocabulary_size, length), length)
+        outputs = logits_held(config.model, tokenizer.vocabulary_size)
+        require_memory(bytes_needed(config, 0, outputs, length), length)
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)

@@ -57,6 +57,21 @@ def lookup(table: Tensor, ids: Tensor) -> Tensor:
     return ops.custom_gradient(run)(ops.copy(table))
 
 
+def lookup_inside(table: Tensor, ids: Tensor) -> Tensor:
+    """As `lookup`; the id ``count`` stands for a row of zeros."""
+    inside = ops.expand_dims(ops.cast(ids < table.shape[0], table.dtype), -1)
+
+    def run(table: Tensor) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Tensor:
+            upstream = ops.cast(_rows(args[0] if upstream is None else upstream), "float32")
+            sums = ops.segment_sum(upstream, ops.reshape(ids, (-1,)), table.shape[0] + 1)
+            return ops.cast(sums[:-1], table.dtype)
+
+        return ops.take(table, ops.minimum(ids, table.shape[0] - 1), axis=0) * inside, gradient
+
+    return ops.custom_gradient(run)(ops.copy(table))
+
+
 def transposed_product(a: Tensor, b: Tensor) -> Tensor:
     """The sum of the products ``a' b`` over all axes but the last: ``(..., n)``, ``(..., m)`` to float32 ``(n, m)``."""
     a, b = _rows(a), _rows(b)

@@ -46,7 +46,7 @@ def take_over(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
         source = read_config(folder)
         _, arrays = load_checkpoint(folder / BEST)
         if source.data.reads == "text":
-            tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(arrays)
+            tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(_with_one_table(arrays))
     else:
         source, tokenizer, arrays = _from_bundle(find_bundle(folder))
     if source.data.reads != config.data.reads:
@@ -120,6 +120,15 @@ def start_from(model: Model, arrays: Arrays) -> None:
                 f" {own[name].shape}; give a model that reads vectors as wide"
             )
     model.set_arrays(own | {name: array for name, array in taken.items() if array.shape == own[name].shape})
+
+
+def _with_one_table(arrays: Arrays) -> Arrays:
+    """The weights with one embedding of all words, where those of rarer ones are narrower and apart."""
+    tables = [arrays["embedding"]]
+    while f"embedding_{len(tables)}" in arrays:
+        number = len(tables)
+        tables.append(arrays[f"embedding_{number}"] @ arrays[f"embedding_projection_{number}"])
+    return arrays | {"embedding": np.concatenate(tables)}
 
 
 def _of_backbone(arrays: Arrays) -> Arrays:
