@@ -28,7 +28,7 @@ WITHOUT = {
     "tied": ["model.tied=false"],
     "embedding_dropout": ["model.embedding_dropout=0"],
     "input_dropout": ["model.input_dropout=0"],
-    "dropout": ["model.dropout=0", "model.output_dropout=0"],
+    "dropout": ["model.dropout=0"],
     "variational": ["model.variational=false"],
     "weight_drop": ["model.weight_drop=0"],
     "activation_penalty": ["train.activation_penalty=0"],

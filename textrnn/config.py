@@ -119,8 +119,6 @@ class ModelConfig:
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
     input_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.4 is usual for words"))
     """Language models: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
-    output_dropout: float = field(default=-1.0, metadata=_between(-1.0, 0.95, "-1 takes dropout"))
-    """Language models: dropped before the output in place of `dropout`."""
     variational: bool = False
     """Drop the same units at all steps of a sequence (Gal & Ghahramani 2016); else each step draws anew."""
     embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))

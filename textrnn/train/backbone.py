@@ -244,14 +244,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     def drops(self) -> bool:
         """Whether training drops anything, so that it needs masks."""
         config = self.config
-        rates = (
-            config.dropout,
-            config.output_dropout,
-            config.input_dropout,
-            config.embedding_dropout,
-            config.weight_drop,
-        )
-        return any(rate > 0 for rate in rates)
+        return config.dropout + config.input_dropout + config.embedding_dropout + config.weight_drop > 0
 
     def draw_masks(
         self,
@@ -276,9 +269,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         }
         for prefix in ("", "backward_") if self.backward_stack is not None else ("",):
             for index in range(config.layers):
-                rate = config.dropout
-                if index == config.layers - 1:
-                    rate = 0.0 if not last_layer else rate if config.output_dropout < 0 else config.output_dropout
+                rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
                 shapes[f"{prefix}hidden_{index}"] = (rate, sequence)
                 size = (config.hidden_dim, config.hidden_dim)
                 shapes[f"{prefix}recurrent_kernel_{index}"] = (config.weight_drop, size)

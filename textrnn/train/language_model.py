@@ -71,30 +71,31 @@ class LanguageModel(Model):
         return self.logits(hidden), state
 
     def read(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
-        """What the output layer reads after each token, ``(time, batch, n)``, and the final state; as `call`."""
-        hidden, state = self.backbone(ids, state, keep=self.keep(ids), masks=masks)
-        if self.adapter is not None:
-            hidden = dense(hidden, self.adapter, precision=keras.backend.standardize_dtype(hidden.dtype))
-        return hidden, state
+        """Hidden states after each token, ``(time, batch, hidden)``, and the final state; as `call`."""
+        return self.backbone(ids, state, keep=self.keep(ids), masks=masks)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product.
 
         Those of an adaptive softmax are log-probabilities: their exponentials sum to one.
         """
+        hidden = self._adapted(hidden)
         if self.adaptive is not None:
             return self.adaptive.log_probs(hidden, self._tables())
-        precision = keras.backend.standardize_dtype(hidden.dtype)
         output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
         output = ops.convert_to_tensor(output)
         output = ops.transpose(output) if self.output_kernel is None else output
-        return ops.cast(dense(hidden, output, precision=precision), "float32") + self.output_bias
+        return ops.cast(dense(hidden, output, precision=_precision(hidden)), "float32") + self.output_bias
 
     def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """``-log p`` of each target ``(batch, time)`` after what `read` gives: float32 ``(time, batch)``."""
         if self.adaptive is not None:
-            return self.adaptive.nats(hidden, targets, self._tables())
+            return self.adaptive.nats(self._adapted(hidden), targets, self._tables())
         return cross_entropy(self.logits(hidden), targets)
+
+    def _adapted(self, hidden: Tensor) -> Tensor:
+        """Hidden states as wide as the words' vectors."""
+        return hidden if self.adapter is None else dense(hidden, self.adapter, precision=_precision(hidden))
 
     def _tables(self) -> list[Tensor]:
         """What the output shares with the embedding, if it does."""
@@ -110,3 +111,7 @@ class LanguageModel(Model):
         own = {"adapter": self.adapter, "output_kernel": self.output_kernel, "output_bias": self.output_bias}
         own = {name: weight for name, weight in own.items() if weight is not None}
         return own if self.adaptive is None else own | self.adaptive.named_weights()
+
+
+def _precision(hidden: Tensor) -> str:
+    return keras.backend.standardize_dtype(hidden.dtype)  # type: ignore[no-any-return]
