@@ -215,6 +215,16 @@ def test_masks_drop_their_share_and_keep_the_mean(name: str, shape: tuple[int, .
     assert np.mean(mask == 0) == pytest.approx(rate, abs=0.06)
 
 
+def test_variational_masks_are_the_same_at_all_steps_and_segments() -> None:
+    backbone = Backbone(replace(DROPPING, variational=True, input_dropout=0.3, embedding_dim=24), 1000)
+    masks = masks_of(backbone, 3, 0)
+    assert masks["hidden_0"].shape == (1, 8, 40)
+    assert masks["inputs"].shape == (1, 8, 24)
+    assert np.mean(masks["inputs"] == 0) == pytest.approx(0.3, abs=0.12)
+    later = backbone.draw_masks(8, 16, tf.constant([3, 0]), segment=2)
+    assert all(np.array_equal(mask, later[name]) for name, mask in masks.items())
+
+
 def test_without_rates_there_is_nothing_to_drop() -> None:
     assert masks_of(Backbone(SMALL, VOCABULARY_SIZE), 1, 0) == {}
 
@@ -234,6 +244,14 @@ def test_each_mask_acts_where_its_name_says() -> None:
     dropped["output_kernel"] = weights["embedding"].T
     dropped["embedding"] = weights["embedding"] * no_words
     expected, expected_state = reference_model.run(free, dropped, ids, state)
+    np.testing.assert_allclose(logits.numpy().transpose(1, 0, 2), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(next_state.numpy(), expected_state, rtol=1e-4, atol=1e-5)
+
+    # What is dropped of the inputs is as if it were not in the embedding, which the output still reads whole.
+    shorter = weights | {"output_kernel": weights["embedding"].T, "embedding": weights["embedding"] * [1, 0, 1, 0]}
+    masks = {"inputs": tf.constant([[[1.0, 0, 1, 0]]] * 1)}
+    logits, next_state = model(ids, state, masks=masks)
+    expected, expected_state = reference_model.run(free, shorter, ids, state)
     np.testing.assert_allclose(logits.numpy().transpose(1, 0, 2), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(next_state.numpy(), expected_state, rtol=1e-4, atol=1e-5)
 
