@@ -143,11 +143,12 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
     if not quiet:
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
     distribution = import_tensorflow(lambda: _join(cluster))
-    from textrnn.train.distribution import losses_told, use
+    from textrnn.train.distribution import use
     from textrnn.train.tasks import trainer_of
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
-    with losses_told(f"what the last checkpoint holds is kept, start every worker again: {again}"), use(distribution):
+    kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
+    with distribution.losses_told(kept), use(distribution):
         run = run_of_all(distribution, folder, config, resume, quiet)
         try:
             trainer = trainer_of(run)

@@ -26,6 +26,8 @@ class Cluster:
     workers: tuple[str, ...]
     """``host:port`` of each."""
     index: int
+    chiefs: int = 0
+    """How many of them, the first, are listed as "chief", not as "worker"."""
 
     @property
     def is_chief(self) -> bool:
@@ -37,6 +39,10 @@ class Cluster:
         """How many workers before this one run on its host, so that each can take a GPU of its own there."""
         host, _, _ = self.workers[self.index].rpartition(":")
         return sum(worker.rpartition(":")[0] == host for worker in self.workers[: self.index])
+
+    def number(self, job: str, task: int) -> int:
+        """The index of a task of one of the two lists."""
+        return task + (self.chiefs if job == "worker" else 0)
 
 
 def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
@@ -57,10 +63,10 @@ def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
         addresses = tuple(str(address) for kind in ("chief", "worker") for address in jobs.get(kind, []))
         if set(jobs) - {"chief", "worker"}:
             raise ValueError(f"jobs {sorted(jobs)}")
-        cluster = Cluster(addresses, workers.index((task["type"], task["index"])))
+        index = workers.index((task["type"], task["index"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{VARIABLE} must name workers and which of them this is, was: {stated[:300]} ({error}); say, of two"
             f" machines, {EXAMPLE}"
         ) from error
-    return cluster if len(addresses) > 1 else None
+    return Cluster(addresses, index, len(jobs.get("chief", []))) if len(addresses) > 1 else None

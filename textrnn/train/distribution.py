@@ -12,6 +12,7 @@ variables of several GPUs of one process are the strategy's.
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -33,9 +34,8 @@ LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
 )
+REMOTE = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")  # the worker that a message is about
 
 
 class WorkerLost(UserError):
@@ -171,12 +171,11 @@ class Distribution:
 
     def chiefs(self, array: Any) -> NDArray[Any]:
         """The chief's array; those of the others must have its shape and type."""
-        array = np.asarray(array)
+        own: NDArray[Any] = np.asarray(array)
         if self._cluster is None:
-            return array
-        mine = array if self.is_chief else np.zeros_like(array)
-        total: NDArray[Any] = self._strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(mine), axis=None).numpy()
-        return total
+            return own
+        given = tf.constant(own if self.is_chief else np.zeros_like(own))
+        return np.asarray(self._strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None))
 
     def chief_first(self, work: Callable[[], T], then: Callable[[], T]) -> T:
         """What the chief's `work` gives, and when that is done, for the others what `then` gives.
@@ -198,6 +197,25 @@ class Distribution:
         if told:
             raise UserError(f"worker 0 could not go on: {told}")
         return result if self.is_chief else then()  # type: ignore[return-value]
+
+    @contextmanager
+    def losses_told(self, resume: str) -> Iterator[None]:
+        """Tell in one line that another worker is gone, which TensorFlow tells in many.
+
+        Args:
+            resume: what to do, at the end of the line.
+
+        Raises:
+            WorkerLost: instead of what TensorFlow raises.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            found = REMOTE.search(error.message)
+            if self._cluster is None or not (found or isinstance(error, LOST)):
+                raise
+            who = f"worker {self._cluster.number(found[1], int(found[2]))}" if found else "another worker"
+            raise WorkerLost(f"all workers must run, {who} does not answer any more; {resume}") from error
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Refuse workers that would not train the same.
@@ -240,20 +258,6 @@ def use(distribution: Distribution) -> Iterator[None]:
         yield
     finally:
         _current.pop()
-
-
-@contextmanager
-def losses_told(resume: str) -> Iterator[None]:
-    """Tell in one line that another worker is gone, whatever TensorFlow makes of it.
-
-    Args:
-        resume: what to do, at the end of the line.
-    """
-    try:
-        yield
-    except LOST as error:
-        reason = " ".join(error.message.split())[:200]
-        raise WorkerLost(f"another worker is gone, all must run ({reason}); {resume}") from error
 
 
 def of_this_process() -> Distribution:
