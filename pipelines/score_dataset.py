@@ -10,6 +10,7 @@ their order. With RAY_ADDRESS set, that cluster works, and the model and files m
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -55,9 +56,9 @@ def score(arguments: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"this needs Ray Data, {error.name} is missing; run: pip install 'textrnn[ray]'") from error
 
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-    # Reading and writing take a core of their own, or the workers would wait for them for ever.
-    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": arguments.workers + 1, "include_dashboard": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Reading and writing take cores of their own, or the workers would wait for them for ever.
+    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": arguments.workers + 2, "include_dashboard": False}
     ray.init(logging_level="ERROR", log_to_driver=False, **own)
     try:
         context = ray.data.DataContext.get_current()
@@ -68,7 +69,7 @@ def score(arguments: argparse.Namespace) -> None:
             ADDERS[kind],
             fn_constructor_args=(str(bundle), arguments.column),
             batch_size=arguments.batch_size,
-            concurrency=arguments.workers,
+            compute=ray.data.ActorPoolStrategy(size=arguments.workers),
         )
         write = told.write_parquet if arguments.format == "parquet" else told.write_json
         try:

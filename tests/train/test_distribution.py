@@ -27,11 +27,12 @@ MIRRORED = Path(__file__).with_name("train_mirrored.py")
 PATIENCE = 300  # seconds, after which something hangs
 # Masks of rows and masks of weights: both must be those of one process.
 SETTINGS = tiny_settings(
+    model__layers=1,
     model__weight_drop=0.1,
     model__embedding_dropout=0.1,
-    train__epochs=4,
+    train__epochs=2,
     train__evaluations=2,
-    train__checkpoint_seconds=0.005,
+    train__checkpoint_seconds=0.1,
 )
 
 
