@@ -43,8 +43,8 @@ def work(job: Figures) -> Figures:
 
     distribution = import_tensorflow(meet)
     from textrnn.train.distribution import use
-    from textrnn.train.tasks import trainer_of
     from textrnn.train.shared_run import run_of_all
+    from textrnn.train.tasks import trainer_of
 
     with use(distribution):
         config = load_config(None, job["settings"])

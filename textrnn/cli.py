@@ -137,8 +137,8 @@ def _fit(trainer: Trainer, resume: str) -> None:
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
     """Train as one worker of several; only the first of them writes files."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
     from textrnn.train.shared_run import run_of_all
+    from textrnn.train.tensorflow_setup import import_tensorflow
 
     if not quiet:
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
