@@ -33,8 +33,6 @@ WITHOUT = {
     "weight_drop": ["model.weight_drop=0"],
     "activation_penalty": ["train.activation_penalty=0"],
     "slowness_penalty": ["train.slowness_penalty=0"],
-    "average": ["train.average=0"],
-    "random_length": ["train.random_length=false"],
     "residual": ["model.residual=false"],
     "weight_decay": ["train.weight_decay=0"],
 }

@@ -42,6 +42,7 @@ TOYS = {
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
     ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
+    "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }
 LONG_DISTANCE = {
     "copying": [

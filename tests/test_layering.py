@@ -32,6 +32,7 @@ LAYERS = [
         "textrnn.vectors",
     },
     {"textrnn.bundle", "textrnn.sessions", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.runtime"},
+    {"textrnn.bulk"},
     {"textrnn"},
     {"textrnn.train"},
     {
@@ -73,7 +74,7 @@ HOMES = {
     "PIL": {"textrnn.train.vector_sources"},
     "matplotlib": {"textrnn.train", "textrnn.explanation.picture", "textrnn.fonts"},
 }
-RUNTIME = ("textrnn.runtime", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.sessions")
+RUNTIME = ("textrnn.runtime", "textrnn.bulk", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.sessions")
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}
 
 

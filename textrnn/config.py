@@ -167,9 +167,6 @@ class TrainConfig:
     """How many places of the corpus are read side by side."""
     sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
     """Steps through which gradients flow; the state is carried on beyond them."""
-    random_length: bool = False
-    """Language models: each step reads a quarter more or less than `sequence_length`, drawn anew, so that gradients end
-    elsewhere each time (Merity et al. 2018)."""
     learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
     optimizer: str = field(default="adamw", metadata=_one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
@@ -184,9 +181,6 @@ class TrainConfig:
     """Language models: times the mean square of what the output layer reads (Merity et al. 2017)."""
     slowness_penalty: float = field(default=0.0, metadata=_between(0.0, 1e3, "1 for a small corpus of words"))
     """Language models: times the mean square of its change from step to step (the same)."""
-    average: float = field(default=0.0, metadata=_between(0.0, 0.9999999, "0.999 averages over 1,000 steps"))
-    """Language models: evaluate and export not the weights but their mean, in which a step's share falls by this factor
-    at each later one; 0 takes the weights as they are."""
     precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
     """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
     recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))

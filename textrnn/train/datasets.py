@@ -247,16 +247,13 @@ class Batches:
         ids: ``(tokens,)``, any integer type; not copied, so it may be memory-mapped and larger than memory.
         batch_size: parallel streams.
         sequence_length: tokens a stream reads in one step.
-        seed: of the offsets, and of the lengths.
-        random_length: half the steps read a quarter less and half of them a quarter more, in an order drawn anew.
+        seed: of the offsets.
 
     Raises:
         UserError: there are fewer than ``batch_size * (sequence_length + 1)`` tokens.
     """
 
-    def __init__(
-        self, ids: NDArray[Any], batch_size: int, sequence_length: int, seed: int, random_length: bool = False
-    ) -> None:
+    def __init__(self, ids: NDArray[Any], batch_size: int, sequence_length: int, seed: int) -> None:
         needed = batch_size * (sequence_length + 1)
         if len(ids) < needed:
             raise UserError(
@@ -267,12 +264,8 @@ class Batches:
         self.seed = seed
         self.steps_per_epoch = len(ids) // batch_size // sequence_length
         self._streams = np.arange(batch_size)[:, None] * (len(ids) // batch_size)
-        lengths = np.full(self.steps_per_epoch, sequence_length)
-        if random_length:
-            lengths[: len(lengths) // 2 * 2 : 2] -= sequence_length // 4
-            lengths[1::2] += sequence_length // 4
-        self._lengths, self._random_length = lengths, random_length
-        self._epoch = -1
+        self._window = np.arange(sequence_length + 1)
+        self._sequence_length = sequence_length
 
     def batch(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32], bool]:
         """The batch of a step, counted from 0 through all epochs; it depends on nothing but `seed` and `step`.
@@ -282,14 +275,8 @@ class Batches:
             here and the carried state must be reset.
         """
         epoch, index = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-            self._offset = generator.integers(len(self.ids))
-            lengths = generator.permutation(self._lengths) if self._random_length else self._lengths
-            self._ends = np.cumsum(lengths)
-            self._epoch = epoch
-        begin, end = self._ends[index - 1] if index else 0, self._ends[index]
-        positions = self._offset + self._streams + np.arange(begin, end + 1)
+        offset = np.random.Generator(np.random.PCG64([self.seed, epoch])).integers(len(self.ids))
+        positions = offset + index * self._sequence_length + self._streams + self._window
         tokens = self.ids.take(positions, mode="wrap").astype(np.int32)
         return tokens[:, :-1], tokens[:, 1:], index == 0
 

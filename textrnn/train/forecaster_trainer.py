@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
+from textrnn.train.distribution import current
 from textrnn.train.export_forecaster import check_forecasts, export_forecaster
 from textrnn.train.export_onnx import GraphSession
 from textrnn.train.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
@@ -44,7 +45,7 @@ class ForecasterTrainer(Trainer):
         self.windows = Windows(series, batch_size, length, config.model.horizon, int(config.model.memory), config.seed)
         read = self.windows.warm_up + length
         require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
-        with tf.distribute.get_strategy().scope():
+        with current().scope():
             model = Forecaster(config.model, series.features, config.seed, config.train.precision)
         if not run.checkpoint.exists():  # which holds what this would give, and what was learned since
             model.start_from(series)
@@ -57,7 +58,7 @@ class ForecasterTrainer(Trainer):
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, None, series),
         )
-        self._first_state = model.backbone.initial_state(batch_size)
+        self._first_state = self.distribution.rows(model.backbone.initial_state(batch_size), axis=1)
         self._step = SupervisedStep(model, self.optimizer, self._squared_error, one_length=True)
         self._forward = compiled_for_device(lambda values, state: self.model(values, state))
 
@@ -67,7 +68,8 @@ class ForecasterTrainer(Trainer):
     def train_one(self) -> Any:
         window = self.windows.batch(self.progress.step)
         seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        return self._step((tf.constant(window.values), self._first_state), tf.constant(window.targets), seed)
+        rows = self.distribution.rows
+        return self._step((rows(window.values), self._first_state), rows(window.targets, axis=1), seed)
 
     def measure(self) -> dict[str, Any]:
         """The held-out loss, the mean squared error of standardised values; and errors in units of the data."""

@@ -15,6 +15,7 @@ from textrnn.generation import GenerationOptions, generate
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.adaptive_softmax import logits_held
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
+from textrnn.train.distribution import current
 from textrnn.train.export_onnx import GraphSession, check_parity, export_language_model
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.memory import bytes_needed, require_memory
@@ -44,8 +45,8 @@ class LanguageModelTrainer(Trainer):
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)
-        self.batches = Batches(train.ids, config.train.batch_size, length, config.seed, config.train.random_length)
-        with tf.distribute.get_strategy().scope():
+        self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
+        with current().scope():
             model = LanguageModel(
                 config.model, tokenizer.vocabulary_size, config.seed, config.train.precision, config.data.apart
             )
@@ -66,9 +67,11 @@ class LanguageModelTrainer(Trainer):
 
     def train_one(self) -> Any:
         inputs, targets, starts_epoch = self.batches.batch(self.progress.step)
-        state = self.model.backbone.initial_state(self.config.batch_size) if starts_epoch else self.state
+        rows, state = self.distribution.rows, self.state
+        if starts_epoch:
+            state = rows(self.model.backbone.initial_state(self.config.batch_size), axis=1)
         seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        loss, self.state = self._step(tf.constant(inputs), tf.constant(targets), state, seed)
+        loss, self.state = self._step(rows(inputs), rows(targets), state, seed)
         return loss
 
     def measure(self) -> dict[str, Any]:

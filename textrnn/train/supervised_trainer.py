@@ -13,6 +13,7 @@ from textrnn.config import Config
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.checkpoints import load_checkpoint
 from textrnn.train.classifier import Classifier
+from textrnn.train.distribution import current
 from textrnn.train.export_classifier import Batches
 from textrnn.train.labelled import LabelledDataset, TextBatches
 from textrnn.train.memory import bytes_needed, require_memory
@@ -57,7 +58,7 @@ class SupervisedTrainer(Trainer):
         longest = int(self.batches.lengths.max())
         require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
         vocabulary_size = tokenizer.vocabulary_size if tokenizer else 0
-        with tf.distribute.get_strategy().scope():
+        with current().scope():
             model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
         if isinstance(train, VectorDataset):
             model.backbone.set_scaling(train.mean, train.scale)
@@ -80,7 +81,8 @@ class SupervisedTrainer(Trainer):
     def train_one(self) -> Any:
         batch = self.batches.batch(self.progress.step)
         seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        return self._step(_as_tensors(batch.inputs), tf.constant(batch.targets), seed)
+        rows = self.distribution.rows
+        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), seed)
 
     def held_out_outputs(self) -> NDArray[np.float64]:
         """What the network tells of the held-out sequences, ``(sequences, outputs)``."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from textrnn.errors import UserError
 
+T = TypeVar("T")
 
-def import_tensorflow() -> None:
+
+def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
     """Import TensorFlow once, its start-up notes silenced; a failure is told whole.
+
+    Args:
+        start: what must come before anything else is computed, as joining a cluster must; its result is given back.
 
     Raises:
         UserError: the extra is not installed.
@@ -22,8 +28,10 @@ def import_tensorflow() -> None:
             import keras  # noqa: F401
             import tensorflow as tf
 
-            tf.constant(0)  # starts the runtime, which has notes of its own
             tf.get_logger().setLevel("ERROR")
+            result = start()
+            tf.constant(0)  # starts the runtime, which has notes of its own
+            return result
     except ModuleNotFoundError as error:
         raise UserError(
             f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -23,6 +22,7 @@ from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.train.checkpoints import Progress, load_checkpoint, save_checkpoint
+from textrnn.train.distribution import current
 from textrnn.train.history import append_history, draw_curves, drop_history_after
 from textrnn.train.model import Model
 from textrnn.train.run import Run
@@ -46,7 +46,8 @@ class Trainer(ABC):
         epochs: how often everything to train on is read.
         steps_per_epoch: steps in which everything to train on is read once.
         units_per_step: what a step reads, of `unit`.
-        state: what is carried from one step to the next; a task without carries an empty tensor.
+        state: what is carried from one step to the next, ``(layers, batch, hidden)`` of the whole batch; a task
+            without carries an empty tensor.
         fingerprint: of all that the weights follow from.
     """
 
@@ -67,15 +68,17 @@ class Trainer(ABC):
     ) -> None:
         self.run = run
         self.config: TrainConfig = run.config.train
-        self.quiet = run.quiet
         self.model = model
         self.steps_per_epoch = steps_per_epoch
         self.units_per_step = units_per_step
         self.total_steps = max(1, round(epochs * steps_per_epoch))
-        with tf.distribute.get_strategy().scope():
+        self.distribution = current()
+        self.distribution.require_divisible(self.config.batch_size)
+        self.quiet = run.quiet or not self.distribution.is_chief
+        with self.distribution.scope():
             self.optimizer = optimizer_of(self.config, self.total_steps, model)
         self.progress = Progress(fingerprint=fingerprint)
-        self.state = state
+        self.state = self.distribution.rows(state, axis=1)
         self._stop_requested = False
 
     @abstractmethod
@@ -122,8 +125,9 @@ class Trainer(ABC):
         """
         if self.run.checkpoint.exists():
             self._restore()
-        else:
+        elif self._writes:
             self.run.history.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
+        self._begin_together()
         if self.progress.finished:
             return
         evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
@@ -132,6 +136,7 @@ class Trainer(ABC):
         with _progress_bar(self) as bar, self._stop_on_signal():
             while self.progress.step < self.total_steps:
                 began = time.monotonic()
+                self.distribution.ask(self._stop_requested, self._is_due(last_saved))
                 loss = self._train_one()
                 step = self.progress.step + 1
                 self.progress = replace(
@@ -149,8 +154,7 @@ class Trainer(ABC):
                 if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
                     self._say(bar, f"stopped early: no better held-out loss in {self.config.patience} evaluations")
                     break
-                due = time.monotonic() - last_saved >= self.config.checkpoint_seconds
-                stop = self._stop_requested
+                stop, due = self.distribution.answer(self._stop_requested, self._is_due(last_saved))
                 if (evaluate or due or stop) and step < self.total_steps:
                     self._save()
                     last_saved = time.monotonic()
@@ -158,6 +162,20 @@ class Trainer(ABC):
                         raise Interrupted
         self.progress = replace(self.progress, finished=True)
         self._save()
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes the files of the run; of several workers one does."""
+        return self.distribution.is_chief
+
+    def _is_due(self, last_saved: float) -> bool:
+        return time.monotonic() - last_saved >= self.config.checkpoint_seconds
+
+    def _begin_together(self) -> None:
+        """Hold every worker to the chief's data and place in them, and give it the chief's weights."""
+        if self.distribution.has_workers:
+            self.distribution.require_same({"fingerprint": self.progress.fingerprint, "step": self.progress.step})
+            self.model.set_arrays({name: self.distribution.chiefs(each) for name, each in self.model.arrays().items()})
 
     def best_weights(self) -> None:
         """Give the model the weights with the lowest held-out loss."""
@@ -184,12 +202,14 @@ class Trainer(ABC):
         }
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         if evaluate:
-            with self._averaged():
-                measured = self.measure()
-                loss = measured["held_out_loss"]
-                self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
-                line |= measured
-                self._keep_best(loss)
+            # By the chief, whose figures are then those of every worker's decisions.
+            measured = self.measure() if self._writes else {"held_out_loss": 0.0}
+            loss = float(self.distribution.chiefs(np.float64(measured["held_out_loss"])))
+            measured["held_out_loss"] = loss
+            self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
+            line |= measured
+            self._keep_best(loss)
+        if evaluate and not self.quiet:
             self._say(
                 bar,
                 f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
@@ -197,23 +217,10 @@ class Trainer(ABC):
             )
             if line.get("sample"):
                 self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
-        append_history(self.run.history, line)
-        if evaluate:
+        if self._writes:
+            append_history(self.run.history, line)
+        if evaluate and self._writes:
             draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The model with the mean of its weights over the last steps, where the configuration says so."""
-        if not self.config.average:
-            yield
-            return
-        trained = [tf.convert_to_tensor(variable) for variable in self.model.trainable_variables]
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        try:
-            yield
-        finally:
-            for variable, value in zip(self.model.trainable_variables, trained, strict=True):
-                variable.assign(value)
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:
@@ -229,7 +236,8 @@ class Trainer(ABC):
 
     def _keep_best(self, loss: float) -> None:
         if loss < self.progress.best_loss:
-            save_checkpoint(self.run.best, replace(self.progress, best_loss=loss), self.model.arrays())
+            if self._writes:
+                save_checkpoint(self.run.best, replace(self.progress, best_loss=loss), self.model.arrays())
             self.progress = replace(self.progress, best_loss=loss, evaluations_since_best=0)
         else:
             self.progress = replace(self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1)
@@ -239,14 +247,15 @@ class Trainer(ABC):
         arrays: dict[str, NDArray[Any]] = {f"model/{name}": array for name, array in self.model.arrays().items()}
         for index, variable in enumerate(self.optimizer.variables):
             arrays[f"optimizer/{index}"] = ops.convert_to_numpy(variable)
-        return arrays | {"state": ops.convert_to_numpy(self.state)}
+        return arrays | {"state": self.distribution.all_rows(self.state, axis=1)}
 
     def _save(self) -> None:
         arrays = self._arrays()
         # The loss tells of bad weights one step late; they must not replace the last good ones.
         finite = all(np.isfinite(array).all() for array in arrays.values())
         self._require_finite("every weight", finite, self.progress.step)
-        save_checkpoint(self.run.checkpoint, self.progress, arrays)
+        if self._writes:
+            save_checkpoint(self.run.checkpoint, self.progress, arrays)
 
     def _load(self, path: Path, names: Iterable[str]) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
         progress, arrays = load_checkpoint(path)
@@ -265,9 +274,10 @@ class Trainer(ABC):
         self.model.set_arrays({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         for index, variable in enumerate(self.optimizer.variables):
             variable.assign(arrays[f"optimizer/{index}"])
-        self.state = tf.constant(arrays["state"])
+        self.state = self.distribution.rows(arrays["state"], axis=1)
         self.progress = progress
-        drop_history_after(self.run.history, progress.step)
+        if self._writes:
+            drop_history_after(self.run.history, progress.step)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.train.backbone import Masks
 from textrnn.train.classifier import Classifier
+from textrnn.train.distribution import Distribution, current
 from textrnn.train.forecaster import Forecaster
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.model import Model
@@ -39,14 +40,14 @@ class TrainingStep:
         self.optimizer = optimizer
         self.recompute = recompute
         self.penalties = penalties
-        strategy = tf.distribute.get_strategy()
+        self._distribution = current()
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
-        self.update = compiled(self._update, jit_compile=True)
-        self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
+        self.update = _compiled_update(self._update)
+        self._run = compiled(self._step)
         # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
-        self._is_plain = not recompute and not model.backbone.drops and strategy.num_replicas_in_sync == 1
+        self._is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
 
     def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch.
@@ -57,8 +58,10 @@ class TrainingStep:
             state: float32 ``(layers, batch, hidden)``, before the first token.
             seed: int32 ``(2,)``, which decides what is dropped.
 
+        Of all but the seed, what `Distribution.rows` gives where there are several replicas.
+
         Returns:
-            the mean loss in nats a token, and the state after the last token.
+            the mean loss in nats a token, over all replicas, and the state after the last token.
         """
         if self._is_plain and not _runs_as_graph(self.model, inputs):
             loss, state = self._whole(inputs, targets, state, {})
@@ -67,17 +70,33 @@ class TrainingStep:
         return loss, state
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        batch, time = inputs.shape
-        if self.recompute and self.recompute < time:
-            loss, state, gradients = self._gradients_by_segments(inputs, targets, state, seed)
-        else:
-            masks = self.model.backbone.draw_masks(batch, time, seed)
-            if not _runs_as_graph(self.model, inputs):
-                loss, state = self._whole(inputs, targets, state, masks)
-                return loss, state
-            loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
+        distribution = self._distribution
+        if distribution.replicas == 1 and not self._by_segments(inputs) and not _runs_as_graph(self.model, inputs):
+            loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
+            return loss, state
+        loss, state, gradients = distribution.run(self._replica_gradients, (inputs, targets, state, seed))
+        # Between the programs of XLA, which on a processor can hold no message to another worker.
+        loss, gradients = distribution.mean(loss, gradients)
         self.update(gradients)
         return loss, state
+
+    def _by_segments(self, inputs: Tensor) -> bool:
+        return 0 < self.recompute < int(inputs.shape[1])
+
+    def _replica_gradients(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        if self._by_segments(inputs):
+            return self._gradients_by_segments(inputs, targets, state, seed)
+        masks = self._draw_masks(inputs.shape, seed)
+        loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
+        return loss, state, gradients
+
+    def _draw_masks(self, shape: Any, seed: Tensor, segment: Tensor | int = 0) -> Masks:
+        batch, time = shape
+        return draw_replica_masks(
+            lambda rows: self.model.backbone.draw_masks(rows, time, seed, segment), self._distribution, batch
+        )
 
     def _find_gradients_and_update(
         self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks
@@ -115,18 +134,17 @@ class TrainingStep:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         batch, time = inputs.shape
         count, length = time // self.recompute, self.recompute
-        draw_masks = self.model.backbone.draw_masks
 
         def segment(tokens: Tensor, index: Tensor) -> Tensor:
             return tf.ensure_shape(tokens[:, index * length : (index + 1) * length], (batch, length))
 
         def forward(index: Tensor, state: Tensor, states: Any) -> tuple[Tensor, Tensor, Any]:
-            masks = draw_masks(batch, length, seed, index)
+            masks = self._draw_masks((batch, length), seed, index)
             next_state = self._forward(segment(inputs, index), state, masks)
             return index + 1, next_state, states.write(index, state)
 
         def backward(index: Tensor, loss: Tensor, later: Tensor, last: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
-            masks = draw_masks(batch, length, seed, index)
+            masks = self._draw_masks((batch, length), seed, index)
             segment_loss, next_state, gradients, earlier = self._gradients(
                 segment(inputs, index), segment(targets, index), states.read(index), masks, later
             )
@@ -177,11 +195,11 @@ class SupervisedStep:
         self.model = model
         self.optimizer = optimizer
         self._loss = loss
-        strategy = tf.distribute.get_strategy()
+        self._distribution = current()
         by_xla = one_length and model.precision == "float32"
         self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
-        self._update = compiled(lambda gradients: self.optimizer.apply(gradients), jit_compile=True)
-        self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
+        self._update = _compiled_update(lambda gradients: self.optimizer.apply(gradients))
+        self._run = compiled(self._step)
 
     def __call__(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
         """Train on one batch.
@@ -197,10 +215,18 @@ class SupervisedStep:
         return self._run(inputs, targets, seed)
 
     def _step(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
-        batch, time = inputs[0].shape[:2]
-        loss, gradients = self._gradients(inputs, targets, self.model.draw_masks(batch, time, seed))
+        loss, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, seed))
+        loss, gradients = self._distribution.mean(loss, gradients)
         self._update(gradients)
         return loss
+
+    def _replica_gradients(
+        self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        batch, time = inputs[0].shape[:2]
+        masks = draw_replica_masks(lambda rows: self.model.draw_masks(rows, time, seed), self._distribution, batch)
+        loss, gradients = self._gradients(inputs, targets, masks)
+        return loss, gradients
 
     def _find_gradients(self, inputs: tuple[Tensor, ...], targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
         with tf.GradientTape() as tape:
@@ -234,6 +260,22 @@ def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> C
     must not depend on whether they are still as they were.
     """
     return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
+
+
+def _compiled_update(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled update of weights, by XLA; of weights with a copy on each of several devices, as it is."""
+    return function if current().is_mirrored else compiled(function, jit_compile=True)
+
+
+def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution, batch: int) -> Masks:
+    """What a replica of `batch` rows drops: of masks of the whole batch its rows, whatever the number of replicas.
+
+    Args:
+        draw: masks of so many rows, of inputs and hidden states ``(time, batch, n)`` and of weights.
+    """
+    masks = draw(batch * distribution.replicas)
+    by_rows = [name for name in masks if "hidden_" in name or name == "inputs"]
+    return masks | {name: distribution.of_replica(masks[name], 1) for name in by_rows}
 
 
 def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -284,8 +326,6 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
             beta_2=config.beta_2,
             epsilon=1e-8,
             global_clipnorm=config.gradient_clip,
-            use_ema=config.average > 0,
-            ema_momentum=config.average,
         )
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
     optimizer.build(variables)
