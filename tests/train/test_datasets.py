@@ -21,12 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from textrnn.config import from_dict
 from textrnn.files import sha256
 from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import sources, stretches
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare, training_texts
+from textrnn.train.run import create_run, open_run
 from textrnn.train.shards import ShardedIds
 from textrnn.train.sources import SourceOptions
 
@@ -341,6 +343,30 @@ def test_a_disk_that_fills_keeps_the_shards_before(tmp_path: Path, many_stretche
         dataset, _ = make()
     assert tokenizer.decode(np.asarray(dataset.ids)) == TEXT * 10
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_new_run_keeps_what_is_finished_but_not_what_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(stretches, "STRETCH_BYTES", 4096)
+    monkeypatch.setattr(stretches, "OF_EACH_SIZE", 3)
+    name = write(tmp_path / "a.txt", "abc\n" * 6000)
+    config = from_dict({"data": {"source": [str(name)], "processes": 1}})
+    run = create_run(tmp_path / "run", config, quiet=True)
+    with files_limited_to(5000):
+        assert "--resume" in error_of(run.prepare)
+    run.remove_unless_trained()
+    written = {path: path.stat().st_mtime_ns for path in run.folder.rglob("train-*.bin")}
+    assert len(written) == 3
+    train, _ = open_run(run.folder, quiet=True).prepare()
+    assert isinstance(train, TokenDataset) and train.tokens == 6000 * 4 * 9 // 10
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    name.write_bytes(b"abc\n" * 6000 + b"\xff")
+    other = create_run(tmp_path / "other", config, quiet=True)
+    assert "UTF-8" in error_of(other.prepare)
+    other.remove_unless_trained()
+    assert not other.folder.exists()
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ from textrnn.files import write_atomically
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train import sources as reader
 from textrnn.train import stretches
-from textrnn.train.shards import FULL, DiskFull, Ids, Shard, ShardWriter, joined
+from textrnn.train.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
 from textrnn.train.sources import Piece, SourceOptions, count_bytes, source_fingerprint
 from textrnn.train.stretches import Corpus, Stretch, reported
-from textrnn.train.workers import Report
+from textrnn.train.workers import GO_ON, Report, WorkerDied
 
 FORMAT_VERSION = 2
 
@@ -158,6 +158,11 @@ def prepare(
     return datasets[0], None if held_out is None else datasets[1]
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a call of `prepare` with this folder was ended when some shards were finished, and not all."""
+    return any(folder.glob("tokens-*/[0-9]*.json"))
+
+
 def training_texts(
     sources: Sequence[str],
     options: SourceOptions,
@@ -192,8 +197,8 @@ class _Tokenize:
         try:
             return stretch.index, self._write(stretch, report)
         except UserError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
-                raise DiskFull(str(error)) from error
+            if isinstance(error.__cause__, OSError):  # which does not reach another process
+                raise (DiskFull if error.__cause__.errno in FULL else Unfinished)(str(error)) from error
             raise
 
     def _write(self, stretch: Stretch, report: Report) -> Shards:
@@ -232,9 +237,14 @@ def _write(tokenizer: Tokenizer, corpus: Corpus, folder: Path, parts: Sequence[s
             found.update(finished)
     except DiskFull as error:
         found = _finished(folder, parts, tokenize.dtype)
-        raise UserError(f"{error}; {_room_needed(folder, corpus, found, tokenize.dtype)}") from error
+        raise DiskFull(f"{error}; {_room_needed(folder, corpus, found, tokenize.dtype)}") from error
+    except (Unfinished, WorkerDied):
+        raise
+    except UserError:  # the text has to be mended, and is another one then
+        shutil.rmtree(folder)
+        raise
     finally:
-        if not any(folder.iterdir()):
+        if folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
     datasets = {part: [found[index][part] for index in sorted(found) if part in found[index]] for part in parts}
     for part, shards in datasets.items():
@@ -294,7 +304,7 @@ def _room_needed(folder: Path, corpus: Corpus, found: Mapping[int, Shards], dtyp
     if total := count_bytes(corpus.sources):
         tokens_a_byte = sum(shard.tokens for shard in shards) / done if done else 1.0
         line = f"about {(total - done) * tokens_a_byte * dtype.itemsize / 1e9:,.1f} GB more are needed, {line}"
-    return f"{line}; what is finished, {done / 1e6:,.0f} MB of text, is kept: give the same command again to go on"
+    return f"{line}; what is finished, {done / 1e6:,.0f} MB of text, is kept: {GO_ON}"
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.checkpoints import BEST, Progress, save_checkpoint
-from textrnn.train.datasets import TokenDataset, prepare
+from textrnn.train.datasets import TokenDataset, is_unfinished, prepare
 from textrnn.train.labelled import (
     LabelledDataset,
     class_names,
@@ -113,8 +113,8 @@ class Run:
             tokenizer = learn_tokenizer(config.kind, corpus, **_tokenizer_options(config))
             if tokenizer.vocabulary_size < config.vocabulary_size and not self.quiet:
                 print(
-                    f"the text has {tokenizer.vocabulary_size:,} tokens for a vocabulary of at most"
-                    f" {config.vocabulary_size:,}; all are kept",
+                    f"the vocabulary is {tokenizer.vocabulary_size:,} tokens, all that the text has, of at most"
+                    f" {config.vocabulary_size:,} (tokenizer.vocabulary_size)",
                     file=sys.stderr,
                 )
         tokenizer.save(self.folder)
@@ -191,7 +191,7 @@ class Run:
 
     def remove_unless_trained(self) -> None:
         """Remove a new folder that would only stand in the way of another try."""
-        if not (self.checkpoint.exists() or self.history.exists()):
+        if not (self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
             shutil.rmtree(self.folder)
 
     def remove_leftovers(self) -> None:
@@ -224,13 +224,15 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
 
     Args:
         folder: the run folder.
-        config: if given, the configuration the run must have.
+        config: if given, the configuration the run must have, all but `data.processes`.
         quiet: show no progress.
 
     Raises:
         UserError: no run there, or one of another configuration.
     """
     found = read_config(folder)
+    if config is not None:  # how many processes there are changes nothing else
+        found = replace(found, data=replace(found.data, processes=config.data.processes))
     if config is not None and _as_taken_over(config, found) != found:
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"

@@ -19,8 +19,12 @@ SAMPLES, SAMPLE_BYTES = 8, 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class DiskFull(UserError):
-    """A shard could not be written for want of room."""
+class Unfinished(UserError):
+    """A shard could not be made now: what is finished can be gone on from."""
+
+
+class DiskFull(Unfinished):
+    """It could not be written for want of room."""
 
 
 @dataclass(frozen=True)

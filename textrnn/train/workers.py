@@ -26,7 +26,12 @@ from textrnn.errors import UserError
 
 Report = Callable[[int], None]
 """Told how much more of a task is done."""
+GO_ON = "give the same command again (if the run is there, with --resume)"
 START = "from textrnn.train.workers import work; work()"
+
+
+class WorkerDied(UserError):
+    """A process was ended while it worked."""
 
 
 class Workers:
@@ -95,7 +100,7 @@ class Workers:
                     raise value
                 self._report(value)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            raise UserError(self._obituary(process)) from error
+            raise WorkerDied(self._obituary(process)) from error
         finally:
             self._idle.put(process)
 
@@ -120,8 +125,8 @@ class Workers:
             if -code == getattr(signal, "SIGKILL", None):
                 cause += ", for want of memory most likely"
         return (
-            f"a process that {self._doing} was ended by {cause}; give the same command again, it goes on from what is "
-            f"finished, with fewer processes (data.processes, was: {self._count}) if memory is short"
+            f"a process that {self._doing} was ended by {cause}; nothing that is finished is lost: {GO_ON}, with fewer "
+            f"processes (data.processes, was: {self._count}) if memory is short"
         )
 
 
