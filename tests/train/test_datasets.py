@@ -339,7 +339,7 @@ def test_a_disk_that_fills_keeps_the_shards_before(tmp_path: Path, many_stretche
         assert "could not be written" in message and "GB more are needed" in message and "kept" in message
         written = {path: path.stat().st_mtime_ns for path in folder.rglob("train-*.bin")}
         assert sorted(path.name for path in written) == [f"train-0000{number}.bin" for number in range(4)]
-        assert not list(folder.rglob(".*"))
+        assert not list(folder.rglob(".*")), "nor does the other process leave what it was writing"
         dataset, _ = make()
     assert tokenizer.decode(np.asarray(dataset.ids)) == TEXT * 10
     assert {path: path.stat().st_mtime_ns for path in written} == written

@@ -40,6 +40,7 @@ from textrnn.train.workers import Report, Workers
 STRETCH_BYTES = 32 << 20
 OF_EACH_SIZE = 128
 OF_LITTLE_WORK = 8
+HANDED_TO = 4  # processes at most, where text is handed on: so many stretches and one are in memory at a time
 REPORT_BYTES = 1 << 20
 
 Divided = Iterator[tuple[bool, Piece]]
@@ -219,6 +220,8 @@ class Corpus:
             if isinstance(first, TextStretch):  # which may be the only one; the text of those that follow is handed on
                 yield from (function(stretch, report) for stretch in islice(left, 1))
             processes = self.processes or cores()
+            if isinstance(first, TextStretch):
+                processes = min(processes, HANDED_TO)
             if processes > 1:
                 left = map(_whole, left)
                 two = list(islice(left, 2))

@@ -63,7 +63,7 @@ class Workers:
         """End the processes: those at work too, if something went wrong."""
         for process in self._processes:
             if kind is not None:
-                process.kill()
+                process.terminate()
             elif process.stdin:
                 process.stdin.close()
         self._threads.shutdown(cancel_futures=True)
@@ -133,6 +133,7 @@ class Workers:
 def work() -> None:
     """What a process does: read a function and then tasks from its input, write what becomes of them to its output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides what Ctrl-C ends
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what is half written is removed
     tasks, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that is printed gets between the results
 
