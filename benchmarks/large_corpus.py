@@ -1,110 +1,242 @@
-"""Peak memory of preparing a corpus larger than one would load, and of training on it.
+"""What a corpus larger than one would load costs: preparing it, the memory of that, and training on it.
 
-    python benchmarks/large_corpus.py --gigabytes 2
+    python benchmarks/large_corpus.py --text data/wikitext-2/train.txt --gigabytes 10 --rate-megabytes 200 100 30
 
-Writes the corpus by repeating a text into a temporary folder (the corpus and its tokens take twice --gigabytes there),
-then measures two processes: one that trains a character tokenizer and prepares the tokens, and one that does the whole
-of `textrnn train` for a few steps. Prints a table; --json FILE writes the same figures.
+Writes corpora by repeating a text into a temporary folder, which takes twice --gigabytes and is removed at the end.
+Three tables:
+
+* preparing --rate-megabytes of it for characters, words and SentencePiece pieces in one and in two processes;
+* preparing all of it for characters: learning the tokenizer, and tokenising;
+* a training step on the whole and on its tenths, hundredths and thousandths, in one process and in turn.
+
+Each preparation is a process of its own, whose memory is watched together with that of the processes it starts: what
+they hold themselves, without the pages of files that the system keeps in memory as long as nobody else needs it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-BATCH_SIZE, SEQUENCE_LENGTH = 64, 128
-# The smallest the configuration allows: what is measured is reading and training, not evaluating.
-HELD_OUT = 0.0001
-SMALLEST_EPOCHS = 0.0001
+from measure import alternate, print_table, write_json
 
-
-def training_command(corpus: Path, run: Path, steps: int) -> list[str]:
-    """The product's own command, for about so many steps."""
-    steps_per_epoch = corpus.stat().st_size / (BATCH_SIZE * SEQUENCE_LENGTH)
-    settings = {
-        "data.held_out": HELD_OUT,
-        "train.batch_size": BATCH_SIZE,
-        "train.sequence_length": SEQUENCE_LENGTH,
-        "train.epochs": max(SMALLEST_EPOCHS, steps / steps_per_epoch),
-        "train.evaluations": 1,
-    }
-    command = [sys.executable, "-m", "textrnn", "train", str(corpus), "--out", str(run), "--quiet"]
-    return command + [word for key, value in settings.items() for word in ("--set", f"{key}={value:.8g}")]
+HELD_OUT = 0.001
+WATCH_SECONDS = 0.05
+PIECES = 4000
+TOKENIZERS = ("char", "word", "sentencepiece")
 
 
-def prepare_command(corpus: Path, folder: Path) -> list[str]:
-    return [sys.executable, __file__, "--prepare", str(corpus), str(folder)]
-
-
-def prepare(corpus: str, folder: str) -> None:
-    """Everything that comes before the first step of training."""
-    from textrnn.tokenizers.char import CharTokenizer
-    from textrnn.train.datasets import prepare, training_texts
+def prepare(job: dict[str, Any]) -> dict[str, Any]:
+    """Everything that comes before the first step of training, in this process; seconds of its two parts."""
+    from textrnn.tokenizers.base import Tokenizer
+    from textrnn.train.datasets import prepare
     from textrnn.train.sources import SourceOptions
+    from textrnn.train.stretches import Corpus
+    from textrnn.train.vocabulary import learn_tokenizer
 
-    options = SourceOptions()
-    tokenizer = CharTokenizer.train(training_texts([corpus], options, HELD_OUT, False))
-    prepare(tokenizer, [corpus], options, Path(folder), documents_apart=False, held_out=HELD_OUT)
-
-
-def write_corpus(path: Path, text: bytes, size: int) -> None:
-    with path.open("wb") as file:
-        for _ in range(0, size, len(text)):
-            file.write(text)
-
-
-def measure(command: Sequence[str]) -> dict[str, float]:
-    """Seconds and peak resident memory of one process."""
+    folder, sources = Path(job["folder"]), [job["corpus"]]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed with exit code {process.returncode}: {' '.join(command)}")
-    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return {"seconds": time.perf_counter() - start, "peak_megabytes": usage.ru_maxrss * kilobyte / 1e6}
+    corpus = Corpus(sources, SourceOptions(), False, HELD_OUT, job["processes"], quiet=True)
+    options = {"vocabulary_size": job["pieces"]} if job["tokenizer"] == "sentencepiece" else {}
+    tokenizer: Tokenizer = learn_tokenizer(job["tokenizer"], corpus, **options)
+    learned = time.perf_counter()
+    shared: dict[str, Any] = {"documents_apart": False, "held_out": HELD_OUT}
+    train, _ = prepare(tokenizer, sources, SourceOptions(), folder, processes=job["processes"], quiet=True, **shared)
+    finished = time.perf_counter()
+    return {
+        "tokens": train.tokens,
+        "vocabulary": tokenizer.vocabulary_size,
+        "path": str(train.path),
+        "learning_seconds": learned - start,
+        "preparing_seconds": finished - learned,
+    }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--gigabytes", type=float, default=2.0, metavar="N", help="size of the corpus (default 2)")
-    parser.add_argument("--text", type=Path, metavar="FILE", help="what it repeats (default: the built-in corpus)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="training steps; 0 only prepares")
+def watched(job: dict[str, Any]) -> dict[str, Any]:
+    """What `prepare` or `train` finds in a process of its own, and the peak of memory of all its processes together."""
+    command = [sys.executable, __file__, "--job", json.dumps(job)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak = largest = 0.0
+    while process.poll() is None:
+        sizes = [_own_megabytes(number) for number in _family(process.pid)]
+        peak, largest = max(peak, sum(sizes)), max(largest, *sizes)
+        time.sleep(WATCH_SECONDS)
+    if process.returncode or process.stdout is None:
+        raise SystemExit(f"failed with exit code {process.returncode}: {job}")
+    figures: dict[str, Any] = json.loads(process.stdout.read().splitlines()[-1])
+    # Only Linux tells.
+    return figures | ({"peak_megabytes": peak, "largest_process_megabytes": largest} if peak else {})
+
+
+def _family(number: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        children = (Path("/proc") / str(number) / "task" / str(number) / "children").read_text().split()
+        # Processes that a thread has started are the children of that thread.
+        for task in (Path("/proc") / str(number) / "task").iterdir():
+            children += (task / "children").read_text().split()
+    except OSError:
+        children = []
+    return [number, *(below for child in set(children) for below in _family(int(child)))]
+
+
+def _own_megabytes(number: int) -> float:
+    try:
+        lines = (Path("/proc") / str(number) / "status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+
+
+def train(job: dict[str, Any]) -> dict[str, Any]:
+    """Steps of training on several datasets in turn, with one model: median seconds of a step, and of its batch."""
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    from textrnn.config import ModelConfig, TrainConfig
+    from textrnn.train.datasets import Batches, TokenDataset
+    from textrnn.train.language_model import LanguageModel
+    from textrnn.train.training_step import TrainingStep, optimizer_of
+
+    model = LanguageModel(ModelConfig(hidden_dim=job["units"], layers=1), job["vocabulary"])
+    step = TrainingStep(model, optimizer_of(TrainConfig(), 1_000_000, model))
+    state, seed = model.backbone.initial_state(job["batch"]), tf.constant([1, 1], tf.int32)
+    reading: dict[str, list[float]] = {}
+
+    def candidate(name: str) -> Callable[[], object]:
+        batches = Batches(TokenDataset.open(Path(job["paths"][name])).ids, job["batch"], job["steps"], seed=1)
+        number, reading[name] = 0, []
+
+        def run() -> float:
+            nonlocal number
+            start = time.perf_counter()
+            inputs, targets, _ = batches.batch(number)
+            reading[name].append(time.perf_counter() - start)
+            number += 1
+            loss, _ = step(tf.constant(inputs), tf.constant(targets), state, seed)
+            return float(loss)
+
+        return run
+
+    times = alternate({name: candidate(name) for name in job["paths"]}, job["seconds"], minimum=5)
+    return {
+        name: {"seconds": statistics.median(seconds), "batch": statistics.median(reading[name]), "runs": len(seconds)}
+        for name, seconds in times.items()
+    }
+
+
+def write_corpus(path: Path, text: bytes, size: int) -> int:
+    """The text again and again, whole lines of it, to about a size; its bytes."""
+    with path.open("wb") as file:
+        left = size
+        while left > 0:
+            part = text if left >= len(text) else text[: text.find(b"\n", left) + 1 or None]
+            left -= file.write(part)
+    return path.stat().st_size
+
+
+def rates(folder: Path, text: bytes, sizes: Sequence[float], pieces: int) -> list[dict[str, Any]]:
+    """Preparing for each tokenizer, in one process and in two."""
+    rows = []
+    for tokenizer, megabytes in zip(TOKENIZERS, sizes, strict=False):
+        corpus = folder / "rate.txt"
+        size = write_corpus(corpus, text, round(megabytes * 1e6)) / 1e6
+        for processes in (1, 2):
+            job = {"corpus": str(corpus), "tokenizer": tokenizer, "processes": processes, "pieces": pieces}
+            rows.append(_row(tokenizer, size, processes, watched({**job, "folder": str(folder / f"{processes}")})))
+        corpus.unlink()
+    return rows
+
+
+def _row(tokenizer: str, megabytes: float, processes: int, figures: dict[str, Any]) -> dict[str, Any]:
+    seconds = figures["preparing_seconds"]
+    return {
+        "candidate": f"{tokenizer}, {processes or 'all'} processes",
+        "megabytes": megabytes,
+        "tokens": figures["tokens"],
+        "learning_seconds": figures["learning_seconds"],
+        "preparing_seconds": seconds,
+        "prepared_megabytes_a_second": megabytes / seconds,
+        **{name: figures[name] for name in figures if name.endswith("megabytes")},
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--text", type=Path, metavar="FILE", help="what is repeated (default: Python's own manual)")
+    parser.add_argument("--gigabytes", type=float, default=2.0, metavar="N", help="of the corpus (%(default)s)")
+    parser.add_argument("--processes", type=int, default=0, metavar="N", help="that prepare it (default: all cores)")
+    parser.add_argument(
+        "--rate-megabytes", type=float, nargs="*", default=[200.0, 60.0, 30.0], metavar="N",
+        help="prepared for characters, words and pieces in one and in two processes (200 60 30); none: not at all",
+    )  # fmt: skip
+    parser.add_argument("--pieces", type=int, default=PIECES, metavar="N", help="of the SentencePiece vocabulary")
+    parser.add_argument("--units", type=int, default=256, metavar="N", help="of the model (%(default)s)")
+    parser.add_argument("--batch", type=int, default=64, metavar="N", help="streams (%(default)s)")
+    parser.add_argument("--steps", type=int, default=128, metavar="N", help="a stream reads at a time (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60, metavar="N", help="of training steps (%(default)s)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where the temporary folder is made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.prepare:
-        prepare(*arguments.prepare)
-        return
+    if arguments.job:
+        print(json.dumps((train if "paths" in arguments.job else prepare)(arguments.job)))
+        return 0
     if arguments.text:
         text = arguments.text.read_bytes()
     else:
         from pydoc_data.topics import topics
 
-        text = "".join(topics[name] for name in sorted(topics)).encode()
+        text = "\n".join(topics[name] for name in sorted(topics)).encode()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        corpus = folder / "corpus.txt"
-        write_corpus(corpus, text, round(arguments.gigabytes * 1e9))
-        megabytes = corpus.stat().st_size / 1e6
-        figures = {"prepare": measure(prepare_command(corpus, folder / "tokens"))}
-        figures["prepare"]["megabytes_per_second"] = megabytes / figures["prepare"]["seconds"]
-        if arguments.steps:
-            figures["prepare and train"] = measure(training_command(corpus, folder / "run", arguments.steps))
-    print(f"corpus of {megabytes:.0f} MB")
-    for what, figure in figures.items():
-        print(f"{what:20}" + "".join(f"  {name.replace('_', ' ')} {value:.1f}" for name, value in figure.items()))
+        rows = rates(folder, text, arguments.rate_megabytes, arguments.pieces)
+        print_table(rows)
+        whole, prepared, vocabulary = [], {}, 0
+        for part in (1000, 100, 10, 1):
+            corpus = folder / "corpus.txt"
+            size = write_corpus(corpus, text, round(arguments.gigabytes * 1e9 / part)) / 1e6
+            job = {"corpus": str(corpus), "tokenizer": "char", "processes": arguments.processes, "pieces": 0}
+            figures = watched({**job, "folder": str(folder / f"part-{part}")})
+            corpus.unlink()  # its tokens are all that is needed from here on
+            whole.append(_row("char", size, arguments.processes, figures))
+            prepared[f"{size:,.4g} MB"] = figures["path"]
+            vocabulary = max(vocabulary, figures["vocabulary"])
+        print()
+        print_table(whole)
+        job = {name: getattr(arguments, name) for name in ("units", "batch", "steps", "seconds")}
+        measured = watched({**job, "paths": prepared, "vocabulary": vocabulary})
+    base = measured[next(iter(prepared))]["seconds"]
+    training = [
+        {
+            "candidate": f"training on {name}",
+            "milliseconds": 1e3 * measured[name]["seconds"],
+            "batch_milliseconds": 1e3 * measured[name]["batch"],
+            "tokens_a_second": arguments.batch * arguments.steps / measured[name]["seconds"],
+            "ratio": base / measured[name]["seconds"],
+            "runs": measured[name]["runs"],
+        }
+        for name in prepared
+    ]
+    print()
+    print_table(training)
+    peak = measured.get("peak_megabytes")
+    if peak:
+        print(f"\npeak memory of the training process: {peak:,.0f} MB")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"corpus_megabytes": megabytes, **figures}, indent=2) + "\n")
+        write_json(arguments.json, "large_corpus", [*rows, *whole, *training], training_peak_megabytes=peak)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

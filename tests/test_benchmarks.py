@@ -41,6 +41,10 @@ TOYS = {
         *("run", "--task", "adding", "--members", "diagonal", "--lengths", "4", "--records", "200"),
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
     ],
+    "large_corpus": [
+        *("--gigabytes", "0.0005", "--rate-megabytes", "0.02", "--units", "8", "--batch", "2", "--steps", "4"),
+        *("--seconds", "0"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }
@@ -591,6 +595,16 @@ def test_bytes_a_token_are_the_slope_between_the_two_longest(scripts: Any) -> No
     ]
     rows += [{"candidate": "b", "tokens": 1_000, "peak_megabytes": 1.0}, {"candidate": "b", "tokens": 2_000}]
     assert scripts("memory").slopes(rows) == [{"candidate": "a", "bytes_a_token": 4500.0}]
+
+
+def test_preparing_and_training_are_measured_for_every_size(outcome: Callable[[str], Outcome]) -> None:
+    result = outcome("large_corpus")
+    rows = {row["candidate"]: row for row in result.document["rows"]}
+    assert {"char, 1 processes", "char, 2 processes"} < set(rows)
+    assert sum(name.startswith("training on") and row["tokens_a_second"] > 0 for name, row in rows.items()) == 4
+    prepared = [row for row in result.document["rows"] if "prepared_megabytes_a_second" in row]
+    for row, tokens in zip(prepared[2:], [500, 5_000, 50_000, 500_000], strict=True):
+        assert 0.9 * tokens < row["tokens"] < 1.2 * tokens
 
 
 def test_layer_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:

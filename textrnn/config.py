@@ -75,6 +75,8 @@ class DataConfig:
     """Forecasts: steps after which things recur; told is then beside the model how far off repeating them is."""
     errors: str = field(default="strict", metadata=_one_of("strict", "replace"))
     """What to do with bytes that are not UTF-8."""
+    processes: int = field(default=0, metadata=_between(0, 1024, "0 takes all cores"))
+    """Language models: how many processes prepare a long text; the result is the same for every number."""
 
 
 @dataclass(frozen=True)

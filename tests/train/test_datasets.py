@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from commands import error_of
+from commands import error_of, files_of
 from full_disk import files_limited_to
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from textrnn.config import from_dict
+from textrnn.files import sha256
+from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
-from textrnn.train import sources
+from textrnn.train import sources, stretches
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare, training_texts
+from textrnn.train.run import create_run, open_run
+from textrnn.train.shards import ShardedIds
 from textrnn.train.sources import SourceOptions
 
 LINES = SourceOptions(documents="line")
@@ -40,7 +52,8 @@ def prepared(
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """Names of all files below, without what the name of the folder of a dataset stands for."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 # Splits
@@ -64,7 +77,7 @@ def test_no_text_need_be_held_out(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", TEXT)
     tokenizer, train, _ = prepared(tmp_path / "data", tmp_path / "a.txt", held_out=None)
     assert tokenizer.decode(train.ids) == TEXT
-    assert len(files(tmp_path / "data")) == 2
+    assert files(tmp_path / "data") == ["train-00000.bin", "train.json"]
 
 
 def test_every_tenth_document_is_held_out_and_each_is_ended(tmp_path: Path) -> None:
@@ -123,9 +136,14 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
     )
     assert dataset.ids.dtype == dtype
     assert tokenizer.decode(dataset.ids) == alphabet[-3:]
-    record = json.loads(dataset.path.with_suffix(".json").read_text())
+    record = json.loads(dataset.path.read_text())
+    digest = sha256(dataset.path.with_name("train-00000.bin"))
+    assert record.pop("shards") == [
+        {"name": "train-00000.bin", "tokens": 3, "characters": 3, "bytes": 12, "documents": 1, "sha256": digest}
+        | {"sample": hashlib.sha256(dataset.ids.tobytes() * 8).hexdigest()}
+    ]
     assert record == {
-        "format_version": 1,
+        "format_version": 2,
         "dtype": dtype,
         "tokens": 3,
         "characters": 3,
@@ -148,26 +166,45 @@ def test_what_is_prepared_is_used_again_and_other_text_lies_beside_it(tmp_path: 
     assert len(files(folder)) == 8
     tokenizer, other, _ = prepared(folder, write(name, TEXT[::-1]))
     assert len(files(folder)) == 12
+    assert len(list(folder.iterdir())) == 3
     assert tokenizer.decode(other.ids) == TEXT[::-1][: len(other.ids)]
     assert TokenDataset.open(first.path).tokens == first.tokens
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "newer", "no json"])
-def test_a_damaged_dataset_is_refused_by_name_and_prepared_anew(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing", "newer", "no json"])
+def test_a_damaged_dataset_is_refused_by_name_and_what_is_damaged_is_prepared_anew(tmp_path: Path, damage: str) -> None:
     name = write(tmp_path / "a.txt", TEXT)
-    tokenizer, dataset, _ = prepared(tmp_path / "data", name)
-    path, record = dataset.path, dataset.path.with_suffix(".json")
+    tokenizer, dataset, other = prepared(tmp_path / "data", name)
+    path, shard = dataset.path, dataset.path.with_name("train-00000.bin")
+    written = other.path.with_name("held_out-00000.bin").stat().st_mtime_ns
+    named = shard.name
     if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-1])
+        shard.write_bytes(shard.read_bytes()[:-1])
+    elif damage == "changed":
+        shard.write_bytes(b"\x07" + shard.read_bytes()[1:])
     elif damage == "missing":
-        path.unlink()
+        shard.unlink()
     elif damage == "newer":
-        record.write_text(record.read_text().replace('"format_version": 1', '"format_version": 2'))
+        path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+        named = "version 3"
     else:
-        record.write_text("[]")
-    assert str(path) in error_of(lambda: TokenDataset.open(path))
+        path.write_text("[]")
+        named = "train.json"
+    message = error_of(lambda: TokenDataset.open(path))
+    assert str(path) in message and named in message
     assert prepared(tmp_path / "data", name)[1].path == path
-    assert TEXT.startswith(tokenizer.decode(TokenDataset.open(path).ids))
+    assert TEXT.startswith(tokenizer.decode(np.asarray(TokenDataset.open(path).ids)))
+    assert (other.path.with_name("held_out-00000.bin").stat().st_mtime_ns == written) == (damage == "newer")
+
+
+def test_a_change_anywhere_is_found_when_all_is_read(tmp_path: Path) -> None:
+    _, dataset, _ = prepared(tmp_path / "data", write(tmp_path / "a.txt", TEXT * 100))
+    shard = dataset.path.with_name("train-00000.bin")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1  # between the blocks that are looked at
+    shard.write_bytes(data)
+    assert TokenDataset.open(dataset.path).tokens == dataset.tokens
+    assert "train-00000.bin has changed" in error_of(lambda: TokenDataset.open(dataset.path, whole=True))
 
 
 @pytest.mark.parametrize("room", [0, 100, 5000])
@@ -176,8 +213,9 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, room: int) -> N
     with files_limited_to(room):
         message = error_of(lambda: prepared(folder, name))
     assert "could not be written" in message
-    assert not list(folder.glob("*.json"))
-    assert not list(folder.glob(".*"))
+    assert "GB more are needed" in message and "are left" in message and "kept" in message
+    assert not list(folder.rglob(".*"))
+    assert not list(folder.rglob("*.json"))
     tokenizer, train, _ = prepared(folder, name)
     assert (TEXT * 3).startswith(tokenizer.decode(train.ids))
 
@@ -196,6 +234,139 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     )
     assert str(bad) in message
     assert files(tmp_path / "data") == []
+
+
+# Several processes
+
+PREPARE = """
+import sys
+from textrnn.tokenizers import load_tokenizer
+from textrnn.train import sources, stretches
+from textrnn.train.datasets import Path, SourceOptions, prepare
+sources.BLOCK_BYTES, stretches.STRETCH_BYTES = 256, 1024
+folder = Path(sys.argv[1])
+prepare(load_tokenizer(folder, "char"), [str(folder / "a.txt")], SourceOptions(), folder / "data",
+        documents_apart=False, held_out=0.1, processes=2, quiet=True)
+"""
+
+
+@pytest.fixture
+def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of `PREPARE`."""
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(stretches, "STRETCH_BYTES", 1024)
+
+
+def tokenizers() -> list[Tokenizer]:
+    text = [TEXT, "it was said that 春眠不觉晓，处处闻啼鸟。\n" * 20]
+    return [
+        CharTokenizer.train(text),
+        WordTokenizer.train(text, split="punctuation"),
+        train_tokenizer("sentencepiece", text, vocabulary_size=308),
+    ]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_ids_are_the_same_for_every_number_of_processes(tmp_path: Path, many_stretches: None, apart: bool) -> None:
+    names = write(tmp_path / "1.txt", TEXT + "no newline at the end, 夜来风雨声"), write(tmp_path / "2.txt", TEXT)
+    given, options, cut = (
+        [str(name) for name in names],
+        LINES,
+        int(len(TEXT * 2 + "no newline at the end, 夜来风雨声\n") * 0.7),
+    )
+    for number, tokenizer in enumerate(tokenizers()[:2] if apart else tokenizers()):
+        # Plainly: piece by piece in a loop, the last tenths of the text or every third document or so held out.
+        expected: tuple[list[int], list[int]] = [], []
+        documents, place = 0, 0
+        for text, ends_document in sources.read_text(given, options, apart):
+            if apart:
+                held_out = int((documents + 1) * 0.3) > int(documents * 0.3)
+                expected[held_out].extend([*tokenizer.encode(text), *[END_ID] * ends_document])
+                documents += ends_document
+            else:
+                left = max(0, cut - place)
+                expected[0].extend(tokenizer.encode(text[:left]))
+                expected[1].extend(tokenizer.encode(text[left:]))
+                place += len(text)
+        for processes in [1, 2] if number or apart else [1, 2, 3]:
+            folder = tmp_path / f"{number}-{processes}"
+            datasets = prepare(
+                tokenizer, given, options, folder, documents_apart=apart, held_out=0.3, processes=processes, quiet=True
+            )
+            for dataset, ids in zip(datasets, expected, strict=True):
+                assert dataset is not None
+                assert np.asarray(dataset.ids).tolist() == ids
+                assert dataset.tokens == len(ids)
+                assert isinstance(dataset.ids, ShardedIds)
+        assert files_of(tmp_path / f"{number}-1") == files_of(tmp_path / f"{number}-2")
+
+
+def test_a_killed_preparation_goes_on_from_what_is_finished(tmp_path: Path, many_stretches: None) -> None:
+    text, tokenizer = TEXT * 30, CharTokenizer.train([TEXT])
+    write(tmp_path / "a.txt", text)
+    tokenizer.save(tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", PREPARE, str(tmp_path)], start_new_session=True)
+    while process.poll() is None and len(list(tmp_path.glob("data/*/[0-9]*.json"))) < 5:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("data/*/[0-9]*.json")}
+    shards = [path.with_name(f"train-{path.stem}.bin") for path in finished]
+    written = {path: path.stat().st_mtime_ns for path in shards}
+    assert 5 <= len(shards) < len(text.encode()) / 1024 - 10, "killed in its midst"
+    train, other = prepare(
+        tokenizer, [str(tmp_path / "a.txt")], SourceOptions(), tmp_path / "data",
+        documents_apart=False, held_out=0.1, processes=1, quiet=True,
+    )  # fmt: skip
+    assert other is not None
+    assert tokenizer.decode(np.concatenate([np.asarray(train.ids), np.asarray(other.ids)])) == text
+    assert {path: path.stat().st_mtime_ns for path in shards} == written
+    assert not list(train.path.parent.glob("[0-9]*.json"))
+
+
+def test_a_disk_that_fills_keeps_the_shards_before(tmp_path: Path, many_stretches: None) -> None:
+    name, folder = write(tmp_path / "a.txt", TEXT * 10), tmp_path / "data"
+    tokenizer = CharTokenizer.train([TEXT])
+
+    def make() -> tuple[TokenDataset, TokenDataset | None]:
+        options: dict[str, Any] = {"documents_apart": False, "held_out": None, "processes": 2, "quiet": True}
+        return prepare(tokenizer, [str(name)], SourceOptions(), folder, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretches, "OF_EACH_SIZE", 4)  # then twice as long: more than the room there is
+        with files_limited_to(1150):
+            message = error_of(make)
+        assert "could not be written" in message and "GB more are needed" in message and "kept" in message
+        written = {path: path.stat().st_mtime_ns for path in folder.rglob("train-*.bin")}
+        assert sorted(path.name for path in written) == [f"train-0000{number}.bin" for number in range(4)]
+        assert not list(folder.rglob(".*")), "nor does the other process leave what it was writing"
+        dataset, _ = make()
+    assert tokenizer.decode(np.asarray(dataset.ids)) == TEXT * 10
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_new_run_keeps_what_is_finished_but_not_what_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(stretches, "STRETCH_BYTES", 4096)
+    monkeypatch.setattr(stretches, "OF_EACH_SIZE", 3)
+    name = write(tmp_path / "a.txt", "abc\n" * 6000)
+    config = from_dict({"data": {"source": [str(name)], "processes": 1}})
+    run = create_run(tmp_path / "run", config, quiet=True)
+    with files_limited_to(5000):
+        assert "--resume" in error_of(run.prepare)
+    run.remove_unless_trained()
+    written = {path: path.stat().st_mtime_ns for path in run.folder.rglob("train-*.bin")}
+    assert len(written) == 3
+    train, _ = open_run(run.folder, quiet=True).prepare()
+    assert isinstance(train, TokenDataset) and train.tokens == 6000 * 4 * 9 // 10
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    name.write_bytes(b"abc\n" * 6000 + b"\xff")
+    other = create_run(tmp_path / "other", config, quiet=True)
+    assert "UTF-8" in error_of(other.prepare)
+    other.remove_unless_trained()
+    assert not other.folder.exists()
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:

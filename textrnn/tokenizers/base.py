@@ -125,6 +125,10 @@ class Tokenizer(ABC):
         """SHA-256 of the content, as 64 hexadecimal digits: the same before `save` and after `load`."""
         return hashlib.sha256(self._to_bytes()).hexdigest()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets what the file holds."""
+        return type(self)._from_bytes, (self._to_bytes(),)
+
     def save(self, folder: Path) -> None:
         """Write the file `file_name` into an existing folder.
 

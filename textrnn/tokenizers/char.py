@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -84,18 +85,33 @@ class CharTokenizer(Tokenizer):
         Raises:
             UserError: no text, a lone surrogate, or an option out of its range.
         """
-        check_at_least("min_count", min_count, 1)
-        if vocabulary_size is not None:
-            check_at_least("vocabulary_size", vocabulary_size, FIRST_CHARACTER)
+        _check_options(vocabulary_size, min_count)
+        counts = cls.count(training_texts(texts))
+        return cls.from_counts([counts], vocabulary_size=vocabulary_size, min_count=min_count)
+
+    @classmethod
+    def count(cls, texts: Iterable[str]) -> Counter[str]:
+        """How often each character is in some texts."""
         counts = np.zeros(UNICODE_SIZE, dtype=np.int64)
-        for block in _blocks(training_texts(texts), COUNT_BLOCK):
+        for block in _blocks(texts, COUNT_BLOCK):
             seen = np.bincount(_code_points(block))
             counts[: seen.size] += seen
-        codes = np.flatnonzero(counts >= min_count)
+        codes = np.flatnonzero(counts)
+        return Counter(dict(zip(_text(codes), counts[codes].tolist(), strict=True)))
+
+    @classmethod
+    def from_counts(
+        cls, counts: Iterable[Counter[str]], *, vocabulary_size: int | None = None, min_count: int = 1
+    ) -> CharTokenizer:
+        """The tokenizer that `train` makes of all the texts that were counted; options as there."""
+        _check_options(vocabulary_size, min_count)
+        total: Counter[str] = Counter()
+        for some in counts:
+            total.update(some)
+        kept = sorted(character for character, number in total.items() if number >= min_count)
         if vocabulary_size is not None:
-            most_frequent = np.argsort(-counts[codes], kind="stable")[: vocabulary_size - FIRST_CHARACTER]
-            codes = np.sort(codes[most_frequent])
-        return cls(_text(codes))
+            kept = sorted(sorted(kept, key=lambda character: -total[character])[: vocabulary_size - FIRST_CHARACTER])
+        return cls("".join(kept))
 
     @property
     def vocabulary_size(self) -> int:
@@ -186,6 +202,12 @@ class _CharStreamDecoder(Utf8StreamDecoder):
             return ""
         self._high = None
         return self._utf8.decode(NOT_UTF8)
+
+
+def _check_options(vocabulary_size: int | None, min_count: int) -> None:
+    check_at_least("min_count", min_count, 1)
+    if vocabulary_size is not None:
+        check_at_least("vocabulary_size", vocabulary_size, FIRST_CHARACTER)
 
 
 def _spelled(digits: NDArray[np.integer[Any]]) -> str:

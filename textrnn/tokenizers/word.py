@@ -104,20 +104,33 @@ class WordTokenizer(Tokenizer):
         Raises:
             UserError: no text, a lone surrogate, or an option out of its range.
         """
-        check_at_least("min_count", min_count, 1)
-        if vocabulary_size is not None:
-            check_at_least("vocabulary_size", vocabulary_size, len(LEADING_TOKENS))
+        _check_options(vocabulary_size, min_count)
+        counts = cls.count(training_texts(texts), lowercase=lowercase, split=split)
+        return cls.from_counts(
+            [counts], vocabulary_size=vocabulary_size, min_count=min_count, lowercase=lowercase, split=split
+        )
+
+    @classmethod
+    def count(cls, texts: Iterable[str], *, lowercase: bool = False, split: str = "space") -> Counter[str]:
+        """How often each word is in some texts; of very many different ones the rarest are left out."""
         reader = cls([], lowercase=lowercase, split=split)
-        counts: Counter[str] = Counter()
-        floor = 0
-        for text in training_texts(texts):
-            for line in text.split(NEWLINE):
-                counts.update(reader._read(line))
-                while len(counts) > MOST_COUNTED:
-                    floor += 1
-                    counts = Counter({word: count for word, count in counts.items() if count > floor})
-        del counts[SPECIAL_TOKENS[UNKNOWN_ID]]
-        words = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
+        return _added(reader._read(line) for text in texts for line in text.split(NEWLINE))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Iterable[Counter[str]],
+        *,
+        vocabulary_size: int | None = None,
+        min_count: int = 1,
+        lowercase: bool = False,
+        split: str = "space",
+    ) -> WordTokenizer:
+        """The tokenizer that `train` makes of all the texts that were counted; options as there."""
+        _check_options(vocabulary_size, min_count)
+        total = _added(counts)
+        del total[SPECIAL_TOKENS[UNKNOWN_ID]]
+        words = sorted((word for word in total if total[word] >= min_count), key=lambda word: (-total[word], word))
         if vocabulary_size is not None:
             words = words[: vocabulary_size - len(LEADING_TOKENS)]
         return cls(words, lowercase=lowercase, split=split)
@@ -194,6 +207,24 @@ class _WordStreamDecoder(StreamDecoder):
         return self._by_rule and (
             right in NO_SPACE_BEFORE or left in NO_SPACE_AFTER or WIDE_PAIR.fullmatch(left + right) is not None
         )
+
+
+def _check_options(vocabulary_size: int | None, min_count: int) -> None:
+    check_at_least("min_count", min_count, 1)
+    if vocabulary_size is not None:
+        check_at_least("vocabulary_size", vocabulary_size, len(LEADING_TOKENS))
+
+
+def _added(counted: Iterable[Iterable[str]]) -> Counter[str]:
+    """Words, or counts of them, as one count of `MOST_COUNTED` words at most."""
+    counts: Counter[str] = Counter()
+    floor = 0
+    for some in counted:
+        counts.update(some)
+        while len(counts) > MOST_COUNTED:
+            floor += 1
+            counts = Counter({word: count for word, count in counts.items() if count > floor})
+    return counts
 
 
 def _pattern(split: str) -> re.Pattern[str]:

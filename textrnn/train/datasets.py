@@ -1,35 +1,48 @@
 """Text to token ids on disk, and token ids to batches.
 
-`prepare` tokenises sources once, in bounded memory, into memory-mapped files. `Batches` and `evaluation_batches` read
-them as parallel streams, so that the state of the network can be carried from one batch to the next.
+`prepare` tokenises sources once, in bounded memory and several processes, into memory-mapped files, the shards.
+`Batches` and `evaluation_batches` read them as parallel streams, so that the state of the network can be carried from
+one batch to the next.
 
 Held-out text is chosen by characters or documents, not tokens, so that it is the same for every tokenizer and can be
 kept from the tokenizer's own training (`training_texts`):
 
 * documents together: the end of the text, ``text[int(len(text) * (1 - held_out)):]``;
 * documents apart: every document at which ``int(index * held_out)`` steps up; for 0.1, every tenth.
+
+A folder of prepared text::
+
+    tokens-HASH/train.json          what it is, and its shards; written last
+                train-00000.bin     the ids of a stretch of text (`stretches`)
+                held_out...         the same of what is held out
+                00000.json          the shards of a stretch, while others are still to come
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.tokenizers.base import END_ID, Tokenizer
-from textrnn.train.sources import Piece, SourceOptions, count_bytes, read_text, source_fingerprint
+from textrnn.train import sources as reader
+from textrnn.train import stretches
+from textrnn.train.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
+from textrnn.train.sources import Piece, SourceOptions, count_bytes, source_fingerprint
+from textrnn.train.stretches import Corpus, Stretch, reported
+from textrnn.train.workers import GO_ON, Report, WorkerDied
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +50,15 @@ class TokenDataset:
     """Token ids on disk, and what they stand for.
 
     Attributes:
-        path: the ``.bin`` file; a ``.json`` of the same name lies beside it.
-        ids: memory-mapped, ``(tokens,)``, of the smallest unsigned type that holds the vocabulary.
+        path: the ``.json`` file; the shards lie beside it.
+        ids: memory-mapped, ``(tokens,)``, of the smallest unsigned type that holds the vocabulary; an array, or of
+            several shards what is read like one.
         characters, bytes: of the text, as Unicode and as UTF-8; ends of documents are not counted.
         documents: how many end in it.
     """
 
     path: Path
-    ids: NDArray[Any]
+    ids: Ids
     tokens: int
     characters: int
     bytes: int
@@ -54,24 +68,30 @@ class TokenDataset:
     documents_apart: bool
 
     @classmethod
-    def open(cls, path: Path) -> TokenDataset:
-        """Open the ``.bin`` file that `prepare` wrote.
+    def open(cls, path: Path, whole: bool = False) -> TokenDataset:
+        """Open the ``.json`` file that `prepare` wrote.
+
+        Args:
+            path: the file.
+            whole: read every shard from end to end to see that it has not changed; else its length and some blocks of
+                it are looked at.
 
         Raises:
-            UserError: a file is missing, of another format version, or not as long as it should be.
+            UserError: a file is missing, of another format version, or not what was written; the message names it.
         """
         try:
-            counts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            version, dtype = counts.pop("format_version"), counts.pop("dtype")
+            record = json.loads(path.read_text(encoding="utf-8"))
+            version, dtype = record.pop("format_version"), np.dtype(record.pop("dtype"))
             if version != FORMAT_VERSION:
                 raise ValueError(f"format version {version} instead of {FORMAT_VERSION}")
-            ids = np.memmap(path, dtype=dtype, mode="r")
-            if len(ids) != counts["tokens"]:
-                raise ValueError(f"{len(ids)} tokens instead of {counts['tokens']}")
-            return cls(path, np.asarray(ids), **counts)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            shards = [Shard(**shard) for shard in record.pop("shards")]
+            ids = joined([shard.open(path.parent, dtype, whole) for shard in shards])
+            if len(ids) != record["tokens"]:
+                raise ValueError(f"{len(ids)} tokens instead of {record['tokens']}")
+            return cls(path, ids, **record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
-                f"{path} must be as it was prepared: {error}; delete it and prepare the text again"
+                f"{path} must be as it was prepared: {error}; prepare the text again, what is whole is kept"
             ) from error
 
     @property
@@ -102,37 +122,45 @@ def prepare(
     *,
     documents_apart: bool,
     held_out: float | None,
+    processes: int = 0,
     quiet: bool = False,
 ) -> tuple[TokenDataset, TokenDataset | None]:
     """Tokenise sources into `folder`, or open what is there from an earlier call for the same text and tokenizer.
 
-    Files are named after everything that decides their content, so those of other text or another tokenizer stay
-    beside them untouched.
+    A call that was ended goes on from the shards that it finished, and one that is damaged is made again. Folders are
+    named after everything that decides their content, so those of other text or another tokenizer stay untouched.
 
     Args:
         documents_apart: end every document with END_ID, which as an input also says that the next one starts; else
             they are joined, a newline between two that have none.
         held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
+        processes: that tokenise, if the text is long; 0 takes all cores. The ids are the same for every number.
         quiet: show no progress.
 
     Returns:
         The dataset to train on, and the held-out one (None if `held_out` is).
 
     Raises:
-        UserError: a source cannot be read, the disk refuses, or one of the two datasets would be empty.
+        UserError: a source cannot be read, the disk refuses, a process dies, or one of the two datasets would be empty.
     """
+    corpus = Corpus(sources, options, documents_apart, held_out, processes, quiet)
     source = source_fingerprint(sources, options)
-    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out]
-    name = "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
-    parts = ["train"] if held_out is None else ["train", "held_out"]
-    paths = [folder / f"{name}.{part}.bin" for part in parts]
+    cut = [reader.BLOCK_BYTES, stretches.STRETCH_BYTES, stretches.OF_EACH_SIZE]
+    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out, cut]
+    folder /= "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+    parts = ("train",) if held_out is None else ("train", "held_out")
+    paths = [folder / f"{part}.json" for part in parts]
     try:
         datasets = [TokenDataset.open(path) for path in paths]
     except UserError:  # not there, or not whole
-        pieces = _divide(sources, options, held_out, documents_apart, quiet)
-        _write(tokenizer, pieces, paths, {"source_fingerprint": source, "documents_apart": documents_apart})
+        _write(tokenizer, corpus, folder, parts, source)
         datasets = [TokenDataset.open(path) for path in paths]
     return datasets[0], None if held_out is None else datasets[1]
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a call of `prepare` with this folder was ended when some shards were finished, and not all."""
+    return any(folder.glob("tokens-*/[0-9]*.json"))
 
 
 def training_texts(
@@ -143,96 +171,145 @@ def training_texts(
     quiet: bool = False,
 ) -> Iterator[str]:
     """The text that `prepare` gives to the first of its datasets, in stretches of a few megabytes at most."""
-    for is_held_out, piece in _divide(sources, options, held_out, documents_apart, quiet):
+    for is_held_out, piece in Corpus(sources, options, documents_apart, held_out, quiet=quiet).read():
         if not is_held_out:
             yield piece.text
 
 
-def _divide(
-    sources: Sequence[str], options: SourceOptions, held_out: float | None, documents_apart: bool, quiet: bool
-) -> Iterator[tuple[bool, Piece]]:
-    """All pieces of the text, each with whether it is held out."""
-    if held_out is None:
-        for piece in _with_progress("Reading", sources, options, documents_apart, quiet):
-            yield False, piece
-        return
-    if not 0 < held_out < 1:
-        raise UserError(f"held_out must be above 0 and below 1, was: {held_out}; 0.1 keeps a tenth for evaluation")
-    if documents_apart:
-        index = 0
-        for piece in _with_progress("Reading", sources, options, documents_apart, quiet):
-            yield int((index + 1) * held_out) > int(index * held_out), piece
-            index += piece.ends_document
-        return
-    characters = sum(len(piece.text) for piece in _with_progress("Counting", sources, options, documents_apart, quiet))
-    remaining = int(characters * (1 - held_out))
-    for text, ends_document in _with_progress("Reading", sources, options, documents_apart, quiet):
-        if remaining:
-            yield False, Piece(text[:remaining], ends_document and len(text) <= remaining)
-        if len(text) > remaining:
-            yield True, Piece(text[remaining:], ends_document)
-        remaining = max(0, remaining - len(text))
+Shards = dict[str, Shard]
+"""Those of one stretch of text, by the dataset they belong to; one that got nothing of it has none."""
 
 
-def _with_progress(
-    what: str, sources: Sequence[str], options: SourceOptions, documents_apart: bool, quiet: bool
-) -> Iterator[Piece]:
-    total = None if quiet else count_bytes(sources)
-    with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=quiet, delay=1, leave=False) as progress:
-        for piece in read_text(sources, options, documents_apart):
-            yield piece
-            progress.update(len(piece.text.encode()))
+@dataclass(frozen=True)
+class _Tokenize:
+    """Writes the shards of a stretch, and a file that says so."""
 
+    tokenizer: Tokenizer
+    folder: Path
+    parts: Sequence[str]
+    documents_apart: bool
 
-def _write(
-    tokenizer: Tokenizer, pieces: Iterator[tuple[bool, Piece]], paths: Sequence[Path], origin: dict[str, Any]
-) -> None:
-    """Write one ``.bin`` a path (training, held out), and when all of them are whole their ``.json``."""
-    try:
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{paths[0].parent} could not be made: {error.strerror}; choose another folder") from error
-    dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
-    with ExitStack() as stack:
-        temporary = [stack.enter_context(write_atomically(path)) for path in paths]
-        writers = [_TokenWriter(stack.enter_context(path.open("wb")), tokenizer, dtype) for path in temporary]
-        for is_held_out, piece in pieces:
-            writers[is_held_out].write(piece, origin["documents_apart"])
-        for path, writer in zip(paths, writers, strict=True):
-            if not writer.tokens:
-                raise UserError(
-                    f"training and held-out text must each have a document and a token, none was left for {path.name}; "
-                    "give more text, or held-out text of its own (in one file: make each line a document)"
-                )
-    for path, writer in zip(paths, writers, strict=True):
-        counts = {
-            "format_version": FORMAT_VERSION,
-            "dtype": dtype.name,
-            "tokens": writer.tokens,
-            "characters": writer.characters,
-            "bytes": writer.bytes,
-            "documents": writer.documents,
-            "tokenizer_fingerprint": tokenizer.fingerprint,
-            **origin,
-        }
-        with write_atomically(path.with_suffix(".json")) as temporary_json:
-            temporary_json.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.min_scalar_type(self.tokenizer.vocabulary_size - 1))
 
+    def __call__(self, stretch: Stretch, report: Report) -> tuple[int, Shards]:
+        try:
+            return stretch.index, self._write(stretch, report)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):  # which does not reach another process
+                raise (DiskFull if error.__cause__.errno in FULL else Unfinished)(str(error)) from error
+            raise
 
-class _TokenWriter:
-    def __init__(self, file: BinaryIO, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
-        self.file, self.tokenizer, self.dtype = file, tokenizer, dtype
-        self.tokens = self.characters = self.bytes = self.documents = 0
+    def _write(self, stretch: Stretch, report: Report) -> Shards:
+        writers: dict[str, ShardWriter] = {}
+        with ExitStack() as stack:
+            for is_held_out, piece in reported(stretch.read(), report):
+                part = self.parts[is_held_out]
+                if part not in writers:
+                    temporary = stack.enter_context(write_atomically(self._path(stretch, part)))
+                    writers[part] = stack.enter_context(ShardWriter(temporary, self.dtype))
+                writers[part].write(self._ids(piece), piece.text, piece.ends_document)
+        shards = {part: writer.shard(self._path(stretch, part)) for part, writer in writers.items() if writer.tokens}
+        record = {part: shard.to_dict() for part, shard in shards.items()}
+        _write_json(self.folder / f"{stretch.index:05}.json", record)
+        return shards
 
-    def write(self, piece: Piece, documents_apart: bool) -> None:
+    def _ids(self, piece: Piece) -> NDArray[Any]:
         ids = self.tokenizer.encode(piece.text)
-        if piece.ends_document and documents_apart:
-            ids = np.append(ids, END_ID)
-        self.file.write(ids.astype(self.dtype).data)
-        self.tokens += len(ids)
-        self.characters += len(piece.text)
-        self.bytes += len(piece.text.encode())
-        self.documents += piece.ends_document
+        return np.append(ids, END_ID) if piece.ends_document and self.documents_apart else ids
+
+    def _path(self, stretch: Stretch, part: str) -> Path:
+        return self.folder / f"{part}-{stretch.index:05}.bin"
+
+
+def _write(tokenizer: Tokenizer, corpus: Corpus, folder: Path, parts: Sequence[str], source: str) -> None:
+    """Write the shards that are not there yet, and when all of them are whole the ``.json`` of each dataset."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} could not be made: {error.strerror}; choose another folder") from error
+    tokenize = _Tokenize(tokenizer, folder, parts, corpus.documents_apart)
+    found = _finished(folder, parts, tokenize.dtype)
+    sizes = {index: sum(shard.bytes for shard in shards.values()) for index, shards in found.items()}
+    try:
+        with closing(corpus.each("Tokenizing", tokenize, sizes.get)) as finished:
+            found.update(finished)
+    except DiskFull as error:
+        found = _finished(folder, parts, tokenize.dtype)
+        raise DiskFull(f"{error}; {_room_needed(folder, corpus, found, tokenize.dtype)}") from error
+    except (Unfinished, WorkerDied):
+        raise
+    except UserError:  # the text has to be mended, and is another one then
+        shutil.rmtree(folder)
+        raise
+    finally:
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+    datasets = {part: [found[index][part] for index in sorted(found) if part in found[index]] for part in parts}
+    for part, shards in datasets.items():
+        if not shards:
+            shutil.rmtree(folder)
+            raise UserError(
+                f"training and held-out text must each have a document and a token, none was left for {part}; "
+                "give more text, or held-out text of its own (in one file: make each line a document)"
+            )
+    for part, shards in reversed(datasets.items()):
+        counted = ("tokens", "characters", "bytes", "documents")
+        record = {
+            "format_version": FORMAT_VERSION,
+            "dtype": tokenize.dtype.name,
+            **{name: sum(getattr(shard, name) for shard in shards) for name in counted},
+            "tokenizer_fingerprint": tokenizer.fingerprint,
+            "source_fingerprint": source,
+            "documents_apart": corpus.documents_apart,
+            "shards": [shard.to_dict() for shard in shards],
+        }
+        _write_json(folder / f"{part}.json", record)
+    for path in folder.glob("[0-9]*.json"):
+        path.unlink()
+
+
+def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[int, Shards]:
+    """The stretches whose shards are there and as they were written."""
+    records: dict[int, dict[str, Any]] = {}
+    try:
+        for part in parts:
+            for shard in json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))["shards"]:
+                records.setdefault(int(Path(shard["name"]).stem.rpartition("-")[2]), {})[part] = shard
+    except (OSError, ValueError, KeyError, TypeError):  # not all was finished, or not all of it can be told
+        records = {}
+    for path in folder.glob("[0-9]*.json"):
+        try:
+            records[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+    found: dict[int, Shards] = {}
+    for index, record in records.items():
+        try:
+            shards = {part: Shard(**shard) for part, shard in record.items()}
+            for shard in shards.values():
+                shard.open(folder, dtype)
+        except (ValueError, TypeError, AttributeError):
+            continue
+        found[index] = shards
+    return found
+
+
+def _room_needed(folder: Path, corpus: Corpus, found: Mapping[int, Shards], dtype: np.dtype[Any]) -> str:
+    """What is to be known when a disk is full, as the end of a line."""
+    shards = [shard for shards in found.values() for shard in shards.values()]
+    done = sum(shard.bytes for shard in shards)
+    line = f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB are left"
+    if total := count_bytes(corpus.sources):
+        tokens_a_byte = sum(shard.tokens for shard in shards) / done if done else 1.0
+        line = f"about {(total - done) * tokens_a_byte * dtype.itemsize / 1e9:,.1f} GB more are needed, {line}"
+    return f"{line}; what is finished, {done / 1e6:,.0f} MB of text, is kept: {GO_ON}"
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 class Batches:
@@ -244,7 +321,8 @@ class Batches:
     the last token of the corpus to the first, as if the text went on: one false transition in the whole corpus.
 
     Args:
-        ids: ``(tokens,)``, any integer type; not copied, so it may be memory-mapped and larger than memory.
+        ids: ``(tokens,)``, any integer type; not copied, so it may be memory-mapped and larger than memory, and lie in
+            several shards.
         batch_size: parallel streams.
         sequence_length: tokens a stream reads in one step.
         seed: of the offsets.
@@ -253,7 +331,7 @@ class Batches:
         UserError: there are fewer than ``batch_size * (sequence_length + 1)`` tokens.
     """
 
-    def __init__(self, ids: NDArray[Any], batch_size: int, sequence_length: int, seed: int) -> None:
+    def __init__(self, ids: Ids, batch_size: int, sequence_length: int, seed: int) -> None:
         needed = batch_size * (sequence_length + 1)
         if len(ids) < needed:
             raise UserError(
@@ -282,7 +360,7 @@ class Batches:
 
 
 def evaluation_batches(
-    ids: NDArray[Any], batch_size: int, sequence_length: int
+    ids: Ids, batch_size: int, sequence_length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
     """Every token but the first as a target exactly once, in parallel streams with carried state.
 

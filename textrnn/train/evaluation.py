@@ -16,6 +16,7 @@ from textrnn.train.datasets import TokenDataset
 from textrnn.train.labelled import LabelledDataset, renaming
 from textrnn.train.regression import errors
 from textrnn.train.report import ClassificationMetrics, measure
+from textrnn.train.shards import ShardedIds
 from textrnn.train.sources import Piece, SourceOptions, read_labelled
 from textrnn.train.vector_sources import VectorOptions, read_vectors
 from textrnn.train.vectors import VectorDataset
@@ -51,8 +52,9 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) ->
 
 
 def dataset_parts(dataset: TokenDataset) -> list[Part]:
-    """Tokens that were prepared already, as one part."""
-    return [Part(dataset.ids, dataset.characters, dataset.bytes)]
+    """Tokens that were prepared already, shard by shard; the first part counts all the text."""
+    first, *others = dataset.ids.parts if isinstance(dataset.ids, ShardedIds) else [dataset.ids]
+    return [Part(first, dataset.characters, dataset.bytes), *(Part(ids, 0, 0) for ids in others)]
 
 
 def evaluate(

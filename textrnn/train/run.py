@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.checkpoints import BEST, Progress, save_checkpoint
-from textrnn.train.datasets import TokenDataset, prepare, training_texts
+from textrnn.train.datasets import TokenDataset, is_unfinished, prepare
 from textrnn.train.labelled import (
     LabelledDataset,
     class_names,
@@ -44,8 +45,10 @@ from textrnn.train.labelled import (
 )
 from textrnn.train.series import Series, prepare_series
 from textrnn.train.sources import SourceOptions
+from textrnn.train.stretches import Corpus
 from textrnn.train.transfer import take_over
 from textrnn.train.vectors import VectorDataset, VectorOptions, prepare_vectors
+from textrnn.train.vocabulary import learn_tokenizer
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,17 @@ class Run:
         data = self.config.data
         if self.classifies:
             texts = training_records(data.source, labelled_options(data), self._labels_and_split()[1], self.quiet)
+            tokenizer = train_tokenizer(config.kind, texts, **_tokenizer_options(config))
         else:
-            texts = training_texts(
-                data.source,
-                source_options(data),
-                held_out=None if data.validation else data.held_out,
-                documents_apart=data.apart,
-                quiet=self.quiet,
-            )
-        tokenizer = train_tokenizer(config.kind, texts, **_tokenizer_options(config))
+            held_out = None if data.validation else data.held_out
+            corpus = Corpus(data.source, source_options(data), data.apart, held_out, data.processes, self.quiet)
+            tokenizer = learn_tokenizer(config.kind, corpus, **_tokenizer_options(config))
+            if tokenizer.vocabulary_size < config.vocabulary_size and not self.quiet:
+                print(
+                    f"the vocabulary is {tokenizer.vocabulary_size:,} tokens, all that the text has, of at most"
+                    f" {config.vocabulary_size:,} (tokenizer.vocabulary_size)",
+                    file=sys.stderr,
+                )
         tokenizer.save(self.folder)
         return tokenizer
 
@@ -119,18 +124,12 @@ class Run:
         """Training and held-out tokens, tokenised once and kept on disk."""
         data, folder = self.config.data, self.folder / "data"
         options = source_options(data)
+        shared: dict[str, Any] = {"documents_apart": data.apart, "processes": data.processes, "quiet": self.quiet}
         if not data.validation:
-            train, held_out = prepare(
-                tokenizer, data.source, options, folder,
-                documents_apart=data.apart, held_out=data.held_out, quiet=self.quiet,
-            )  # fmt: skip
+            train, held_out = prepare(tokenizer, data.source, options, folder, held_out=data.held_out, **shared)
         else:
-            train, _ = prepare(
-                tokenizer, data.source, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
-            )
-            held_out, _ = prepare(
-                tokenizer, data.validation, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
-            )
+            train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, **shared)
+            held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, **shared)
         if held_out is None or held_out.tokens < 2:
             raise UserError(
                 "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"
@@ -192,7 +191,7 @@ class Run:
 
     def remove_unless_trained(self) -> None:
         """Remove a new folder that would only stand in the way of another try."""
-        if not (self.checkpoint.exists() or self.history.exists()):
+        if not (self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
             shutil.rmtree(self.folder)
 
     def remove_leftovers(self) -> None:
@@ -225,13 +224,15 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
 
     Args:
         folder: the run folder.
-        config: if given, the configuration the run must have.
+        config: if given, the configuration the run must have, all but `data.processes`.
         quiet: show no progress.
 
     Raises:
         UserError: no run there, or one of another configuration.
     """
     found = read_config(folder)
+    if config is not None:  # how many processes there are changes nothing else
+        found = replace(found, data=replace(found.data, processes=config.data.processes))
     if config is not None and _as_taken_over(config, found) != found:
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
@@ -281,7 +282,9 @@ def run_fingerprint(
     config: Config, tokenizer: Tokenizer | None, *datasets: TokenDataset | LabelledDataset | VectorDataset | Series
 ) -> str:
     """What a checkpoint belongs to: the settings that decide the weights, the tokenizer and the data."""
-    parts = [json.dumps(config.to_dict(), sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
+    settings = config.to_dict()
+    del settings["data"]["processes"]  # which decides no weight
+    parts = [json.dumps(settings, sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
     parts += [dataset.source_fingerprint for dataset in datasets]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -126,9 +126,7 @@ def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[P
                 has_text = True
             in_document = (in_document or piece.text != "") and not piece.ends_document
         if not has_text:
-            raise UserError(
-                f"a source must hold some text, found none in: {source}; give another file, folder or column"
-            )
+            raise _without_text(source)
 
 
 def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
@@ -156,6 +154,66 @@ def read_text(sources: Sequence[str], options: SourceOptions, documents_apart: b
             text = "\n" + text
         yield Piece(text, ends_document)
         last, starts_document = text[-1:] or last, ends_document
+
+
+class Span(NamedTuple):
+    """Some blocks of a plain text file, which can be read without what comes before them.
+
+    Args:
+        path: the file.
+        first: the block it starts with, counted from 0.
+        end: the first block that it no longer has.
+        block_bytes: bytes of a block.
+        after_newline: start with a newline, as the text before ends without one.
+    """
+
+    path: Path
+    first: int
+    end: int
+    block_bytes: int
+    after_newline: bool = False
+
+
+def plain_files(sources: Sequence[str]) -> list[tuple[Path, int]] | None:
+    """The files of the sources that hold any text, with their bytes; None where some are more than plain text files.
+
+    Raises:
+        UserError: a source is missing, not readable, or without text.
+    """
+    found: list[tuple[Path, int]] = []
+    for source, located in [(source, _locate(source)) for source in sources]:
+        if not isinstance(located, Files) or located.text_bytes() is None:
+            return None
+        try:
+            files = [(path, path.stat().st_size) for path in located.paths]
+            with_text = [(path, size) for path, size in files if size > 3 or (size and not _is_mark(path))]
+        except OSError as error:
+            raise _unreadable(error) from error
+        if not with_text:
+            raise _without_text(source)
+        found += with_text
+    return found
+
+
+def ends_with_newline(path: Path) -> bool:
+    """Whether the last character of a plain text file is a newline."""
+    with opened(path) as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def read_spans(spans: Sequence[Span], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
+    """The pieces of `read_text` that lie in these spans, the very same ones wherever the text was cut into spans."""
+    by_line = documents_apart and options.documents == "line"
+    for span in spans:
+        pieces = _decode(span.path, options.errors, span)
+        in_document = span.first > 0 and not (by_line and _starts_line(span))
+        after_newline = span.after_newline
+        for text, ends_document in _split_lines(pieces) if by_line else pieces:
+            if text or in_document:
+                yield Piece("\n" + text if after_newline else text, ends_document)
+                after_newline = False
+            in_document = (in_document or text != "") and not ends_document
 
 
 def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
@@ -344,6 +402,10 @@ def _as_documents(records: Iterable[Record]) -> Iterator[Piece]:
     return (Piece(record.text, True) for record in records)
 
 
+def _without_text(source: str) -> UserError:
+    return UserError(f"a source must hold some text, found none in: {source}; give another file, folder or column")
+
+
 def _unreadable(error: OSError) -> UserError:
     return UserError(f"a source must be readable, {error.filename} is not: {error.strerror}")
 
@@ -356,15 +418,22 @@ def _read_plain(path: Path, options: SourceOptions) -> Iterator[Piece]:
     return _split_lines(pieces) if options.documents == "line" else pieces
 
 
-def _decode(path: Path, errors: str) -> Iterator[Piece]:
-    """The text of a file as one document, in pieces of up to twice `BLOCK_BYTES`."""
+def _decode(path: Path, errors: str, span: Span | None = None) -> Iterator[Piece]:
+    """The text of a file as one document, a piece a block; or a span of it, in the pieces of the whole."""
+    first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
     with opened(path) as file:
-        block = file.read(BLOCK_BYTES)
-        _refuse_binary(path, block)
-        offset = 3 if block.startswith(codecs.BOM_UTF8) else 0
-        block, rest = block[offset:], b""
-        while block:
-            data, block = rest + block, file.read(BLOCK_BYTES)
+        begin = _end_of_block(file, first - 1, size) if first else 0
+        if first:
+            file.seek(begin)
+        block, rest = file.read((first + 1) * size - begin), b""
+        if not first:
+            _refuse_binary(path, block)
+        offset = begin + (3 if not first and block.startswith(codecs.BOM_UTF8) else 0)
+        block = block[offset - begin :]
+        number = first
+        while block and number != end_block:
+            number += 1
+            data, block = rest + block, file.read(size)
             is_last = not block
             end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)
             try:
@@ -379,6 +448,28 @@ def _decode(path: Path, errors: str) -> Iterator[Piece]:
                 text, used = text[:-1], used - 1
             yield Piece(text, is_last)
             rest, offset = data[used:], offset + used
+
+
+def _end_of_block(file: BinaryIO, block: int, size: int) -> int:
+    """The byte at which the piece of a block ends that is not the last one, by what is in the block alone."""
+    file.seek(block * size)
+    data = file.read(size)
+    if newline := data.rfind(b"\n") + 1:
+        return block * size + newline
+    text, used = codecs.utf_8_decode(data[-4:], "replace", False)
+    return block * size + len(data) - len(data[-4:]) + used - text.endswith("\r")
+
+
+def _starts_line(span: Span) -> bool:
+    with opened(span.path) as file:
+        file.seek(_end_of_block(file, span.first - 1, span.block_bytes) - 1)
+        return file.read(1) == b"\n"
+
+
+def _is_mark(path: Path) -> bool:
+    """Whether a byte order mark is all there is in a file."""
+    with path.open("rb") as file:
+        return file.read(4) == codecs.BOM_UTF8
 
 
 @contextmanager
