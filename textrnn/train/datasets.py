@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
+from textrnn.scoring import TextSize, text_size
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.sources import Piece, SourceOptions, count_bytes, read_text, source_fingerprint
 
@@ -41,6 +42,7 @@ class TokenDataset:
         ids: memory-mapped, ``(tokens,)``, of the smallest unsigned type that holds the vocabulary.
         characters, bytes: of the text, as Unicode and as UTF-8; ends of documents are not counted.
         documents: how many end in it.
+        counted: the words of the text too, and what the tokenizer did not know of it; None of what is trained on.
     """
 
     path: Path
@@ -52,6 +54,12 @@ class TokenDataset:
     tokenizer_fingerprint: str
     source_fingerprint: str
     documents_apart: bool
+    counted: TextSize | None = None
+
+    @property
+    def size(self) -> TextSize:
+        """Of the text; no words where they were not counted."""
+        return self.counted or TextSize(self.characters, self.bytes, 0)
 
     @classmethod
     def open(cls, path: Path) -> TokenDataset:
@@ -68,7 +76,8 @@ class TokenDataset:
             ids = np.memmap(path, dtype=dtype, mode="r")
             if len(ids) != counts["tokens"]:
                 raise ValueError(f"{len(ids)} tokens instead of {counts['tokens']}")
-            return cls(path, np.asarray(ids), **counts)
+            counted = counts.pop("counted", None)
+            return cls(path, np.asarray(ids), **counts, counted=TextSize(**counted) if counted else None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} must be as it was prepared: {error}; delete it and prepare the text again"
@@ -91,6 +100,7 @@ class TokenDataset:
             characters=round(self.characters * share),
             bytes=round(self.bytes * share),
             documents=round(self.documents * share),
+            counted=self.counted and self.counted.share(share),
         )
 
 
@@ -102,6 +112,7 @@ def prepare(
     *,
     documents_apart: bool,
     held_out: float | None,
+    measured: bool = False,
     quiet: bool = False,
 ) -> tuple[TokenDataset, TokenDataset | None]:
     """Tokenise sources into `folder`, or open what is there from an earlier call for the same text and tokenizer.
@@ -113,6 +124,8 @@ def prepare(
         documents_apart: end every document with END_ID, which as an input also says that the next one starts; else
             they are joined, a newline between two that have none.
         held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
+        measured: whether models are measured on the first dataset, so that its words are counted, as those of the
+            held-out one are.
         quiet: show no progress.
 
     Returns:
@@ -128,9 +141,12 @@ def prepare(
     paths = [folder / f"{name}.{part}.bin" for part in parts]
     try:
         datasets = [TokenDataset.open(path) for path in paths]
+        if (measured or held_out is not None) and datasets[-1].counted is None:
+            raise UserError("written for training alone, or by an older version")
     except UserError:  # not there, or not whole
         pieces = _divide(sources, options, held_out, documents_apart, quiet)
-        _write(tokenizer, pieces, paths, {"source_fingerprint": source, "documents_apart": documents_apart})
+        origin = {"source_fingerprint": source, "documents_apart": documents_apart}
+        _write(tokenizer, pieces, paths, origin, [measured, True][: len(paths)])
         datasets = [TokenDataset.open(path) for path in paths]
     return datasets[0], None if held_out is None else datasets[1]
 
@@ -185,7 +201,11 @@ def _with_progress(
 
 
 def _write(
-    tokenizer: Tokenizer, pieces: Iterator[tuple[bool, Piece]], paths: Sequence[Path], origin: dict[str, Any]
+    tokenizer: Tokenizer,
+    pieces: Iterator[tuple[bool, Piece]],
+    paths: Sequence[Path],
+    origin: dict[str, Any],
+    measured: Sequence[bool],
 ) -> None:
     """Write one ``.bin`` a path (training, held out), and when all of them are whole their ``.json``."""
     try:
@@ -195,7 +215,10 @@ def _write(
     dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
     with ExitStack() as stack:
         temporary = [stack.enter_context(write_atomically(path)) for path in paths]
-        writers = [_TokenWriter(stack.enter_context(path.open("wb")), tokenizer, dtype) for path in temporary]
+        writers = [
+            _TokenWriter(stack.enter_context(path.open("wb")), tokenizer, dtype, counts)
+            for path, counts in zip(temporary, measured, strict=True)
+        ]
         for is_held_out, piece in pieces:
             writers[is_held_out].write(piece, origin["documents_apart"])
         for path, writer in zip(paths, writers, strict=True):
@@ -214,14 +237,16 @@ def _write(
             "documents": writer.documents,
             "tokenizer_fingerprint": tokenizer.fingerprint,
             **origin,
+            **({} if writer.counted is None else {"counted": asdict(writer.counted)}),
         }
         with write_atomically(path.with_suffix(".json")) as temporary_json:
             temporary_json.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
 
 class _TokenWriter:
-    def __init__(self, file: BinaryIO, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
+    def __init__(self, file: BinaryIO, tokenizer: Tokenizer, dtype: np.dtype[Any], counts_words: bool) -> None:
         self.file, self.tokenizer, self.dtype = file, tokenizer, dtype
+        self.counted = TextSize(0, 0, 0) if counts_words else None
         self.tokens = self.characters = self.bytes = self.documents = 0
 
     def write(self, piece: Piece, documents_apart: bool) -> None:
@@ -233,6 +258,9 @@ class _TokenWriter:
         self.characters += len(piece.text)
         self.bytes += len(piece.text.encode())
         self.documents += piece.ends_document
+        if self.counted is not None:
+            size = text_size(self.tokenizer, piece.text)
+            self.counted += replace(size, words=size.words + (piece.ends_document and documents_apart))
 
 
 class Batches:

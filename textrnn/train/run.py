@@ -129,8 +129,9 @@ class Run:
                 tokenizer, data.source, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
             )
             held_out, _ = prepare(
-                tokenizer, data.validation, options, folder, documents_apart=data.apart, held_out=None, quiet=self.quiet
-            )
+                tokenizer, data.validation, options, folder,
+                documents_apart=data.apart, held_out=None, measured=True, quiet=self.quiet,
+            )  # fmt: skip
         if held_out is None or held_out.tokens < 2:
             raise UserError(
                 "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"
