@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 CLASSIFIED_AT_ONCE = 256  # texts or other records, of which the first is told when all are read
 ADAPTED = {
-    "dynamic": "dynamic evaluation",
     "cache": "continuous cache",
+    "dynamic": "dynamic evaluation",
     "dynamic_and_cache": "dynamic evaluation and continuous cache",
 }
 ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
