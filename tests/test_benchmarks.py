@@ -41,6 +41,10 @@ TOYS = {
         *("run", "--task", "adding", "--members", "diagonal", "--lengths", "4", "--records", "200"),
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
     ],
+    "comparable_figures": [
+        *("--tokenizers", "word", "--epochs", "1"),
+        *("--set-value", "model.hidden_dim=8", "train.batch_size=4", "train.evaluations=1"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
 }
 LONG_DISTANCE = {

@@ -31,7 +31,7 @@ from textrnn.train.training_step import compiled_for
 
 # Of the held-out text are read for each value that is tried.
 SEARCH_TOKENS = 10_000
-DECAYS = (0.0, 0.001, 0.003, 0.03, 0.1)
+DECAYS = (0.0, 0.003, 0.03)
 MOST_DOUBLINGS = 8  # of the learning rate, up or down
 # Multiplied by 1 / the standard deviation of the products of states, whose size differs from model to model.
 THETAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -27,7 +27,7 @@ from textrnn.train.products import Tensor
 from textrnn.train.training_step import compiled, compiled_for
 
 EPSILON = 0.5  # of the mean of R: what is added to R, which is next to nothing for rare words
-STATISTICS_TOKENS = 100_000  # of the training text whose gradients R comes from
+STATISTICS_TOKENS = 50_000  # of the training text whose gradients R comes from
 STATISTICS_STREAMS = 16
 
 
