@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
+from textrnn.tokenizers.word import WordTokenizer
 from textrnn.train import sources
 from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare, training_texts
 from textrnn.train.sources import SourceOptions
@@ -135,6 +136,24 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
         "source_fingerprint": dataset.source_fingerprint,
         "documents_apart": False,
     }
+
+
+def test_words_are_counted_where_models_are_measured_also_in_folders_of_older_versions(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "the cat sat\na bat sat\n")
+    tokenizer = WordTokenizer(["the", "cat", "sat", "a"])
+
+    def prepare_again(measured: bool) -> TokenDataset:
+        return prepare(
+            tokenizer, [str(tmp_path / "a.txt")], SourceOptions(documents="line"), tmp_path / "data",
+            documents_apart=True, held_out=None, measured=measured,
+        )[0]  # fmt: skip
+
+    assert prepare_again(measured=False).size.words == 0
+    counted = prepare_again(measured=True)
+    assert counted.size.words == 6 + 2, "each end of a document is one"
+    assert (counted.size.unknown, counted.size.spelling_nats > 0) == (1, True)
+    assert prepare_again(measured=False).size == counted.size
+    assert counted.first(counted.tokens // 2).size.words == 4
 
 
 def test_what_is_prepared_is_used_again_and_other_text_lies_beside_it(tmp_path: Path) -> None:
