@@ -35,6 +35,14 @@ ADAPTED = {
     "dynamic": "dynamic evaluation",
     "dynamic_and_cache": "dynamic evaluation and continuous cache",
 }
+ADAPTED_FIGURES = (
+    "nats_per_token",
+    "perplexity",
+    "bits_per_character",
+    "word_perplexity",
+    "spelled_bits_per_character",
+    "spelled_word_perplexity",
+)
 ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
 TASKS = {
     "language_model": "language_model",
@@ -262,10 +270,12 @@ def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[
     size = sum((part.size for part in parts), TextSize(0, 0, 0))
     measured = adaptation.measure(ids, size, arguments.dynamic, arguments.cache)
     searched = {name for found in measured.values() for name in found.settings} - {*settings, *ALWAYS_GIVEN}
-    if searched and not arguments.source:
+    on_itself = bool(searched) and not arguments.source
+    if on_itself:
         print("settings were searched on the text that is measured here; give a SOURCE of its own", file=sys.stderr)
     return {
         "searched_on_held_out": sorted(searched),
+        "searched_on_the_text_itself": on_itself,
         **{name: found.to_dict() for name, found in measured.items()},
     }
 
@@ -276,7 +286,7 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
     for name, title in ADAPTED.items():
         if found := adapted.get(name):
             print(f"\n{title}")
-            for figure in ("nats_per_token", "perplexity", "word_perplexity", "bits_per_character"):
+            for figure in ADAPTED_FIGURES:
                 if figure in found:
                     print(f"{figure.replace('_', ' '):20} {_number(found[figure])}")
             settings = dict(found["settings"])
