@@ -45,6 +45,10 @@ TOYS = {
         *("--gigabytes", "0.0005", "--rate-megabytes", "0.02", "--units", "8", "--batch", "2", "--steps", "4"),
         *("--seconds", "0"),
     ],
+    "comparable_figures": [
+        *("--tokenizers", "word", "--epochs", "1"),
+        *("--set-value", "model.hidden_dim=8", "train.batch_size=4", "train.evaluations=1"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }

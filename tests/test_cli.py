@@ -209,6 +209,7 @@ def test_evaluate_prints_every_figure(trained: TrainedRun) -> None:
     assert list(lines) == [
         *("nats", "tokens", "characters", "bytes"),
         *("nats per token", "perplexity", "bits per character", "bits per byte"),
+        *("words", "word perplexity"),
     ]
     metrics = read_bundle(trained.folder / "bundle").manifest.metrics["held_out"]
     assert float(lines["nats per token"]) == pytest.approx(metrics["nats_per_token"], abs=1e-4)
@@ -268,6 +269,67 @@ def test_a_window_must_fit_the_text(trained: TrainedRun, window: int) -> None:
 
 def test_a_bundle_alone_has_no_held_out_text(trained: TrainedRun) -> None:
     assert "give a SOURCE or the run folder" in told(call("evaluate", trained.folder / "bundle"))
+
+
+def test_adapted_figures_stand_apart_from_the_static_ones(trained: TrainedRun) -> None:
+    before = files_of(trained.folder)
+    static = call("evaluate", trained.folder).out
+    result = call("evaluate", trained.folder, "--dynamic", "--cache", 50)
+    assert result.code == 0, result.err
+    assert "searched on the text that is measured here" in result.err
+    assert result.out.startswith(static)
+    apart = result.out[len(static) :]
+    assert apart.startswith("\nNot the static figures above")
+    blocks = [block.splitlines() for block in apart.split("\n\n")[1:]]
+    assert [block[0] for block in blocks[:3]] == [
+        "continuous cache",
+        "dynamic evaluation",
+        "dynamic evaluation and continuous cache",
+    ]
+    losses = [float(line.split()[-1]) for block in blocks for line in block if line.startswith("nats per token")]
+    assert len(losses) == 3
+    (usual,) = (float(line.split()[-1]) for line in static.splitlines() if line.startswith("nats per token"))
+    # Settings were chosen on the same text, among which there are all but none of either.
+    assert all(0.5 * usual < loss < 1.02 * usual for loss in losses)
+    assert "searched on the run's held-out text: cache.theta, cache.weight, dynamic.decay" in blocks[-1][0]
+    assert files_of(trained.folder) == before
+
+
+def test_settings_that_are_given_are_used(trained: TrainedRun, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("a bat sat on a bat.\n" * 20, encoding="utf-8")
+    arguments = ["evaluate", trained.folder, tmp_path / "other.txt", "--json", "--cache", 40]
+    settings = ["--set", "cache.theta=0.2", "--set", "cache.weight=0.3"]
+    document = json.loads(call(*arguments, *settings).out)
+    adapted = document.pop("adapted")
+    assert document == json.loads(call(*arguments[:4]).out)
+    assert adapted["searched_on_held_out"] == []
+    assert adapted["cache"]["settings"] == {"cache.size": 40, "cache.theta": 0.2, "cache.weight": 0.3}
+    assert adapted["cache"]["tokens"] == document["tokens"]
+    assert adapted["cache"]["perplexity"] < document["perplexity"], "the text says one line again and again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cache", "0"], "--cache must be between 1 and 100,000 positions, was: 0"),
+        (["--cache", "1000000"], "was: 1,000,000"),
+        (["--dynamic", "--window", "64"], "--window forgets what --dynamic and --cache live on"),
+        (["--set", "cache.theta=1"], "cache.theta is a setting of --cache, which was not given"),
+        (["--dynamic", "--set", "dynamic.rate=1"], "must be one of dynamic.learning_rate"),
+        (["--dynamic", "--set", "dynamic.segment=0"], "1 to 1000 tokens, was: 0"),
+        (["--dynamic", "--set", "dynamic.decay=much"], "dynamic.decay must be a number, was: 'much'"),
+        (["--cache", "5", "--set", "cache.weight=1"], "from 0 to below 1, was: 1.0"),
+    ],
+)
+def test_what_a_model_cannot_adapt_with(trained: TrainedRun, arguments: list[str], message: str) -> None:
+    assert message in told(call("evaluate", trained.folder, *arguments))
+
+
+def test_only_a_run_of_a_language_model_adapts(trained: TrainedRun, trained_classifier: TrainedRun) -> None:
+    message = told(call("evaluate", trained.folder / "bundle", trained.source, "--dynamic"))
+    assert "a bundle holds graphs alone: give the run folder" in message
+    message = told(call("evaluate", trained_classifier.folder, "--cache", "5"))
+    assert "--cache is for language models, this is a classifier" in message
 
 
 # export, info, and the rest

@@ -26,6 +26,7 @@ LAYERS = [
         "textrnn.tokenizers",
         "textrnn.sampling",
         "textrnn.scoring",
+        "textrnn.spelling",
         "textrnn.generation",
         "textrnn.classification",
         "textrnn.explanation",

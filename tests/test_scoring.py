@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from textrnn import scoring
-from textrnn.scoring import Scorer, TextMetrics, token_nats, windowed_nats
+from textrnn.scoring import Scorer, TextMetrics, TextSize, text_size, token_nats, windowed_nats
+from textrnn.spelling import SpellingModel
+from textrnn.tokenizers import CharTokenizer, WordTokenizer
 from textrnn.tokenizers.base import END_ID
 
 VOCABULARY_SIZE = 7
@@ -134,3 +136,57 @@ def test_units_follow_from_the_total() -> None:
 def test_no_text_and_hopeless_models_have_finite_figures() -> None:
     assert TextMetrics(0.0, 0, 0, 0).to_dict()["perplexity"] == 1.0
     assert math.isfinite(TextMetrics(1e6, 1, 1, 1).perplexity)
+
+
+def test_words_are_what_stands_between_blanks_and_each_end_of_a_line() -> None:
+    size = TextSize.of("no it was n't <unk> \n the end\n")
+    assert size == TextSize(characters=30, bytes=30, words=5 + 1 + 2 + 1)
+    assert TextSize.of("") == TextSize(0, 0, 0)
+    chinese = TextSize.of("床前 明月光")
+    assert chinese == TextSize(characters=6, bytes=16, words=2, unspaced=5)
+    assert TextMetrics.of(6.0, 6, chinese).to_dict().keys() == TextMetrics(6.0, 6, 6, 16).to_dict().keys()
+
+
+@given(st.lists(st.sampled_from(["a", "é", " ", "\n", "\u3000", "\u00a0", "。", "\x1f"])), st.integers(1, 5))
+def test_words_are_counted_as_str_split_does(characters: list[str], at_once: int) -> None:
+    text = "".join(characters)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "COUNTED_AT_ONCE", at_once)
+        size = TextSize.of(text)
+    assert size.words == len(text.split()) + text.count("\n")
+    assert size.unspaced == text.count("。") + text.count("\u3000")
+
+
+def test_tokenizers_are_compared_by_what_they_all_read() -> None:
+    # Two models of the same 12 characters, 3 words and an end of line. One tells its 4 tokens in 8 nats; the other its
+    # 12 in 10, which is less of the text a word.
+    size = TextSize.of("ab cde fghi\n")
+    words, characters = TextMetrics.of(8.0, 4, size), TextMetrics.of(10.0, 12, size)
+    assert words.perplexity == words.word_perplexity == pytest.approx(math.exp(2.0))
+    assert characters.perplexity == pytest.approx(math.exp(10 / 12))
+    assert characters.word_perplexity == pytest.approx(math.exp(2.5))
+    assert words.bits_per_character == pytest.approx(8 / math.log(2) / 12)
+    assert "unknown" not in words.to_dict()
+
+
+def test_a_word_that_is_not_known_is_charged_its_spelling() -> None:
+    tokenizer = WordTokenizer(["the", "cat"])
+    text = "the cat <unk> bat\n"
+    size = text_size(tokenizer, text)
+    assert size.unknown == 1, "a literal <unk> is a word of the text"
+    assert size.spelling_nats == pytest.approx(SpellingModel(["the", "cat"]).nats("bat"))
+    metrics = TextMetrics.of(10.0, 5, size)
+    figures = metrics.to_dict()
+    assert figures["word_perplexity"] == pytest.approx(math.exp(2.0))
+    assert figures["spelled_word_perplexity"] == pytest.approx(math.exp((10 + size.spelling_nats) / 5))
+    assert figures["spelled_bits_per_character"] == pytest.approx((10 + size.spelling_nats) / math.log(2) / len(text))
+    assert figures["bits_per_character"] == pytest.approx(10 / math.log(2) / len(text))
+    # Characters that a model of characters lacks are spelled in its own tokens, and so in its loss.
+    assert text_size(CharTokenizer("\n aceht"), text).unknown == 0
+
+
+def test_what_a_tokenizer_drops_is_said() -> None:
+    assert "capitals" in WordTokenizer([], lowercase=True).loses
+    assert "capitals" not in WordTokenizer([]).loses
+    assert "spaces around punctuation" in WordTokenizer([], split="punctuation").loses
+    assert CharTokenizer("ab").loses == ""

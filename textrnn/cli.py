@@ -25,13 +25,29 @@ if TYPE_CHECKING:
     from textrnn.config import Config
     from textrnn.forecasting import Forecaster
     from textrnn.runtime import Classifier, LanguageModel
+    from textrnn.tokenizers.base import Tokenizer
     from textrnn.train.cluster import Cluster
     from textrnn.train.distribution import Distribution
+    from textrnn.train.evaluation import Part
     from textrnn.train.run import Run
     from textrnn.train.trainer import Trainer
     from textrnn.vector_runtime import Regressor, VectorClassifier
 
 CLASSIFIED_AT_ONCE = 256  # texts or other records, of which the first is told when all are read
+ADAPTED = {
+    "cache": "continuous cache",
+    "dynamic": "dynamic evaluation",
+    "dynamic_and_cache": "dynamic evaluation and continuous cache",
+}
+ADAPTED_FIGURES = (
+    "nats_per_token",
+    "perplexity",
+    "bits_per_character",
+    "word_perplexity",
+    "spelled_bits_per_character",
+    "spelled_word_perplexity",
+)
+ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
 TASKS = {
     "language_model": "language_model",
     "classification": "classification",
@@ -217,10 +233,12 @@ def _run_name(arguments: argparse.Namespace) -> str:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from textrnn.forecasting import Forecaster
-    from textrnn.runtime import Classifier, load
+    from textrnn.runtime import Classifier, LanguageModel, load
     from textrnn.vector_runtime import Regressor, VectorClassifier
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
+    if not isinstance(model, LanguageModel):
+        _refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
     if isinstance(model, Forecaster):
         metrics = _evaluate_forecaster(model, arguments)
     elif isinstance(model, VectorClassifier | Regressor):
@@ -237,8 +255,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for name, value in metrics.items():
         if isinstance(value, (int, float)):
             print(f"{name.replace('_', ' '):20} {_number(value)}")
+    if metrics.get("not_predicted"):
+        print(f"{'not predicted':20} {metrics['not_predicted']}")
     for label, figures in metrics.get("classes", {}).items():
         print(f"{label:20} " + "  ".join(f"{name} {_number(value)}" for name, value in figures.items()))
+    if "adapted" in metrics:
+        _print_adapted(metrics["adapted"])
 
 
 def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -249,15 +271,83 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
 
     _refuse(model, arguments, values="vectors")
     data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
+    adapts = arguments.dynamic or arguments.cache is not None or arguments.set
+    if adapts:
+        _require_adaptable(arguments)
     if arguments.source:
         options = replace(source_options(data), errors=arguments.errors or data.errors)
         parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
     else:
         _, held_out = _run_of(arguments.model).datasets(model.tokenizer)
         parts = iter(dataset_parts(held_out))
-    return evaluate(
-        model.read, model.vocabulary_size, parts, model.start_id, apart=data.apart, window=arguments.window
+    kept = list(parts) if adapts else parts  # else a text of any length is read part by part
+    metrics: dict[str, Any] = evaluate(
+        model.read, model.vocabulary_size, kept, model.start_id, apart=data.apart, window=arguments.window
     ).to_dict()
+    if model.tokenizer.loses:
+        metrics["not_predicted"] = model.tokenizer.loses
+    return {**metrics, "adapted": _adapt(arguments, model.tokenizer, list(kept))} if adapts else metrics
+
+
+def _require_adaptable(arguments: argparse.Namespace) -> None:
+    """Refuse what dynamic evaluation and a cache cannot be measured on, before anything is."""
+    from textrnn.train.adaptation_settings import parse_settings
+    from textrnn.train.checkpoints import BEST
+
+    parse_settings(arguments.set, arguments.dynamic, arguments.cache)
+    if arguments.window is not None:
+        raise UserError("--window forgets what --dynamic and --cache live on, both were given; leave one out")
+    if not all((arguments.model / file).is_file() for file in (BEST, "config.json")):
+        raise UserError(
+            f"--dynamic and --cache need the weights of a run, {BEST}, which {arguments.model} lacks; a bundle holds "
+            "graphs alone: give the run folder"
+        )
+
+
+def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[Part]) -> dict[str, Any]:
+    """What dynamic evaluation and a cache give, apart from the static figures."""
+    import numpy as np
+
+    from textrnn.scoring import TextSize
+    from textrnn.train.adaptation_settings import parse_settings
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    from textrnn.train.adaptation import Adaptation
+
+    settings = parse_settings(arguments.set, arguments.dynamic, arguments.cache)
+    adaptation = Adaptation(_run_of(arguments.model), tokenizer, settings)
+    ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
+    size = sum((part.size for part in parts), TextSize(0, 0, 0))
+    measured = adaptation.measure(ids, size, arguments.dynamic, arguments.cache)
+    searched = {name for found in measured.values() for name in found.settings} - {*settings, *ALWAYS_GIVEN}
+    on_itself = bool(searched) and not arguments.source
+    if on_itself:
+        print("settings were searched on the text that is measured here; give a SOURCE of its own", file=sys.stderr)
+    return {
+        "searched_on_held_out": sorted(searched),
+        "searched_on_the_text_itself": on_itself,
+        **{name: found.to_dict() for name, found in measured.items()},
+    }
+
+
+def _print_adapted(adapted: Mapping[str, Any]) -> None:
+    """Apart from the static figures, so that nobody takes one for the other."""
+    print("\nNot the static figures above: below, the model used the text it had just read, each token told first.")
+    for name, title in ADAPTED.items():
+        if found := adapted.get(name):
+            print(f"\n{title}")
+            for figure in ADAPTED_FIGURES:
+                if figure in found:
+                    print(f"{figure.replace('_', ' '):20} {_number(found[figure])}")
+            settings = dict(found["settings"])
+            size = [f"--cache {settings.pop('cache.size')}"] if "cache.size" in settings else []
+            print(
+                f"{'settings':20} " + " ".join([*size, *(f"--set {key}={value:g}" for key, value in settings.items())])
+            )
+            print(f"{'seconds':20} {found['seconds']:.1f}")
+    if searched := adapted["searched_on_held_out"]:
+        print(f"\nsearched on the run's held-out text: {', '.join(searched)}")
 
 
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -613,6 +703,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--window", type=int, metavar="N", help="of a language model: read windows of N tokens, each from a fresh state"
+    )
+    evaluate.add_argument(
+        "--dynamic", action="store_true", help="of a language model: measure too how it does when it learns as it reads"
+    )
+    evaluate.add_argument(
+        "--cache", type=int, metavar="N", help="of a language model: measure too how it does with the last N tokens"
+    )
+    evaluate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of --dynamic or --cache, e.g. dynamic.learning_rate=1e-4 (default: searched on the held-out text)",
     )
     evaluate.add_argument(
         "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"

@@ -40,7 +40,7 @@ from textrnn.explanation import Explanation, explain
 from textrnn.forecasting import Forecaster
 from textrnn.generation import GenerationOptions, State
 from textrnn.sampling import SamplingOptions, log_softmax
-from textrnn.scoring import Scorer, TextMetrics
+from textrnn.scoring import Scorer, TextMetrics, text_size
 from textrnn.sessions import Sessions, classify_session
 from textrnn.tokenizers import END_ID, Tokenizer, load_tokenizer
 from textrnn.vector_runtime import Regressor, VectorClassifier
@@ -305,7 +305,7 @@ class LanguageModel:
         """How well the model predicts a text: every token once, from the start token and the zero state on."""
         ids = self.tokenizer.encode(text)
         nats = -float(self.token_log_probs(ids).sum())
-        return TextMetrics(nats, len(ids), len(text), len(text.encode("utf-8")))
+        return TextMetrics.of(nats, len(ids), text_size(self.tokenizer, text))
 
     def token_log_probs(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Log probability in nats, float64 (tokens,), of each of ids (tokens,) given the start token and those before.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.tokenizers.base import END_ID
+from textrnn.tokenizers.base import END_ID, Tokenizer
 
 Read = Callable[[NDArray[np.int32], Any], tuple[NDArray[np.float32], Any]]
 """``(ids (batch, time) int32, state) -> (logits (batch, time, vocabulary) float32, state)``.
@@ -18,15 +18,76 @@ Read = Callable[[NDArray[np.int32], Any], tuple[NDArray[np.float32], Any]]
 A state of None is the zero state.
 """
 
+# Scripts whose words have no blanks between them, by code point: Chinese and Japanese, Thai and Lao, Burmese, Khmer.
+UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x2E80, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0x20000, 0x3FFFF),
+)
+MOST_UNSPACED = 0.1  # of the characters may be of such scripts where words are counted
+
+COUNTED_AT_ONCE = 1 << 16  # characters: bounds memory whatever the text
+BLANKS = np.array([chr(code).isspace() for code in range(0x3002)])  # the last, U+3001, stands for all above
+
 CHUNK_LOGITS = 1 << 23  # logits held at once, 32 MB: bounds memory whatever the vocabulary
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """How much a text is, whatever a tokenizer makes of it, and what a tokenizer did not know of it.
+
+    Attributes:
+        characters, bytes: as Unicode and as UTF-8; ends of documents are not counted.
+        words: what stands between whitespace, and one for each end of a line, as the papers on Penn Treebank and
+            WikiText count; with documents apart, one for each of their ends too.
+        unspaced: characters of scripts that write no blanks between words.
+        unknown: words that became the unknown token. ``<unk>`` in the text itself is a word like any other.
+        spelling_nats: what their spellings cost, see `textrnn.spelling`.
+    """
+
+    characters: int
+    bytes: int
+    words: int
+    unspaced: int = 0
+    unknown: int = 0
+    spelling_nats: float = 0.0
+
+    @classmethod
+    def of(cls, text: str) -> TextSize:
+        """That of a text; nothing of it is unknown."""
+        words, unspaced, after_blank = 0, 0, True
+        for begin in range(0, len(text), COUNTED_AT_ONCE):
+            codes = np.frombuffer(text[begin : begin + COUNTED_AT_ONCE].encode("utf-32-le"), np.uint32)
+            blank = BLANKS.take(codes, mode="clip")
+            words += int((~blank[1:] & blank[:-1]).sum()) + int(after_blank and not blank[0])
+            after_blank = bool(blank[-1])
+            if codes.max() >= UNSPACED[0][0]:
+                unspaced += sum(int(((first <= codes) & (codes <= last)).sum()) for first, last in UNSPACED)
+        return cls(len(text), len(text.encode()), words + text.count("\n"), unspaced)
+
+    def __add__(self, other: TextSize) -> TextSize:
+        return TextSize(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def share(self, share: float) -> TextSize:
+        """That of a part of the text, all counts in proportion."""
+        names = ("characters", "bytes", "words", "unspaced", "unknown")
+        counts = {name: round(getattr(self, name) * share) for name in names}
+        return TextSize(**counts, spelling_nats=self.spelling_nats * share)
 
 
 @dataclass(frozen=True)
 class TextMetrics:
     """The loss on one text.
 
-    A token, a character and a byte are different things: bits per character and per byte compare models with different
-    tokenizers on the same text, nats per token and perplexity do not.
+    A token, a character, a byte and a word are different things: bits per character and per byte, and the perplexity of
+    words, compare models with different tokenizers on the same text; nats per token and perplexity do not.
+
+    A model of words is cheaply right about words it does not know: it says that one comes, not which. In ``spelled``
+    figures each of them is charged what `textrnn.spelling` takes to spell it; they compare with models that know every
+    word there is.
     """
 
     nats: float
@@ -34,6 +95,19 @@ class TextMetrics:
     tokens: int
     characters: int
     bytes: int
+    words: int | None = None
+    """As `TextSize` counts them; None where they were not counted, or are not what stands between blanks."""
+    unknown: int = 0
+    """Tokens that stand for a word that the tokenizer does not know."""
+    spelling_nats: float = 0.0
+    """What it takes to spell those."""
+
+    @classmethod
+    def of(cls, nats: float, tokens: int, size: TextSize) -> TextMetrics:
+        """Those of a text of that size."""
+        spaced = size.unspaced <= MOST_UNSPACED * size.characters
+        words = size.words if spaced and size.words else None
+        return cls(nats, tokens, size.characters, size.bytes, words, size.unknown, size.spelling_nats)
 
     @property
     def nats_per_token(self) -> float:
@@ -42,7 +116,7 @@ class TextMetrics:
     @property
     def perplexity(self) -> float:
         """exp(nats per token)."""
-        return math.exp(min(self.nats_per_token, 700.0))
+        return _exp(self.nats_per_token)
 
     @property
     def bits_per_character(self) -> float:
@@ -52,10 +126,40 @@ class TextMetrics:
     def bits_per_byte(self) -> float:
         return self.nats / math.log(2) / max(self.bytes, 1)
 
+    @property
+    def word_perplexity(self) -> float | None:
+        """exp(nats per word), whatever the tokens; None where words are not counted."""
+        return None if self.words is None else _exp(self.nats / max(self.words, 1))
+
+    @property
+    def spelled_bits_per_character(self) -> float:
+        """Bits per character, unknown words spelled."""
+        return (self.nats + self.spelling_nats) / math.log(2) / max(self.characters, 1)
+
+    @property
+    def spelled_word_perplexity(self) -> float | None:
+        """The perplexity of words, unknown ones spelled; None where words are not counted."""
+        return None if self.words is None else _exp((self.nats + self.spelling_nats) / max(self.words, 1))
+
     def to_dict(self) -> dict[str, float]:
-        """All figures, ready for JSON."""
-        names = ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte")
-        return {**asdict(self), **{name: getattr(self, name) for name in names}}
+        """All figures, ready for JSON; those of words where they are counted, spelled ones where a word is unknown."""
+        names = ["nats", "tokens", "characters", "bytes"]
+        names += ["nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"]
+        names += ["words", "word_perplexity"] if self.words is not None else []
+        if self.unknown:
+            names += ["unknown", "spelling_nats", "spelled_bits_per_character"]
+            names += ["spelled_word_perplexity"] if self.words is not None else []
+        return {name: getattr(self, name) for name in names}
+
+
+def _exp(nats: float) -> float:
+    return math.exp(min(nats, 700.0))
+
+
+def text_size(tokenizer: Tokenizer, text: str) -> TextSize:
+    """The size of a text, and what a tokenizer does not know of it."""
+    unknown, spelling_nats = tokenizer.unknown(text)
+    return replace(TextSize.of(text), unknown=unknown, spelling_nats=spelling_nats)
 
 
 def token_nats(logits: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[np.float64]:

@@ -155,6 +155,23 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
     }
 
 
+def test_words_are_counted_where_models_are_measured(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "the cat sat\na bat sat\n")
+    tokenizer = WordTokenizer(["the", "cat", "sat", "a"])
+
+    def prepare_again(measured: bool) -> TokenDataset:
+        return prepare(
+            tokenizer, [str(tmp_path / "a.txt")], SourceOptions(documents="line"), tmp_path / "data",
+            documents_apart=True, held_out=None, measured=measured,
+        )[0]  # fmt: skip
+
+    assert prepare_again(measured=False).size.words == 0
+    counted = prepare_again(measured=True)
+    assert counted.size.words == 6 + 2, "each end of a document is one"
+    assert (counted.size.unknown, counted.size.spelling_nats > 0) == (1, True)
+    assert counted.first(counted.tokens // 2).size.words == 4
+
+
 def test_what_is_prepared_is_used_again_and_other_text_lies_beside_it(tmp_path: Path) -> None:
     name, folder = write(tmp_path / "a.txt", TEXT), tmp_path / "data"
     _, first, _ = prepared(folder, name)

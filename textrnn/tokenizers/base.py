@@ -108,6 +108,18 @@ class Tokenizer(ABC):
         """The text of each token of `encode(text)`, as it is written there where a token stands for a piece of it."""
         return [self.token_text(int(id)) for id in self.encode(text)]
 
+    @property
+    def loses(self) -> str:
+        """What `decode(encode(text))` lacks of a text beside unknown words, for people; empty if nothing."""
+        return ""
+
+    def unknown(self, text: str) -> tuple[int, float]:
+        """How many words of a text become the unknown token, and the nats that it takes to spell them.
+
+        None, where what is unknown is spelled in tokens.
+        """
+        return 0, 0.0
+
     @abstractmethod
     def token_text(self, id: int) -> str:
         """What one token reads as, for people; a token that is no text by itself is named in angle brackets.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
+from textrnn.spelling import SpellingModel
 from textrnn.tokenizers.base import (
     BEGINNING_ID,
     END_ID,
@@ -156,6 +157,22 @@ class WordTokenizer(Tokenizer):
         if self._lowercase and len(text.lower()) != len(text):  # a capital that has two small letters moves all places
             text = text.lower()
         return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    @property
+    def loses(self) -> str:
+        lost = ["capitals"] if self._lowercase else []
+        lost += ["spaces around punctuation"] if self._split == "punctuation" else []
+        return ", ".join([*lost, "which blanks and how many stand between words"])
+
+    def unknown(self, text: str) -> tuple[int, float]:
+        """As the base class says; ``<unk>`` in a text is a word like any other."""
+        literal = SPECIAL_TOKENS[UNKNOWN_ID]
+        words = [word for word in self._read(text) if word not in self._ids and word != literal]
+        return len(words), sum(map(self._spelling.nats, words)) if words else 0.0
+
+    @functools.cached_property
+    def _spelling(self) -> SpellingModel:
+        return SpellingModel(self._tokens[len(LEADING_TOKENS) :])
 
     def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
         return "".join(map(self.stream_decoder().push, ids.tolist()))

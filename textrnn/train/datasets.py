@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
+from textrnn.scoring import TextSize, text_size
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train import sources as reader
 from textrnn.train import stretches
@@ -55,6 +56,7 @@ class TokenDataset:
             several shards what is read like one.
         characters, bytes: of the text, as Unicode and as UTF-8; ends of documents are not counted.
         documents: how many end in it.
+        counted: the words of the text too, and what the tokenizer did not know of it; None of what is trained on.
     """
 
     path: Path
@@ -66,6 +68,12 @@ class TokenDataset:
     tokenizer_fingerprint: str
     source_fingerprint: str
     documents_apart: bool
+    counted: TextSize | None = None
+
+    @property
+    def size(self) -> TextSize:
+        """Of the text; no words where they were not counted."""
+        return self.counted or TextSize(self.characters, self.bytes, 0)
 
     @classmethod
     def open(cls, path: Path, whole: bool = False) -> TokenDataset:
@@ -84,11 +92,13 @@ class TokenDataset:
             version, dtype = record.pop("format_version"), np.dtype(record.pop("dtype"))
             if version != FORMAT_VERSION:
                 raise ValueError(f"format version {version} instead of {FORMAT_VERSION}")
-            shards = [Shard(**shard) for shard in record.pop("shards")]
+            shards = [Shard.from_dict(shard) for shard in record.pop("shards")]
             ids = joined([shard.open(path.parent, dtype, whole) for shard in shards])
             if len(ids) != record["tokens"]:
                 raise ValueError(f"{len(ids)} tokens instead of {record['tokens']}")
-            return cls(path, ids, **record)
+            sizes = [shard.counted for shard in shards if shard.counted is not None]
+            counted = sum(sizes[1:], sizes[0]) if sizes else None
+            return cls(path, ids, **record, counted=counted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
                 f"{path} must be as it was prepared: {error}; prepare the text again, what is whole is kept"
@@ -111,6 +121,7 @@ class TokenDataset:
             characters=round(self.characters * share),
             bytes=round(self.bytes * share),
             documents=round(self.documents * share),
+            counted=self.counted and self.counted.share(share),
         )
 
 
@@ -123,6 +134,7 @@ def prepare(
     documents_apart: bool,
     held_out: float | None,
     processes: int = 0,
+    measured: bool = False,
     quiet: bool = False,
 ) -> tuple[TokenDataset, TokenDataset | None]:
     """Tokenise sources into `folder`, or open what is there from an earlier call for the same text and tokenizer.
@@ -135,6 +147,8 @@ def prepare(
             they are joined, a newline between two that have none.
         held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
         processes: that tokenise, if the text is long; 0 takes all cores. The ids are the same for every number.
+        measured: whether models are measured on the first dataset, so that its words are counted, as those of the
+            held-out one are.
         quiet: show no progress.
 
     Returns:
@@ -146,14 +160,14 @@ def prepare(
     corpus = Corpus(sources, options, documents_apart, held_out, processes, quiet)
     source = source_fingerprint(sources, options)
     cut = [reader.BLOCK_BYTES, stretches.STRETCH_BYTES, stretches.OF_EACH_SIZE]
-    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out, cut]
+    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out, measured, cut]
     folder /= "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     parts = ("train",) if held_out is None else ("train", "held_out")
     paths = [folder / f"{part}.json" for part in parts]
     try:
         datasets = [TokenDataset.open(path) for path in paths]
     except UserError:  # not there, or not whole
-        _write(tokenizer, corpus, folder, parts, source)
+        _write(tokenizer, corpus, folder, parts, measured, source)
         datasets = [TokenDataset.open(path) for path in paths]
     return datasets[0], None if held_out is None else datasets[1]
 
@@ -187,6 +201,7 @@ class _Tokenize:
     tokenizer: Tokenizer
     folder: Path
     parts: Sequence[str]
+    measured: bool
     documents_apart: bool
 
     @property
@@ -209,7 +224,8 @@ class _Tokenize:
                 if part not in writers:
                     temporary = stack.enter_context(write_atomically(self._path(stretch, part)))
                     writers[part] = stack.enter_context(ShardWriter(temporary, self.dtype))
-                writers[part].write(self._ids(piece), piece.text, piece.ends_document)
+                counted = self._size(piece) if is_held_out or self.measured else None
+                writers[part].write(self._ids(piece), piece.text, piece.ends_document, counted)
         shards = {part: writer.shard(self._path(stretch, part)) for part, writer in writers.items() if writer.tokens}
         record = {part: shard.to_dict() for part, shard in shards.items()}
         _write_json(self.folder / f"{stretch.index:05}.json", record)
@@ -219,17 +235,23 @@ class _Tokenize:
         ids = self.tokenizer.encode(piece.text)
         return np.append(ids, END_ID) if piece.ends_document and self.documents_apart else ids
 
+    def _size(self, piece: Piece) -> TextSize:
+        size = text_size(self.tokenizer, piece.text)
+        return replace(size, words=size.words + (piece.ends_document and self.documents_apart))
+
     def _path(self, stretch: Stretch, part: str) -> Path:
         return self.folder / f"{part}-{stretch.index:05}.bin"
 
 
-def _write(tokenizer: Tokenizer, corpus: Corpus, folder: Path, parts: Sequence[str], source: str) -> None:
+def _write(
+    tokenizer: Tokenizer, corpus: Corpus, folder: Path, parts: Sequence[str], measured: bool, source: str
+) -> None:
     """Write the shards that are not there yet, and when all of them are whole the ``.json`` of each dataset."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} could not be made: {error.strerror}; choose another folder") from error
-    tokenize = _Tokenize(tokenizer, folder, parts, corpus.documents_apart)
+    tokenize = _Tokenize(tokenizer, folder, parts, measured, corpus.documents_apart)
     found = _finished(folder, parts, tokenize.dtype)
     sizes = {index: sum(shard.bytes for shard in shards.values()) for index, shards in found.items()}
     try:
@@ -287,7 +309,7 @@ def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[
     found: dict[int, Shards] = {}
     for index, record in records.items():
         try:
-            shards = {part: Shard(**shard) for part, shard in record.items()}
+            shards = {part: Shard.from_dict(shard) for part, shard in record.items()}
             for shard in shards.values():
                 shard.open(folder, dtype)
         except (ValueError, TypeError, AttributeError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
-from textrnn.scoring import Read, Scorer, TextMetrics, windowed_nats
+from textrnn.scoring import Read, Scorer, TextMetrics, TextSize, text_size, windowed_nats
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.datasets import TokenDataset
 from textrnn.train.labelled import LabelledDataset, renaming
@@ -28,11 +29,10 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """A stretch of a text: its ids, int ``(tokens,)``, and the characters and UTF-8 bytes they stand for."""
+    """A stretch of a text: its ids, int ``(tokens,)``, and how much text they stand for."""
 
     ids: NDArray[Any]
-    characters: int
-    bytes: int
+    size: TextSize
 
 
 class LabelledText(NamedTuple):
@@ -45,16 +45,16 @@ class LabelledText(NamedTuple):
 def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) -> Iterator[Part]:
     """Tokenise a text piece by piece; with `apart` every document gets its end token."""
     for piece in pieces:
-        ids = tokenizer.encode(piece.text)
+        ids, size = tokenizer.encode(piece.text), text_size(tokenizer, piece.text)
         if apart and piece.ends_document:
-            ids = np.append(ids, np.int32(END_ID))
-        yield Part(ids, len(piece.text), len(piece.text.encode()))
+            ids, size = np.append(ids, np.int32(END_ID)), replace(size, words=size.words + 1)
+        yield Part(ids, size)
 
 
 def dataset_parts(dataset: TokenDataset) -> list[Part]:
     """Tokens that were prepared already, shard by shard; the first part counts all the text."""
     first, *others = dataset.ids.parts if isinstance(dataset.ids, ShardedIds) else [dataset.ids]
-    return [Part(first, dataset.characters, dataset.bytes), *(Part(ids, 0, 0) for ids in others)]
+    return [Part(first, dataset.size), *(Part(ids, TextSize(0, 0, 0)) for ids in others)]
 
 
 def evaluate(
@@ -83,13 +83,12 @@ def evaluate(
     if window is not None:
         return _evaluate_windows(read, vocabulary_size, list(parts), window)
     scorer = Scorer(read, vocabulary_size, start_id, apart)
-    nats, tokens, characters, size = 0.0, 0, 0, 0
+    nats, tokens, size = 0.0, 0, TextSize(0, 0, 0)
     for part in parts:
         nats += float(scorer.add(part.ids).sum())
         tokens += len(part.ids)
-        characters += part.characters
-        size += part.bytes
-    return TextMetrics(nats, tokens, characters, size)
+        size += part.size
+    return TextMetrics.of(nats, tokens, size)
 
 
 def encode_labelled(
@@ -231,7 +230,6 @@ def _evaluate_windows(read: Read, vocabulary_size: int, parts: list[Part], windo
             f"a window must be between 1 and {len(ids) - 1}, the tokens of the text less one, was: {window}"
         )
     nats, predicted = windowed_nats(read, vocabulary_size, ids, window)
-    # The few tokens at the end that fill no window are left out; characters and bytes are counted in proportion.
-    share = predicted / len(ids)
-    characters, size = sum(part.characters for part in parts), sum(part.bytes for part in parts)
-    return TextMetrics(nats, predicted, round(characters * share), round(size * share))
+    # The few tokens at the end that fill no window are left out; what they stand for is counted in proportion.
+    size = sum((part.size for part in parts), TextSize(0, 0, 0))
+    return TextMetrics.of(nats, predicted, size.share(predicted / len(ids)))

@@ -106,7 +106,7 @@ def export_language_model(
         specs, sessions = _write_and_load(build_graphs(model.config, arrays), work / "float32")
         check_parity(model, sessions, np.asarray(ids[:256], np.int32))
         nats = read(sessions, ids)
-        metrics = {"held_out": TextMetrics(float(nats.sum()), len(ids), held_out.characters, held_out.bytes).to_dict()}
+        metrics = {"held_out": TextMetrics.of(float(nats.sum()), len(ids), held_out.size).to_dict()}
         if quantize == "int8":
             specs, sessions = _write_and_load(build_graphs(model.config, arrays, quantize), work / "int8")
             check_generate(sessions["step"], sessions["generate"], INT8_TOLERANCE)

@@ -129,7 +129,7 @@ class Run:
             train, held_out = prepare(tokenizer, data.source, options, folder, held_out=data.held_out, **shared)
         else:
             train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, **shared)
-            held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, **shared)
+            held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, measured=True, **shared)
         if held_out is None or held_out.tokens < 2:
             raise UserError(
                 "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"

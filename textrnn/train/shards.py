@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.files import sha256
+from textrnn.scoring import TextSize
 
 SAMPLES, SAMPLE_BYTES = 8, 4096
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +37,7 @@ class Shard:
         tokens, characters, bytes, documents: as those of a `TokenDataset`.
         sha256: of the whole file.
         sample: SHA-256 of some blocks spread over the file, which takes no time to find again.
+        counted: the words of its text too, and what the tokenizer did not know of it; None where it is trained on.
     """
 
     name: str
@@ -45,9 +47,16 @@ class Shard:
     documents: int
     sha256: str
     sample: str
+    counted: TextSize | None = None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Shard:
+        """What `to_dict` gave."""
+        counted = record.get("counted")
+        return cls(**{**record, "counted": TextSize(**counted) if counted else None})
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def open(self, folder: Path, dtype: np.dtype[Any], whole: bool = False) -> NDArray[Any]:
         """Its ids, memory-mapped, ``(tokens,)``.
@@ -83,6 +92,7 @@ class ShardWriter:
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self._file, self._dtype, self._digest = path.open("wb"), dtype, hashlib.sha256()
         self.tokens = self.characters = self.bytes = self.documents = 0
+        self.counted: TextSize | None = None
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -90,8 +100,8 @@ class ShardWriter:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def write(self, ids: NDArray[Any], text: str, ends_document: bool) -> None:
-        """Add the ids of a text, and count what they stand for."""
+    def write(self, ids: NDArray[Any], text: str, ends_document: bool, counted: TextSize | None = None) -> None:
+        """Add the ids of a text, and count what they stand for; `counted` where its words are counted too."""
         data = ids.astype(self._dtype).data
         self._file.write(data)
         self._digest.update(data)
@@ -100,11 +110,13 @@ class ShardWriter:
         self.characters += len(text)
         self.bytes += len(text) if text.isascii() else len(text.encode())
         self.documents += ends_document
+        if counted is not None:
+            self.counted = counted if self.counted is None else self.counted + counted
 
     def shard(self, path: Path) -> Shard:
         """What was written, once it has its name."""
         counts = (self.tokens, self.characters, self.bytes, self.documents)
-        return Shard(path.name, *counts, self._digest.hexdigest(), sample(path))
+        return Shard(path.name, *counts, self._digest.hexdigest(), sample(path), self.counted)
 
 
 def sample(path: Path) -> str:
