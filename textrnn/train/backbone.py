@@ -185,6 +185,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             recurrent=0.5 if config.activation == "relu" else 1.0,
         )
         self.embedding = None
+        # The gradient of the embedding then comes as slices, by the rows that were read.
+        self.reads_rows = False
         self.tails: list[Tail] = []
         self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
         self.projection: tuple[Tensor, Tensor] | None = None
@@ -316,6 +318,10 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
         if self.tails:
             return self._embed_by_tails(ops.transpose(ids), masks or {})
+        if self.reads_rows and self.embedding is not None:
+            ids = ops.transpose(ids)
+            rows = tf.gather(self.embedding.value, ids)
+            return rows * tf.gather(masks["embedding"], ids) if masks and "embedding" in masks else rows
         embedding = _masked(ops.convert_to_tensor(self.embedding), masks or {}, "embedding")
         return lookup(embedding, ops.transpose(ids))
 
@@ -367,7 +373,13 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
-        if not self.tails and batch is not None and time is not None and self.vocabulary_size < batch * time:
+        if (
+            not self.tails
+            and not self.reads_rows
+            and batch is not None
+            and time is not None
+            and self.vocabulary_size < batch * time
+        ):
             # Fewer words than tokens: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))

@@ -70,6 +70,7 @@ class LanguageModelTrainer(Trainer):
         return loss
 
     def measure(self) -> dict[str, Any]:
+        self._step.settle()
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
@@ -19,6 +21,7 @@ from textrnn.train.model import Model
 from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
 from textrnn.train.recurrent import runs_as_graph
+from textrnn.train.row_updates import RowwiseAdamW, pays
 
 
 class TrainingStep:
@@ -40,10 +43,14 @@ class TrainingStep:
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
-        self.update = compiled(self._update, jit_compile=True)
+        self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
+        self._settle = compiled(self.rows.catch_up_all) if self.rows is not None else None
+        model.backbone.reads_rows = self.rows is not None
+        self.update = compiled(self._update, jit_compile=self.rows is None)
         self._run = compiled(lambda *arguments: strategy.run(self._step, arguments))
         # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
-        self._is_plain = not recompute and not model.backbone.drops and strategy.num_replicas_in_sync == 1
+        is_plain = not recompute and not model.backbone.drops and strategy.num_replicas_in_sync == 1
+        self._is_plain = is_plain and self.rows is None
 
     def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch.
@@ -65,11 +72,13 @@ class TrainingStep:
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         batch, time = inputs.shape
+        if self.rows is not None:
+            self.rows.catch_up(inputs)
         if self.recompute and self.recompute < time:
             loss, state, gradients = self._gradients_by_segments(inputs, targets, state, seed)
         else:
             masks = self.model.backbone.draw_masks(batch, time, seed)
-            if not _runs_as_graph(self.model, inputs):
+            if self.rows is None and not _runs_as_graph(self.model, inputs):
                 loss, state = self._whole(inputs, targets, state, masks)
                 return loss, state
             loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
@@ -94,7 +103,9 @@ class TrainingStep:
         gradients, earlier = tape.gradient(
             [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
         )
-        return loss, next_state, [tf.convert_to_tensor(gradient) for gradient in gradients], earlier
+        if self.rows is None:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, next_state, gradients, earlier
 
     def _gradients_by_segments(
         self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
@@ -139,7 +150,15 @@ class TrainingStep:
         return state
 
     def _update(self, gradients: list[Tensor]) -> None:
-        self.optimizer.apply(gradients)
+        if self.rows is None:
+            self.optimizer.apply(gradients)
+        else:
+            self.rows.apply_by_rows(gradients)
+
+    def settle(self) -> None:
+        """Bring all weights to where they are after the steps so far: call it before they are looked at."""
+        if self._settle is not None:
+            self._settle()
 
 
 class SupervisedStep:
@@ -264,13 +283,38 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
     if config.optimizer == "rmsprop":
         optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
     else:
-        optimizer = keras.optimizers.AdamW(
-            schedule,
-            weight_decay=config.weight_decay,
-            beta_2=config.beta_2,
-            epsilon=1e-8,
-            global_clipnorm=config.gradient_clip,
-        )
+        settings = {"weight_decay": config.weight_decay, "beta_2": config.beta_2, "epsilon": 1e-8}
+        by_rows = _updates_by_rows(config, model)
+        if by_rows:
+            rates = learning_rates(config, total_steps, warmup)
+            optimizer = RowwiseAdamW(rates, config.gradient_clip, learning_rate=schedule, **settings)
+        else:
+            optimizer = keras.optimizers.AdamW(schedule, global_clipnorm=config.gradient_clip, **settings)
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
+        if by_rows:
+            optimizer.build_rows(variables, model.backbone.embedding)
+            return optimizer
     optimizer.build(variables)
     return optimizer
+
+
+def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
+    """Whether the embedding is updated by the rows that were read: where it is large, and read alone."""
+    backbone = model.backbone
+    return (
+        isinstance(model, LanguageModel)
+        and not backbone.config.tied
+        and not config.recompute  # which adds up whole gradients, as replicas do
+        and tf.distribute.get_strategy().num_replicas_in_sync == 1
+        and pays(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
+    )
+
+
+def learning_rates(config: TrainConfig, total_steps: int, warmup: int) -> NDArray[np.float64]:
+    """The learning rate of every step, ``(steps,)``, as the schedule of `optimizer_of` gives it."""
+    steps = np.arange(total_steps)
+    rates = np.full(total_steps, config.learning_rate)
+    if config.schedule == "cosine":
+        done = np.clip((steps - warmup) / max(1, total_steps - warmup), 0, 1)
+        rates *= 0.5 * (1 + np.cos(np.pi * done))
+    return np.where(steps < warmup, config.learning_rate * steps / max(1, warmup), rates)
