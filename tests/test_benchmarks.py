@@ -41,6 +41,10 @@ TOYS = {
         *("run", "--task", "adding", "--members", "diagonal", "--lengths", "4", "--records", "200"),
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
     ],
+    "large_vocabularies": [
+        *("--vocabularies", "20", "30", "--units", "8", "--embedding", "8", "--layers", "1"),
+        *("--batch", "2", "--steps", "4", "--seconds", "0"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
 }
 LONG_DISTANCE = {
