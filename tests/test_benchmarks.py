@@ -42,7 +42,7 @@ TOYS = {
         *("--set-value", "model.hidden_dim=4", "model.embedding_dim=4", "train.epochs=1"),
     ],
     "large_vocabularies": [
-        *("--vocabularies", "20", "30", "--units", "8", "--embedding", "8", "--layers", "1"),
+        *("--vocabularies", "20", "--units", "8", "--embedding", "8", "--layers", "1"),
         *("--batch", "2", "--steps", "4", "--seconds", "0"),
     ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
