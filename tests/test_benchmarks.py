@@ -49,6 +49,10 @@ TOYS = {
         *("--tokenizers", "word", "--epochs", "1"),
         *("--set-value", "model.hidden_dim=8", "train.batch_size=4", "train.evaluations=1"),
     ],
+    "large_vocabularies": [
+        *("--vocabularies", "20", "--units", "8", "--embedding", "8", "--layers", "1"),
+        *("--batch", "2", "--steps", "4", "--seconds", "0"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }

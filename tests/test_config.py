@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +57,7 @@ def allowed(name: str) -> st.SearchStrategy[Any]:
         low, high = metadata["range"]
         return st.integers(low, high) if hint is int else st.floats(low, high)
     if get_origin(hint) is tuple:
-        return st.lists(st.text(), max_size=3)
+        return st.lists(st.integers() if int in get_args(hint) else st.text(), max_size=3)
     return st.booleans() if hint is bool else st.text()
 
 
@@ -326,6 +326,19 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         (
             ["model.recurrence=diagonal", "model.weight_drop=0.2"],
             "model.weight_drop is of a dense U, was: 0.2 with diagonal",
+        ),
+        (
+            ["task=classification", "model.softmax=adaptive"],
+            "model.softmax=adaptive is for language models, the task was: classification",
+        ),
+        (
+            ["model.softmax=adaptive"],
+            "needs frequent tokens first, as words and unigram pieces are, the tokenizer was: char",
+        ),
+        (["model.cutoffs=[100]"], "model.cutoffs are of an adaptive softmax, softmax was: full"),
+        (
+            ["tokenizer.kind=word", "model.softmax=adaptive", "model.cutoffs=[100, 100]"],
+            "model.cutoffs must rise from above 0, were: [100, 100]",
         ),
         (
             ["model.recurrence=rotation", "model.hidden_dim=65"],

@@ -22,8 +22,10 @@ from conftest import TrainedRun, tiny_settings, write_small_text
 from textrnn.config import load_config
 from textrnn.errors import UserError
 from textrnn.train import trainer as trainer_module
+from textrnn.train import training_step
 from textrnn.train.checkpoints import load_checkpoint
 from textrnn.train.language_model_trainer import LanguageModelTrainer
+from textrnn.train.row_updates import RowwiseAdamW
 from textrnn.train.run import create_run, open_run
 from textrnn.train.trainer import Interrupted
 
@@ -173,16 +175,32 @@ def test_a_run_stopped_at_every_step_ends_like_one_that_was_not(
     assert timeless(history_of(stopped.run.folder)) == timeless(history_of(whole.run.folder))
 
 
-def test_a_network_of_rotations_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    settings = {
-        "model__recurrence": "rotation",
-        "model__activation": "linear",
-        "model__mixing": "glu",
-        "model__layers": 1,
-        "train__optimizer": "rmsprop",
-        "train__schedule": "constant",
-        "train__evaluations": 1,
-    }
+ROTATIONS = {
+    "model__recurrence": "rotation",
+    "model__activation": "linear",
+    "model__mixing": "glu",
+    "train__optimizer": "rmsprop",
+    "train__schedule": "constant",
+    "train__evaluations": 1,
+}
+WORDS = {
+    "tokenizer__kind": "word",
+    "tokenizer__vocabulary_size": 0,
+    "model__softmax": "adaptive",
+    "model__cutoffs": [6, 9],
+    "model__embedding_dropout": 0.1,
+    "train__batch_size": 2,
+    "train__evaluations": 2,
+}
+
+
+@pytest.mark.parametrize("settings", [ROTATIONS, WORDS], ids=["rotations", "words by rows"])
+def test_other_networks_go_on_as_if_nothing_had_been(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_rows = settings is WORDS
+    monkeypatch.setattr(training_step, "pays", lambda rows, width, tokens: by_rows)
+    settings = {"model__layers": 1, **settings}
     whole = trainer_of(tmp_path / "whole", **settings)
     whole.fit()
     stopped = trainer_of(tmp_path / "stopped", **settings)
@@ -197,6 +215,7 @@ def test_a_network_of_rotations_goes_on_as_if_nothing_had_been(tmp_path: Path) -
     with pytest.raises(Interrupted):
         stopped.fit()
     assert checkpoint_of(stopped)[0] == 7 < whole.total_steps
+    assert isinstance(whole.optimizer, RowwiseAdamW) == by_rows
     again = trainer_of(tmp_path / "stopped")
     again.fit()
     assert checkpoint_of(again) == checkpoint_of(whole)

@@ -14,7 +14,7 @@ from textrnn.config import ModelConfig, TrainConfig
 from textrnn.errors import UserError
 from textrnn.train import cpu_loop, recurrent, training_step
 from textrnn.train.language_model import LanguageModel
-from textrnn.train.training_step import TrainingStep, optimizer_of, require_possible
+from textrnn.train.training_step import TrainingStep, learning_rates, optimizer_of, require_possible
 
 VOCABULARY_SIZE, BATCH, TIME = 11, 4, 24
 MODEL = ModelConfig(hidden_dim=16, layers=2, normalization="layer")
@@ -191,12 +191,14 @@ def test_the_learning_rate_is_that_of_its_schedule(optimizer: str, schedule: str
     config = TrainConfig(optimizer=optimizer, schedule=schedule, warmup_steps=warmup, learning_rate=0.1)
     model = LanguageModel(ModelConfig(hidden_dim=4, layers=1), VOCABULARY_SIZE)
     found = optimizer_of(config, 20, model)
+    rates = learning_rates(config, 20, warmup)
     for step in range(21):
         found.iterations.assign(step)
         rate = 0.1 * step / warmup if step < warmup else 0.1
         if schedule == "cosine" and step >= warmup:
             rate *= 0.5 * (1 + np.cos(np.pi * (step - warmup) / (20 - warmup)))
         assert float(found.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-8), step
+        assert step == 20 or rates[step] == pytest.approx(rate, rel=1e-9, abs=1e-12)
 
 
 def test_the_warm_up_takes_half_of_a_short_run_at_most() -> None:

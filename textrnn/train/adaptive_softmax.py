@@ -182,7 +182,7 @@ def tail_nats(projected: Tensor, rows: Tensor, bias: Tensor, places: Tensor) -> 
     def chunk(number: Tensor) -> tuple[Tensor, Tensor]:
         """Which tokens, and whether each is inside; the last chunk is filled up with others."""
         begin = number * at_once
-        return tf.reshape(order[begin : begin + at_once], (at_once,)), begin + tf.range(at_once) < count
+        return tf.slice(order, [begin], [at_once]), begin + tf.range(at_once) < count
 
     def loop(body: Any, *start: Tensor) -> tuple[Tensor, ...]:
         iterations = -(-tokens // at_once)

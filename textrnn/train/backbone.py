@@ -185,6 +185,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             recurrent=0.5 if config.activation == "relu" else 1.0,
         )
         self.embedding = None
+        # The gradient of the embedding then comes as slices, by the rows that were read.
+        self.reads_rows = False
         self.tails: list[Tail] = []
         self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
         self.projection: tuple[Tensor, Tensor] | None = None
@@ -322,6 +324,11 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         masks = masks or {}
         if self.tails:
             return _masked(self._embed_by_tails(ops.transpose(ids), masks), masks, "inputs")
+        if self.reads_rows and self.embedding is not None:
+            ids = ops.transpose(ids)
+            rows = tf.gather(self.embedding.value, ids)
+            rows = rows * tf.gather(masks["embedding"], ids) if "embedding" in masks else rows
+            return _masked(rows, masks, "inputs")
         embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
         return _masked(lookup(embedding, ops.transpose(ids)), masks, "inputs")
 
@@ -373,8 +380,9 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
-        enough = batch is not None and time is not None and self.vocabulary_size < batch * time
-        if enough and not self.tails and "inputs" not in masks:
+        known = batch is not None and time is not None
+        apart = self.tails or self.reads_rows or "inputs" in masks
+        if known and not apart and self.vocabulary_size < batch * time:
             # Fewer words than tokens: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))

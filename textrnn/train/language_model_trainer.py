@@ -62,6 +62,7 @@ class LanguageModelTrainer(Trainer):
         self._step = TrainingStep(
             model, self.optimizer, self.config.recompute, (self.config.activation_penalty, self.config.slowness_penalty)
         )
+        self._settle = self._step.settle
         self._evaluate_batch = compiled_for(model, self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))
 
@@ -75,6 +76,7 @@ class LanguageModelTrainer(Trainer):
         return loss
 
     def measure(self) -> dict[str, Any]:
+        self._settle()
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
@@ -20,6 +22,7 @@ from textrnn.train.model import Model
 from textrnn.train.processor import has_bfloat16
 from textrnn.train.products import Tensor
 from textrnn.train.recurrent import runs_as_graph
+from textrnn.train.row_updates import RowwiseAdamW, pays
 
 
 class TrainingStep:
@@ -44,10 +47,14 @@ class TrainingStep:
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
-        self.update = _compiled_update(self._update)
+        self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
+        self._settle = compiled(self.rows.catch_up_all) if self.rows is not None else None
+        model.backbone.reads_rows = self.rows is not None
+        self.update = _compiled_update(self._update) if self.rows is None else compiled(self._update)
         self._run = compiled(self._step)
         # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
-        self._is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
+        is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
+        self._is_plain = is_plain and self.rows is None
 
     def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Train on one batch.
@@ -70,13 +77,18 @@ class TrainingStep:
         return loss, state
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        distribution = self._distribution
-        if distribution.replicas == 1 and not self._by_segments(inputs) and not _runs_as_graph(self.model, inputs):
+        if self.rows is not None:
+            self.rows.catch_up(inputs)
+        elif (
+            self._distribution.replicas == 1
+            and not self._by_segments(inputs)
+            and not _runs_as_graph(self.model, inputs)
+        ):
             loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
             return loss, state
-        loss, state, gradients = distribution.run(self._replica_gradients, (inputs, targets, state, seed))
+        loss, state, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, state, seed))
         # Between the programs of XLA, which on a processor can hold no message to another worker.
-        loss, gradients = distribution.mean(loss, gradients)
+        loss, gradients = self._distribution.mean(loss, gradients)
         self.update(gradients)
         return loss, state
 
@@ -117,7 +129,9 @@ class TrainingStep:
         gradients, earlier = tape.gradient(
             [penalised, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
         )
-        return loss, next_state, [tf.convert_to_tensor(gradient) for gradient in gradients], earlier
+        if self.rows is None:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, next_state, gradients, earlier
 
     def _penalty(self, hidden: Tensor) -> Tensor:
         """What is added to the loss for what the output layer reads, ``(time, batch, n)`` (Merity et al. 2017)."""
@@ -171,7 +185,15 @@ class TrainingStep:
         return state
 
     def _update(self, gradients: list[Tensor]) -> None:
-        self.optimizer.apply(gradients)
+        if self.rows is None:
+            self.optimizer.apply(gradients)
+        else:
+            self.rows.apply_by_rows(gradients)
+
+    def settle(self) -> None:
+        """Bring all weights to where they are after the steps so far: call it before they are looked at."""
+        if self._settle is not None:
+            self._settle()
 
 
 class SupervisedStep:
@@ -320,13 +342,38 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
     if config.optimizer == "rmsprop":
         optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
     else:
-        optimizer = keras.optimizers.AdamW(
-            schedule,
-            weight_decay=config.weight_decay,
-            beta_2=config.beta_2,
-            epsilon=1e-8,
-            global_clipnorm=config.gradient_clip,
-        )
+        settings = {"weight_decay": config.weight_decay, "beta_2": config.beta_2, "epsilon": 1e-8}
+        by_rows = _updates_by_rows(config, model)
+        if by_rows:
+            rates = learning_rates(config, total_steps, warmup)
+            optimizer = RowwiseAdamW(rates, config.gradient_clip, learning_rate=schedule, **settings)
+        else:
+            optimizer = keras.optimizers.AdamW(schedule, global_clipnorm=config.gradient_clip, **settings)
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
+        if by_rows:
+            optimizer.build_rows(variables, model.backbone.embedding)
+            return optimizer
     optimizer.build(variables)
     return optimizer
+
+
+def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
+    """Whether the embedding is updated by the rows that were read: where it is large, and read alone."""
+    backbone = model.backbone
+    return (
+        isinstance(model, LanguageModel)
+        and not backbone.config.tied
+        and not config.recompute  # which adds up whole gradients, as replicas do
+        and current().replicas == 1
+        and pays(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
+    )
+
+
+def learning_rates(config: TrainConfig, total_steps: int, warmup: int) -> NDArray[np.float64]:
+    """The learning rate of every step, ``(steps,)``, as the schedule of `optimizer_of` gives it."""
+    steps = np.arange(total_steps)
+    rates = np.full(total_steps, config.learning_rate)
+    if config.schedule == "cosine":
+        done = np.clip((steps - warmup) / max(1, total_steps - warmup), 0, 1)
+        rates *= 0.5 * (1 + np.cos(np.pi * done))
+    return np.where(steps < warmup, config.learning_rate * steps / max(1, warmup), rates)
