@@ -92,6 +92,10 @@ class TrainingStep:
         self.update(gradients)
         return loss, state
 
+    def _is_one_program(self, inputs: Tensor) -> bool:
+        alone = self._distribution.replicas == 1
+        return alone and not self._by_segments(inputs) and not _runs_as_graph(self.model, inputs)
+
     def _by_segments(self, inputs: Tensor) -> bool:
         return 0 < self.recompute < int(inputs.shape[1])
 
