@@ -20,7 +20,7 @@ demo: .venv/installed-train
 	.venv/bin/python pipelines/run_all.py configs/demo.toml --out runs/demo
 
 test: lint
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
