@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from textrnn.cli import Stopped
+from textrnn.commands.train import Stopped
 from textrnn.config import Config, load_config
 from textrnn.errors import UserError
 from textrnn.train.run import Run, create_run, open_run

@@ -9,7 +9,7 @@ import sys
 
 from stage import stage
 
-from textrnn.cli import train_run
+from textrnn.commands.train import train_run
 from textrnn.train.run import Run
 
 

@@ -49,6 +49,7 @@ LAYERS = [
         "textrnn.train.export_regressor",
         "textrnn.train.export_forecaster",
     },
+    {"textrnn.commands"},
     {"textrnn.cli", "textrnn.__main__"},
 ]
 
@@ -57,7 +58,7 @@ HOMES = {
     "numpy": {"textrnn"},
     "tomllib": {"textrnn.config"},  # of the standard library from Python 3.11
     "tomli": {"textrnn.config"},
-    "tqdm": {"textrnn.runtime", "textrnn.train", "textrnn.cli"},
+    "tqdm": {"textrnn.runtime", "textrnn.train", "textrnn.commands"},
     "sentencepiece": {"textrnn.tokenizers.sentence_piece"},
     # The exporters quantise with onnxruntime and run every graph they write before they give it a name.
     "onnxruntime": {

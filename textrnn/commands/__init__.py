@@ -1,0 +1,1 @@
+"""What each command of `textrnn` does, a module a command."""

@@ -1,0 +1,245 @@
+"""`textrnn evaluate`: how well a model does on what it has not seen."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textrnn.commands.forecast import series_of
+from textrnn.commands.messages import number, refuse
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from textrnn.forecasting import Forecaster
+    from textrnn.runtime import Classifier, LanguageModel
+    from textrnn.tokenizers.base import Tokenizer
+    from textrnn.train.evaluation import Part
+    from textrnn.train.run import Run
+    from textrnn.vector_runtime import Regressor, VectorClassifier
+
+
+ADAPTED = {
+    "cache": "continuous cache",
+    "dynamic": "dynamic evaluation",
+    "dynamic_and_cache": "dynamic evaluation and continuous cache",
+}
+
+
+ADAPTED_FIGURES = (
+    "nats_per_token",
+    "perplexity",
+    "bits_per_character",
+    "word_perplexity",
+    "spelled_bits_per_character",
+    "spelled_word_perplexity",
+)
+
+
+ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
+
+
+def evaluate_command(arguments: argparse.Namespace) -> None:
+    from textrnn.forecasting import Forecaster
+    from textrnn.runtime import Classifier, LanguageModel, load
+    from textrnn.vector_runtime import Regressor, VectorClassifier
+
+    model = load(arguments.model, threads=os.cpu_count() or 1)
+    if not isinstance(model, LanguageModel):
+        refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
+    if isinstance(model, Forecaster):
+        metrics = _evaluate_forecaster(model, arguments)
+    elif isinstance(model, VectorClassifier | Regressor):
+        metrics = _evaluate_on_vectors(model, arguments)
+    elif isinstance(model, Classifier):
+        metrics = _evaluate_classifier(model, arguments)
+    else:
+        metrics = _evaluate_language_model(model, arguments)
+    if arguments.json:
+        source = arguments.source or "held out"
+        document = {"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}
+        print(json.dumps(document, ensure_ascii=False))
+        return
+    for name, value in metrics.items():
+        if isinstance(value, (int, float)):
+            print(f"{name.replace('_', ' '):20} {number(value)}")
+    if metrics.get("not_predicted"):
+        print(f"{'not predicted':20} {metrics['not_predicted']}")
+    for label, figures in metrics.get("classes", {}).items():
+        print(f"{label:20} " + "  ".join(f"{name} {number(value)}" for name, value in figures.items()))
+    if "adapted" in metrics:
+        _print_adapted(metrics["adapted"])
+
+
+def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
+    from textrnn.train.run import source_options
+    from textrnn.train.sources import read_text
+
+    refuse(model, arguments, values="vectors")
+    data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
+    adapts = arguments.dynamic or arguments.cache is not None or arguments.set
+    if adapts:
+        _require_adaptable(arguments)
+    if arguments.source:
+        options = replace(source_options(data), errors=arguments.errors or data.errors)
+        parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
+    else:
+        _, held_out = _run_of(arguments.model).datasets(model.tokenizer)
+        parts = iter(dataset_parts(held_out))
+    kept = list(parts) if adapts else parts  # else a text of any length is read part by part
+    metrics: dict[str, Any] = evaluate(
+        model.read, model.vocabulary_size, kept, model.start_id, apart=data.apart, window=arguments.window
+    ).to_dict()
+    if model.tokenizer.loses:
+        metrics["not_predicted"] = model.tokenizer.loses
+    return {**metrics, "adapted": _adapt(arguments, model.tokenizer, list(kept))} if adapts else metrics
+
+
+def _require_adaptable(arguments: argparse.Namespace) -> None:
+    """Refuse what dynamic evaluation and a cache cannot be measured on, before anything is."""
+    from textrnn.train.adaptation_settings import parse_settings
+    from textrnn.train.checkpoints import BEST
+
+    parse_settings(arguments.set, arguments.dynamic, arguments.cache)
+    if arguments.window is not None:
+        raise UserError("--window forgets what --dynamic and --cache live on, both were given; leave one out")
+    if not all((arguments.model / file).is_file() for file in (BEST, "config.json")):
+        raise UserError(
+            f"--dynamic and --cache need the weights of a run, {BEST}, which {arguments.model} lacks; a bundle holds "
+            "graphs alone: give the run folder"
+        )
+
+
+def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[Part]) -> dict[str, Any]:
+    """What dynamic evaluation and a cache give, apart from the static figures."""
+    import numpy as np
+
+    from textrnn.scoring import TextSize
+    from textrnn.train.adaptation_settings import parse_settings
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    from textrnn.train.adaptation import Adaptation
+
+    settings = parse_settings(arguments.set, arguments.dynamic, arguments.cache)
+    adaptation = Adaptation(_run_of(arguments.model), tokenizer, settings)
+    ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
+    size = sum((part.size for part in parts), TextSize(0, 0, 0))
+    measured = adaptation.measure(ids, size, arguments.dynamic, arguments.cache)
+    searched = {name for found in measured.values() for name in found.settings} - {*settings, *ALWAYS_GIVEN}
+    on_itself = bool(searched) and not arguments.source
+    if on_itself:
+        print("settings were searched on the text that is measured here; give a SOURCE of its own", file=sys.stderr)
+    return {
+        "searched_on_held_out": sorted(searched),
+        "searched_on_the_text_itself": on_itself,
+        **{name: found.to_dict() for name, found in measured.items()},
+    }
+
+
+def _print_adapted(adapted: Mapping[str, Any]) -> None:
+    """Apart from the static figures, so that nobody takes one for the other."""
+    print("\nNot the static figures above: below, the model used the text it had just read, each token told first.")
+    for name, title in ADAPTED.items():
+        if found := adapted.get(name):
+            print(f"\n{title}")
+            for figure in ADAPTED_FIGURES:
+                if figure in found:
+                    print(f"{figure.replace('_', ' '):20} {number(found[figure])}")
+            settings = dict(found["settings"])
+            size = [f"--cache {settings.pop('cache.size')}"] if "cache.size" in settings else []
+            print(
+                f"{'settings':20} " + " ".join([*size, *(f"--set {key}={value:g}" for key, value in settings.items())])
+            )
+            print(f"{'seconds':20} {found['seconds']:.1f}")
+    if searched := adapted["searched_on_held_out"]:
+        print(f"\nsearched on the run's held-out text: {', '.join(searched)}")
+
+
+def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import encode_labelled, evaluate_classifier, labelled_texts
+    from textrnn.train.labelled import describe
+    from textrnn.train.run import labelled_options
+
+    refuse(model, arguments, window="language models", values="vectors")
+    data = from_dict(model.manifest.config).data
+    skipped: Counter[str] = Counter()
+    if arguments.source:
+        given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
+        data = replace(data, **{name: value for name, value in given.items() if value})
+        texts = encode_labelled(
+            model.tokenizer, arguments.source, labelled_options(data), model.labels, data.label_names, skipped
+        )
+    else:
+        _, held_out = _run_of(arguments.model).labelled_datasets(model.tokenizer)
+        texts = labelled_texts(held_out)
+    metrics = evaluate_classifier(model.predict, texts, model.labels).to_dict()
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
+    return metrics
+
+
+def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
+    from textrnn.train.labelled import describe
+    from textrnn.train.run import vector_options
+    from textrnn.train.vector_sources import read_vectors
+    from textrnn.vector_runtime import VectorClassifier
+
+    refuse(model, arguments, window="language models", text="texts")
+    data = from_dict(model.manifest.config).data
+    given = {"values": tuple(arguments.values), "label": arguments.label, "errors": arguments.errors}
+    data = replace(data, **{name: value for name, value in given.items() if value})
+    options, skipped = vector_options(data), Counter[str]()
+    source, features = arguments.source, model.features
+    held_out = None if source else prepared_vectors(_run_of(arguments.model).vector_datasets()[1])
+    metrics: dict[str, Any]
+    if isinstance(model, VectorClassifier):
+        labelled = held_out or labelled_vectors(source, options, features, model.labels, data.label_names, skipped)
+        metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.labels).to_dict()
+    else:
+        valued = held_out or read_vectors(source, options, "regression", skipped, features)
+        metrics = evaluate_regressor(partial(model.predict, arranged=True), valued)
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
+    return metrics
+
+
+def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> dict[str, Any]:
+    from textrnn.config import from_dict
+    from textrnn.train.forecast_report import forecast_errors
+
+    refuse(model, arguments, window="language models", text="texts", label="classifiers and regressors")
+    if arguments.source:
+        (values, _), begin = series_of(model, arguments), 1
+    else:
+        series = _run_of(arguments.model).series()
+        values, begin = series.values, series.training
+    if len(values) <= model.horizon:
+        raise UserError(
+            f"a series must be longer than the horizon of {model.horizon:,}, was: {len(values):,} values; give more"
+        )
+    season = from_dict(model.manifest.config).data.season
+    return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
+
+
+def _run_of(model: Path) -> Run:
+    """The run whose held-out part a model is measured on where nothing else is given."""
+    from textrnn.train.run import open_run
+
+    if not (model / "config.json").exists():
+        raise UserError(
+            "evaluate needs data that was not trained on, a bundle has none; give a SOURCE or the run folder"
+        )
+    return open_run(model)

@@ -1,0 +1,42 @@
+"""`textrnn export`: the bundle of a run, in 8 bits too."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from textrnn.errors import UserError
+
+
+def export_command(arguments: argparse.Namespace) -> None:
+    from textrnn.train.run import open_run
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    run = open_run(arguments.model, quiet=True)
+    folder = arguments.out or arguments.model / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
+    if folder.exists():
+        raise UserError(f"an output folder must not exist yet, found: {folder}; remove it or give another --out")
+    if not run.best.exists():
+        raise UserError(
+            f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}"
+        )
+    import_tensorflow()
+    from textrnn.train.tasks import trainer_of
+
+    metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
+    print(folder)
+    if arguments.quantize:
+        print(_cost_of_8_bits(metrics, "sequences" if run.reads_vectors else "texts"), file=sys.stderr)
+
+
+def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:
+    full, small = (metrics.get(precision, {}) for precision in ("float32", "int8"))
+    if "accuracy" in small:
+        lost = 100 * (full["accuracy"] - small["accuracy"])
+        return f"int8 costs {lost:.2f} points of accuracy on held-out {what}"
+    if "mean_squared_error" in small:
+        errors = (f"{measured['mean_squared_error']:.6g}" for measured in (full, small))
+        return "int8 raises the mean squared error on held-out {} from {} to {}".format(what, *errors)
+    return f"int8 costs {small['loss']:.4f} nats a token on held-out text"

@@ -1,0 +1,44 @@
+"""`textrnn forecast`: a series told on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from textrnn.forecasting import Forecaster
+
+
+def forecast_command(arguments: argparse.Namespace) -> None:
+    from textrnn.runtime import load_forecaster
+    from textrnn.train.run import open_run
+
+    model = load_forecaster(arguments.model)
+    if arguments.source:
+        values, columns = series_of(model, arguments)
+    elif (arguments.model / "config.json").exists():
+        series = open_run(arguments.model).series()
+        values, columns = series.values, series.columns
+    else:
+        raise UserError("a forecast goes on from a series, a bundle has none; give a SOURCE or the run folder")
+    told = model.forecast(values, arguments.steps)
+    if arguments.json:
+        document = {"model": str(arguments.model), "source": arguments.source or "the run's", "columns": columns}
+        print(json.dumps({**document, "forecast": told.tolist()}, ensure_ascii=False))
+        return
+    print("\t".join(["step", *columns]))
+    for number, row in enumerate(told.tolist(), 1):
+        print("\t".join([str(number), *(f"{value:.6g}" for value in row)]))
+
+
+def series_of(model: Forecaster, arguments: argparse.Namespace) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The values of the SOURCE of a forecaster, and the names of its columns."""
+    from textrnn.config import from_dict
+    from textrnn.train.series import read_series
+
+    return read_series(arguments.source, tuple(arguments.values) or from_dict(model.manifest.config).data.values)

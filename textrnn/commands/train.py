@@ -1,0 +1,161 @@
+"""`textrnn train`: a run from its text to its bundle, alone or as one of several workers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from textrnn.config import Config
+    from textrnn.train.cluster import Cluster
+    from textrnn.train.distribution import Distribution
+    from textrnn.train.run import Run
+    from textrnn.train.trainer import Trainer
+
+
+TASKS = {
+    "language_model": "language_model",
+    "classification": "classification",
+    "sentiment": "classification",
+    "regression": "regression",
+    "forecast": "forecast",
+}
+
+
+class Stopped(Exception):
+    """A command ended early because it was asked to."""
+
+
+def train_run(run: Run, new: bool = False) -> Path:
+    """Train a run from where it stands to its end and export its bundle; the bundle's folder.
+
+    Args:
+        run: the run.
+        new: whether its folder was just made; if so, a run that cannot even begin leaves no folder.
+
+    Raises:
+        UserError: as the stages raise it.
+        Stopped: a signal asked to stop; the run can be resumed.
+    """
+    resume = f"go on with: textrnn train --resume --out {shlex.quote(str(run.folder))}"
+    try:
+        return _train_and_export(run, new, resume)
+    except KeyboardInterrupt as interrupt:
+        raise Stopped(f"stopped; {resume}") from interrupt
+
+
+def _train_and_export(run: Run, new: bool, resume: str) -> Path:
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    try:
+        run.remove_leftovers()
+        run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
+        import_tensorflow()
+        from textrnn.train.distribution import of_this_process, use
+        from textrnn.train.tasks import trainer_of
+
+        with use(of_this_process()):
+            trainer = trainer_of(run)
+    except UserError:
+        if new:
+            run.remove_unless_trained()
+        raise
+    _fit(trainer, resume)
+    if not run.bundle.exists():
+        trainer.finish()
+    return run.bundle
+
+
+def _fit(trainer: Trainer, resume: str) -> None:
+    from textrnn.train.trainer import Interrupted
+
+    try:
+        trainer.fit()
+    except Interrupted as interrupted:
+        raise Stopped(
+            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; {resume}"
+        ) from interrupted
+
+
+def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
+    """Train as one worker of several; only the first of them writes files."""
+    from textrnn.train.shared_run import run_of_all
+    from textrnn.train.tensorflow_setup import import_tensorflow
+
+    if not quiet:
+        print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
+    distribution = import_tensorflow(lambda: _join(cluster))
+    from textrnn.train.distribution import use
+    from textrnn.train.tasks import trainer_of
+
+    again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
+    kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
+    with distribution.losses_told(kept), use(distribution):
+        run = run_of_all(distribution, folder, config, resume, quiet)
+        try:
+            trainer = trainer_of(run)
+        except UserError:
+            if distribution.is_chief and not resume:
+                run.remove_unless_trained()
+            raise
+        _fit(trainer, f"go on with, for every worker: {again}")
+        # The others leave when the chief has written all, or it would miss them.
+        distribution.chief_first(lambda: None if run.bundle.exists() else trainer.finish(), lambda: None)
+    return run
+
+
+def _join(cluster: Cluster) -> Distribution:
+    from textrnn.train.distribution import join
+
+    return join(cluster)
+
+
+def train_command(arguments: argparse.Namespace) -> None:
+    from textrnn.config import load_config
+    from textrnn.train.cluster import cluster_of
+    from textrnn.train.run import create_run, open_run
+
+    task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
+    config = load_config(arguments.config, [*task, *arguments.set])
+    given = {"source": tuple(arguments.source), "errors": arguments.errors}
+    config = replace(config, data=replace(config.data, **{name: value for name, value in given.items() if value}))
+    folder = arguments.out or Path("runs") / _run_name(arguments)
+    stated = not arguments.resume or arguments.config or arguments.set or task or any(given.values())
+    if cluster := cluster_of(os.environ):
+        run = _train_with_others(cluster, folder, config if stated else None, arguments.resume, arguments.quiet)
+        print(run.bundle)
+        if cluster.is_chief and not arguments.quiet:
+            print(f"try: {_what_to_try(run)}", file=sys.stderr)
+        return
+    if arguments.resume:
+        run = open_run(folder, config if stated else None, arguments.quiet)
+    else:
+        run = create_run(folder, config, arguments.quiet)
+    print(train_run(run, new=not arguments.resume))
+    if not arguments.quiet:
+        print(f"try: {_what_to_try(run)}", file=sys.stderr)
+
+
+def _what_to_try(run: Run) -> str:
+    folder = shlex.quote(str(run.folder))
+    if run.forecasts:
+        return f"textrnn forecast {folder}"
+    if run.reads_vectors and run.config.task in ("classification", "regression"):
+        return f"textrnn classify {folder} --input FILE"
+    commands = {"language_model": "generate", "classification": "classify"}
+    return f"textrnn {commands.get(run.config.task, 'evaluate')} {folder}"
+
+
+def _run_name(arguments: argparse.Namespace) -> str:
+    if arguments.config:
+        return str(arguments.config.stem)
+    if arguments.source:
+        return Path(arguments.source[0]).resolve().name.strip(".").split(".")[0]
+    return arguments.task or "builtin"
