@@ -53,6 +53,10 @@ TOYS = {
         *("--vocabularies", "20", "--units", "8", "--embedding", "8", "--layers", "1"),
         *("--batch", "2", "--steps", "4", "--seconds", "0"),
     ],
+    "ablation": [
+        *("--only", "all", "--also", "narrow: model.hidden_dim=4", "--set", "model.dropout=0.5"),
+        *("model.hidden_dim=8", "model.layers=1", "train.batch_size=4", "train.epochs=0.02", "train.evaluations=1"),
+    ],
     "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }
@@ -129,6 +133,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     source = folder / "manual.txt"
     source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
     toys = TOYS | {"tokenizing": ["--source", str(source), *TOYS["tokenizing"]]}
+    toys["ablation"] = ["--out", str(folder / "runs"), *TOYS["ablation"]]
     toys["sentiment"] = [*sentences(folder), *TOYS["sentiment"]]
     with ThreadPoolExecutor(2) as pool:
         futures = {
