@@ -88,7 +88,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 @pytest.fixture(scope="module")
 def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """The same run, killed eight times at random, twice while it writes a file, and stopped once by Ctrl-C."""
+    """The same run, killed five times at random, twice while it writes a file, and stopped once by Ctrl-C."""
     source, total = uninterrupted.folder.parent / "animals.txt", steps_of(uninterrupted.folder)
     folder = tmp_path_factory.mktemp("killed") / "run"
     chance = random.Random(1)
@@ -102,8 +102,8 @@ def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> En
     assert list(folder.glob(".best.npz.*"))
     load_checkpoint(folder / "checkpoint.npz")
 
-    for number in range(8):
-        step = total * (number + 1 + chance.random()) / 13
+    for number in range(5):
+        step = total * (number + 1 + chance.random()) / 8
         with training(TEXTRNN, "--resume", "--out", folder) as process:
             wait_until(lambda step=step: steps_of(folder) >= step, process)  # type: ignore[misc]
             time.sleep(chance.random() / 100)
