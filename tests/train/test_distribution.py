@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from commands import call, error_of
 from conftest import tiny_settings, write_small_text
 
+from textrnn.config import ModelConfig
 from textrnn.train.checkpoints import load_checkpoint
+from textrnn.train.classifier import Classifier
 from textrnn.train.cluster import Cluster, cluster_of
 from textrnn.train.distribution import Distribution
+from textrnn.train.training_step import draw_replica_masks
 
 ROOT = Path(__file__).resolve().parents[2]
 MIRRORED = Path(__file__).with_name("train_mirrored.py")
@@ -178,3 +182,26 @@ def test_the_environment_names_the_workers() -> None:
 )
 def test_an_environment_that_names_no_worker_is_refused(environment: dict[str, str]) -> None:
     assert "TF_CONFIG must name workers and which of them this is, was: " in error_of(lambda: cluster_of(environment))
+
+
+class Second(Distribution):
+    """The second of two replicas, without the other."""
+
+    def __init__(self) -> None:
+        self.replicas = 2
+
+    def of_replica(self, array: Any, axis: int) -> Any:
+        return tf.split(array, 2, axis)[1]
+
+
+@pytest.mark.parametrize("segment_length", [0, 4])
+def test_a_replica_drops_of_its_texts_what_one_process_would(segment_length: int) -> None:
+    config = ModelConfig(hidden_dim=6, dropout=0.5, embedding_dropout=0.3, segment_length=segment_length)
+    model, seed = Classifier(config, 20, 2), tf.constant([1, 2])
+    whole = model.draw_masks(4, 8, seed)
+    part = draw_replica_masks(lambda rows: model.draw_masks(rows, 8, seed), Second(), 2)
+    rows = part["hidden_0"].shape[1]
+    assert rows == whole["hidden_0"].shape[1] // 2
+    np.testing.assert_array_equal(part["hidden_0"], whole["hidden_0"][:, rows:])
+    np.testing.assert_array_equal(part["features"], whole["features"][2:])
+    np.testing.assert_array_equal(part["embedding"], whole["embedding"])

@@ -27,8 +27,8 @@ from textrnn.train.products import Tensor, dense
 
 NARROWING = 4
 NARROWEST = 8  # a vector of fewer numbers saves nothing that shows
-# Of the first groups each is about as large in numbers as the head; the narrowest ones double, as a token of a group costs
-# by the words in it.
+# Of the first groups each is about as large in numbers as the head; the narrowest ones double, as a token of a group
+# costs by the words in it.
 CUTOFFS = (2_000, 10_000, 50_000, 100_000, 200_000, 400_000, 800_000)
 ROWS = 128  # tokens of a tail whose logits are held at once
 

@@ -297,11 +297,12 @@ def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution,
     """What a replica of `batch` rows drops: of masks of the whole batch its rows, whatever the number of replicas.
 
     Args:
-        draw: masks of so many rows, of inputs and hidden states ``(time, batch, n)`` and of weights.
+        draw: masks of so many rows: of inputs and hidden states ``(time, rows, n)``, in which a text may be several
+            rows, of the features of texts ``(rows, n)``, and of weights.
     """
     masks = draw(batch * distribution.replicas)
-    by_rows = [name for name in masks if "hidden_" in name or name == "inputs"]
-    return masks | {name: distribution.of_replica(masks[name], 1) for name in by_rows}
+    axes = {name: 1 for name in masks if "hidden_" in name or name == "inputs"} | {"features": 0}
+    return {name: distribution.of_replica(mask, axes[name]) if name in axes else mask for name, mask in masks.items()}
 
 
 def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
