@@ -179,10 +179,6 @@ class TrainConfig:
     beta_2: float = field(default=0.99, metadata=_between(0.0, 0.999999, "0.99 to 0.999"))
     gradient_clip: float = field(default=1.0, metadata=_between(1e-9, 1e9, "1.0 is usual"))
     """Largest norm of the whole gradient (Pascanu et al. 2013)."""
-    activation_penalty: float = field(default=0.0, metadata=_between(0.0, 1e3, "1 to 2 for a small corpus of words"))
-    """Language models: times the mean square of what the output layer reads (Merity et al. 2017)."""
-    slowness_penalty: float = field(default=0.0, metadata=_between(0.0, 1e3, "1 for a small corpus of words"))
-    """Language models: times the mean square of its change from step to step (the same)."""
     precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
     """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
     recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))

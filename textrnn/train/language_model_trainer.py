@@ -59,9 +59,7 @@ class LanguageModelTrainer(Trainer):
             state=model.backbone.initial_state(config.train.batch_size),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
         )
-        self._step = TrainingStep(
-            model, self.optimizer, self.config.recompute, (self.config.activation_penalty, self.config.slowness_penalty)
-        )
+        self._step = TrainingStep(model, self.optimizer, self.config.recompute)
         self._settle = self._step.settle
         self._evaluate_batch = compiled_for(model, self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))

@@ -36,13 +36,10 @@ class TrainingStep:
     2016). Gradients are those of the whole sequence; memory grows with the segment, not with the sequence.
     """
 
-    def __init__(
-        self, model: LanguageModel, optimizer: Any, recompute: int = 0, penalties: tuple[float, float] = (0, 0)
-    ) -> None:
+    def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
         self.model = model
         self.optimizer = optimizer
         self.recompute = recompute
-        self.penalties = penalties
         self._distribution = current()
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
@@ -129,23 +126,12 @@ class TrainingStep:
             tape.watch(state)
             hidden, next_state = self.model.read(inputs, state, masks)
             loss = tf.reduce_mean(self.model.nats(hidden, targets))
-            penalised = loss + self._penalty(hidden)
         gradients, earlier = tape.gradient(
-            [penalised, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
+            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
         )
         if self.rows is None:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return loss, next_state, gradients, earlier
-
-    def _penalty(self, hidden: Tensor) -> Tensor:
-        """What is added to the loss for what the output layer reads, ``(time, batch, n)`` (Merity et al. 2017)."""
-        (activation, slowness), penalty = self.penalties, tf.zeros(())
-        hidden = tf.cast(hidden, tf.float32)
-        if activation:
-            penalty += activation * tf.reduce_mean(tf.square(hidden))
-        if slowness:
-            penalty += slowness * tf.reduce_mean(tf.square(hidden[1:] - hidden[:-1]))
-        return penalty
 
     def _gradients_by_segments(
         self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
