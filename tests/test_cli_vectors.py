@@ -18,7 +18,7 @@ from tiny_bundle import CLASSES, write_tiny_bundle, write_tiny_classifier, write
 from tiny_bundle import write_tiny_vector_classifier as write_classifier
 
 import textrnn
-from textrnn import cli
+from textrnn.commands import classify
 from textrnn.train.checkpoints import load_checkpoint
 from textrnn.train.vectors import VectorDataset
 
@@ -108,7 +108,7 @@ def test_columns_may_be_named(model: Path, tmp_path: Path) -> None:
 def test_records_keep_their_numbers_where_some_are_empty(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "CLASSIFIED_AT_ONCE", 2)
+    monkeypatch.setattr(classify, "CLASSIFIED_AT_ONCE", 2)
     lines = [json.dumps({"x": x}) for x in ([1.0], [], [2.0, 3.0], None, [4.0], [1.0, 1.0, 1.0])]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     result = call("classify", model, "--input", tmp_path / "a.jsonl")
