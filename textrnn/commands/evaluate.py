@@ -25,14 +25,11 @@ if TYPE_CHECKING:
     from textrnn.train.run import Run
     from textrnn.vector_runtime import Regressor, VectorClassifier
 
-
 ADAPTED = {
     "cache": "continuous cache",
     "dynamic": "dynamic evaluation",
     "dynamic_and_cache": "dynamic evaluation and continuous cache",
 }
-
-
 ADAPTED_FIGURES = (
     "nats_per_token",
     "perplexity",
@@ -41,8 +38,6 @@ ADAPTED_FIGURES = (
     "spelled_bits_per_character",
     "spelled_word_perplexity",
 )
-
-
 ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
 
 

@@ -321,18 +321,17 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
         """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
-        masks = masks or {}
-        if self.tails:
-            return _masked(self._embed_by_tails(ops.transpose(ids), masks), masks, "inputs")
-        if self.reads_rows and self.embedding is not None:
-            ids = ops.transpose(ids)
-            rows = tf.gather(self.embedding.value, ids)
-            rows = rows * tf.gather(masks["embedding"], ids) if "embedding" in masks else rows
-            return _masked(rows, masks, "inputs")
-        embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
-        return _masked(lookup(embedding, ops.transpose(ids)), masks, "inputs")
+        masks, ids = masks or {}, ops.transpose(ids)
+        table: Any = self.embedding
+        if self.tails or self.reads_rows:
+            vectors = self._embed_by_tails(ids) if self.tails else tf.gather(table.value, ids)
+            if "embedding" in masks:
+                vectors = vectors * ops.take(masks["embedding"], ids, axis=0)
+        else:
+            vectors = lookup(_masked(ops.convert_to_tensor(table), masks, "embedding"), ids)
+        return _masked(vectors, masks, "inputs")
 
-    def _embed_by_tails(self, ids: Tensor, masks: Masks) -> Tensor:
+    def _embed_by_tails(self, ids: Tensor) -> Tensor:
         """As `embed`, of ids ``(time, batch)``, where rarer words have narrower vectors."""
         sizes = (self.tails[0].first, *(tail.size for tail in self.tails))
         places = zip((0, *(tail.first for tail in self.tails)), sizes, self.tables(), strict=True)
@@ -342,8 +341,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             place = ops.where((ids >= first) & (ids < first + size), ids - first, size)
             vectors.append(lookup_inside(table, place))
         projections = ops.concatenate([projection for _, projection in self.tail_embeddings], axis=0)
-        embedded = vectors[0] + dense(ops.concatenate(vectors[1:], axis=-1), projections)
-        return embedded * ops.take(masks["embedding"], ids, axis=0) if "embedding" in masks else embedded
+        return vectors[0] + dense(ops.concatenate(vectors[1:], axis=-1), projections)
 
     def tables(self) -> list[Tensor]:
         """The vectors of all words ``(vocabulary, embedding)``; of an adaptive softmax head and tails apart."""

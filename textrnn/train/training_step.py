@@ -76,11 +76,7 @@ class TrainingStep:
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         if self.rows is not None:
             self.rows.catch_up(inputs)
-        elif (
-            self._distribution.replicas == 1
-            and not self._by_segments(inputs)
-            and not _runs_as_graph(self.model, inputs)
-        ):
+        elif self._is_one_program(inputs):
             loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
             return loss, state
         loss, state, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, state, seed))
