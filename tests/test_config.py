@@ -310,6 +310,10 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
             "a language model reads text, data.reads was: 'vectors'; set task=forecast for numbers",
         ),
         (
+            ["task=classification", "data.reads=vectors", "model.input_dropout=0.1"],
+            "model.input_dropout is for text, was: 0.1 for vectors; leave it out",
+        ),
+        (
             ["task=classification", "data.reads=vectors", "model.embedding_dropout=0.1"],
             "model.embedding_dropout is for text, was: 0.1 for vectors; leave it out",
         ),

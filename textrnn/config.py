@@ -120,7 +120,7 @@ class ModelConfig:
     dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"))
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
     input_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.4 is usual for words"))
-    """Language models: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
+    """Text: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
     variational: bool = False
     """Drop the same units at all steps of a sequence (Gal & Ghahramani 2016); else each step draws anew."""
     embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
@@ -316,7 +316,7 @@ def require_fitting(config: Config) -> None:
     if task == "language_model" and data.reads != "text":
         raise UserError(f"a language model reads text, data.reads was: {data.reads!r}; set task=forecast for numbers")
     if data.reads == "vectors":
-        for name in ("embedding_dropout", "segment_length"):
+        for name in ("input_dropout", "embedding_dropout", "segment_length"):
             if value := getattr(model, name):
                 raise UserError(f"model.{name} is for text, was: {value!r} for vectors; leave it out")
     if model.softmax == "adaptive" and task != "language_model":
