@@ -27,10 +27,11 @@ from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import sources, stretches
-from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare, training_texts
+from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches, prepare
 from textrnn.train.run import create_run, open_run
 from textrnn.train.shards import ShardedIds
 from textrnn.train.sources import SourceOptions
+from textrnn.train.stretches import Corpus
 
 LINES = SourceOptions(documents="line")
 TEXT = "第一回　甄士隱夢幻識通靈\r\nIt is a truth é universally acknowledged,\n" * 40
@@ -46,7 +47,7 @@ def prepared(
 ) -> tuple[CharTokenizer, TokenDataset, TokenDataset]:
     """A tokenizer and datasets made the way a training run makes them; without held-out text the last two are one."""
     options, given = options or SourceOptions(), [str(name) for name in names]
-    tokenizer = CharTokenizer.train(training_texts(given, options, held_out, apart))
+    tokenizer = CharTokenizer.train(Corpus(given, options, apart, held_out, quiet=True).training_texts())
     train, other = prepare(tokenizer, given, options, folder, documents_apart=apart, held_out=held_out, quiet=True)
     return tokenizer, train, other or train
 
@@ -106,9 +107,9 @@ def test_lines_that_are_joined_keep_their_newlines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("apart", [False, True])
 def test_held_out_text_never_reaches_the_tokenizer(tmp_path: Path, apart: bool) -> None:
     name = write(tmp_path / "a.txt", "見過\n" * 9 + "沒見過\n" + "見過\n" * 9)
-    texts = "".join(training_texts([str(name)], LINES, 0.1, apart))
+    texts = "".join(Corpus([str(name)], LINES, apart, 0.1).training_texts())
     assert texts == ("見過" * 18 if apart else ("見過\n" * 9 + "沒見過\n" + "見過\n" * 7))
-    assert "".join(training_texts([str(name)], LINES, None, apart)).count("沒見過") == 1
+    assert "".join(Corpus([str(name)], LINES, apart, None).training_texts()).count("沒見過") == 1
 
 
 @pytest.mark.parametrize("held_out", [0.0, 1.0, -0.1, float("nan")])

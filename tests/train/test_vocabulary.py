@@ -12,7 +12,6 @@ from textrnn.config import from_dict
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers import word as word_module
 from textrnn.train import sources, stretches
-from textrnn.train.datasets import training_texts
 from textrnn.train.run import create_run
 from textrnn.train.sources import SourceOptions
 from textrnn.train.stretches import Corpus
@@ -40,7 +39,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_tokenizers_are_those_of_the_whole_text(source: str, kind: str, options: dict[str, Any]) -> None:
-    whole = train_tokenizer(kind, training_texts([source], SourceOptions(), 0.1, False, True), **options)
+    whole = train_tokenizer(kind, Corpus([source], SourceOptions(), False, 0.1, quiet=True).training_texts(), **options)
     for processes in (1, 2) if kind == "word" else (1,):
         corpus = Corpus([source], SourceOptions(), False, 0.1, processes, quiet=True)
         assert learn_tokenizer(kind, corpus, **options).fingerprint == whole.fingerprint

@@ -5,7 +5,7 @@
 one batch to the next.
 
 Held-out text is chosen by characters or documents, not tokens, so that it is the same for every tokenizer and can be
-kept from the tokenizer's own training (`training_texts`):
+kept from the tokenizer's own training (`Corpus.training_texts`):
 
 * documents together: the end of the text, ``text[int(len(text) * (1 - held_out)):]``;
 * documents apart: every document at which ``int(index * held_out)`` steps up; for 0.1, every tenth.
@@ -38,10 +38,10 @@ from textrnn.scoring import TextSize, text_size
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train import sources as reader
 from textrnn.train import stretches
+from textrnn.train.processes import GO_ON, ProcessDied, Report
 from textrnn.train.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
 from textrnn.train.sources import Piece, SourceOptions, count_bytes, source_fingerprint
 from textrnn.train.stretches import Corpus, Stretch, reported
-from textrnn.train.workers import GO_ON, Report, WorkerDied
 
 FORMAT_VERSION = 2
 
@@ -177,17 +177,16 @@ def is_unfinished(folder: Path) -> bool:
     return any(folder.glob("tokens-*/[0-9]*.json"))
 
 
-def training_texts(
-    sources: Sequence[str],
-    options: SourceOptions,
-    held_out: float | None,
-    documents_apart: bool,
-    quiet: bool = False,
-) -> Iterator[str]:
-    """The text that `prepare` gives to the first of its datasets, in stretches of a few megabytes at most."""
-    for is_held_out, piece in Corpus(sources, options, documents_apart, held_out, quiet=quiet).read():
-        if not is_held_out:
-            yield piece.text
+def piece_ids(tokenizer: Tokenizer, piece: Piece, documents_apart: bool) -> NDArray[np.int32]:
+    """The ids of a piece of text, int32 ``(tokens,)``; with documents apart each gets its end token."""
+    ids = tokenizer.encode(piece.text)
+    return np.append(ids, np.int32(END_ID)) if piece.ends_document and documents_apart else ids
+
+
+def piece_size(tokenizer: Tokenizer, piece: Piece, documents_apart: bool) -> TextSize:
+    """How much text a piece is; with documents apart the end of each counts as a word."""
+    size = text_size(tokenizer, piece.text)
+    return replace(size, words=size.words + (piece.ends_document and documents_apart))
 
 
 Shards = dict[str, Shard]
@@ -224,20 +223,14 @@ class _Tokenize:
                 if part not in writers:
                     temporary = stack.enter_context(write_atomically(self._path(stretch, part)))
                     writers[part] = stack.enter_context(ShardWriter(temporary, self.dtype))
-                counted = self._size(piece) if is_held_out or self.measured else None
-                writers[part].write(self._ids(piece), piece.text, piece.ends_document, counted)
+                ids = piece_ids(self.tokenizer, piece, self.documents_apart)
+                counts_words = is_held_out or self.measured
+                counted = piece_size(self.tokenizer, piece, self.documents_apart) if counts_words else None
+                writers[part].write(ids, piece.text, piece.ends_document, counted)
         shards = {part: writer.shard(self._path(stretch, part)) for part, writer in writers.items() if writer.tokens}
         record = {part: shard.to_dict() for part, shard in shards.items()}
         _write_json(self.folder / f"{stretch.index:05}.json", record)
         return shards
-
-    def _ids(self, piece: Piece) -> NDArray[Any]:
-        ids = self.tokenizer.encode(piece.text)
-        return np.append(ids, END_ID) if piece.ends_document and self.documents_apart else ids
-
-    def _size(self, piece: Piece) -> TextSize:
-        size = text_size(self.tokenizer, piece.text)
-        return replace(size, words=size.words + (piece.ends_document and self.documents_apart))
 
     def _path(self, stretch: Stretch, part: str) -> Path:
         return self.folder / f"{part}-{stretch.index:05}.bin"
@@ -260,7 +253,7 @@ def _write(
     except DiskFull as error:
         found = _finished(folder, parts, tokenize.dtype)
         raise DiskFull(f"{error}; {_room_needed(folder, corpus, found, tokenize.dtype)}") from error
-    except (Unfinished, WorkerDied):
+    except (Unfinished, ProcessDied):
         raise
     except UserError:  # the text has to be mended, and is another one then
         shutil.rmtree(folder)

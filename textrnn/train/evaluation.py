@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
-from textrnn.scoring import Read, Scorer, TextMetrics, TextSize, text_size, windowed_nats
-from textrnn.tokenizers.base import END_ID, Tokenizer
-from textrnn.train.datasets import TokenDataset
+from textrnn.scoring import Read, Scorer, TextMetrics, TextSize, windowed_nats
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.train.datasets import TokenDataset, piece_ids, piece_size
 from textrnn.train.labelled import LabelledDataset, renaming
 from textrnn.train.regression import errors
 from textrnn.train.report import ClassificationMetrics, measure
@@ -45,10 +44,7 @@ class LabelledText(NamedTuple):
 def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) -> Iterator[Part]:
     """Tokenise a text piece by piece; with `apart` every document gets its end token."""
     for piece in pieces:
-        ids, size = tokenizer.encode(piece.text), text_size(tokenizer, piece.text)
-        if apart and piece.ends_document:
-            ids, size = np.append(ids, np.int32(END_ID)), replace(size, words=size.words + 1)
-        yield Part(ids, size)
+        yield Part(piece_ids(tokenizer, piece, apart), piece_size(tokenizer, piece, apart))
 
 
 def dataset_parts(dataset: TokenDataset) -> list[Part]:

@@ -27,14 +27,14 @@ from textrnn.errors import UserError
 Report = Callable[[int], None]
 """Told how much more of a task is done."""
 GO_ON = "give the same command again (if the run is there, with --resume)"
-START = "from textrnn.train.workers import work; work()"
+START = "from textrnn.train.processes import work; work()"
 
 
-class WorkerDied(UserError):
+class ProcessDied(UserError):
     """A process was ended while it worked."""
 
 
-class Workers:
+class Processes:
     """Some processes, each of which does one task at a time.
 
     Args:
@@ -54,7 +54,7 @@ class Workers:
         for _ in range(processes):
             self._idle.put(None)  # which is started when there is work for it
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Processes:
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class Workers:
                     raise value
                 self._report(value)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            raise WorkerDied(self._obituary(process)) from error
+            raise ProcessDied(self._obituary(process)) from error
         finally:
             self._idle.put(process)
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from textrnn.errors import UserError
 from textrnn.train import sources as reader
+from textrnn.train.processes import Processes, Report
 from textrnn.train.processor import cores
 from textrnn.train.sources import (
     Piece,
@@ -33,7 +34,6 @@ from textrnn.train.sources import (
     read_spans,
     read_text,
 )
-from textrnn.train.workers import Report, Workers
 
 # Of less text no process beside this one is started. Stretches grow with the text, so that a large one is not cut into
 # more files than a process may have open: there are so many of a size before the next ones are twice as long.
@@ -124,6 +124,10 @@ class Corpus:
         with self._progress("Reading") as report:
             for stretch in stretches:
                 yield from reported(stretch.read(), report)
+
+    def training_texts(self) -> Iterator[str]:
+        """What is not held out, read in this process, a few megabytes at a time at most."""
+        return (piece.text for is_held_out, piece in self.read() if not is_held_out)
 
     def each(
         self,
@@ -226,8 +230,8 @@ class Corpus:
                 left = map(_whole, left)
                 two = list(islice(left, 2))
                 if len(two) == 2:
-                    with Workers(processes, function, report, f"was {what.lower()}") as workers:
-                        yield from workers.map(chain(two, left))
+                    with Processes(processes, function, report, f"was {what.lower()}") as working:
+                        yield from working.map(chain(two, left))
                     return
                 left = iter(two)
             for stretch in left:

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any
 
 from textrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
+from textrnn.train.processes import Report
 from textrnn.train.stretches import Corpus, Stretch, reported
-from textrnn.train.workers import Report
 
 COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, ...]]] = {
     "char": (CharTokenizer, ()),
@@ -29,9 +29,8 @@ def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
     Raises:
         UserError: as `train_tokenizer`, and where the text cannot be read.
     """
-    texts = (piece.text for is_held_out, piece in corpus.read() if not is_held_out)
     if kind not in COUNTING:
-        return train_tokenizer(kind, texts, **options)
+        return train_tokenizer(kind, corpus.training_texts(), **options)
     train_tokenizer(kind, ["a"], **options)  # refuses options before all is read
     tokenizer_class, deciding = COUNTING[kind]
     count = _Count(kind, {name: options[name] for name in deciding if name in options})
@@ -39,7 +38,7 @@ def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
         found = filter(None, counted)
         first = next(found, None)
         if first is None:  # nothing but blanks, or nothing at all
-            return train_tokenizer(kind, texts, **options)
+            return train_tokenizer(kind, corpus.training_texts(), **options)
         return tokenizer_class.from_counts(chain([first], found), **options)
 
 
