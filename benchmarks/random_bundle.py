@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
 from textrnn.config import ModelConfig
+from textrnn.generation import untrained
 from textrnn.tokenizers import END_ID, CharTokenizer
 from textrnn.tokenizers.char import FIRST_CHARACTER
 
@@ -65,7 +66,8 @@ def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, q
     source = folder.with_name(f"{folder.name}.source")
     source.mkdir()
     weights = random_weights(units, layers, vocabulary_size)
-    graphs = write_graphs(build_graphs(random_config(units, layers), weights, quantize), source)
+    never_drawn = untrained(np.ones(vocabulary_size, np.int64))
+    graphs = write_graphs(build_graphs(random_config(units, layers), weights, never_drawn, quantize), source)
     tokenizer.save(source)
     manifest = Manifest(
         kind="language_model",
@@ -73,6 +75,7 @@ def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, q
         tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name),
         start_id=END_ID,
         graphs=graphs,
+        runtime={"never_drawn": never_drawn.tolist()},
     )
     return write_bundle(folder, manifest, source)
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
-from textrnn.generation import CHUNK, DRAWN_AHEAD, GenerationOptions, State, Step, forbid, generate
+from textrnn.generation import CHUNK, DRAWN_AHEAD, GenerationOptions, State, Step, forbid, generate, untrained
 from textrnn.sampling import choose
-from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
+from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer, Tokenizer, WordTokenizer
 
 LETTERS = CharTokenizer.train(["abcdefghijklmnopqrstuvwxyz "])
 ZERO = np.zeros((1, 1, 1), np.float32)
-NO_PROMPT = np.empty(0, np.int32)
+NEVER_DRAWN = np.array([PAD_ID, UNKNOWN_ID, BEGINNING_ID], np.int32)
 
 
 def letter(text: str) -> int:
@@ -30,7 +30,7 @@ def letter(text: str) -> int:
 class Script:
     """A step that says one text over and over, whatever it is fed; its state is the place in the text."""
 
-    def __init__(self, ids: Iterable[int], tokenizer: CharTokenizer = LETTERS) -> None:
+    def __init__(self, ids: Iterable[int], tokenizer: Tokenizer = LETTERS) -> None:
         self.ids = list(ids)
         self.vocabulary_size = tokenizer.vocabulary_size
         self.fed: list[list[int]] = []
@@ -66,10 +66,8 @@ class Markov:
 
 
 def pieces(step: Step, prompt: str = "", tokenizer: CharTokenizer = LETTERS, **options: Any) -> list[str]:
-    prompt_ids = tokenizer.encode(prompt)
-    return [
-        piece for _, piece in generate(step, ZERO, tokenizer, BEGINNING_ID, prompt_ids, GenerationOptions(**options))
-    ]
+    found = generate(step, ZERO, tokenizer, BEGINNING_ID, prompt, GenerationOptions(**options), NEVER_DRAWN)
+    return [piece for _, piece in found]
 
 
 def write(step: Step, prompt: str = "", tokenizer: CharTokenizer = LETTERS, **options: Any) -> str:
@@ -79,7 +77,7 @@ def write(step: Step, prompt: str = "", tokenizer: CharTokenizer = LETTERS, **op
 def write_all(step: Step, count: int, **options: Any) -> list[str]:
     texts = [""] * count
     for index, piece in generate(
-        step, ZERO, LETTERS, BEGINNING_ID, NO_PROMPT, GenerationOptions(count=count, **options)
+        step, ZERO, LETTERS, BEGINNING_ID, "", GenerationOptions(count=count, **options), NEVER_DRAWN
     ):
         texts[index] += piece
     return texts
@@ -109,7 +107,9 @@ def test_prefill_takes_all_of_the_prompt_but_its_last_token_in_one_call() -> Non
 
     ids = LETTERS.encode("hell")
     options = GenerationOptions(length=7)
-    text = "".join(piece for _, piece in generate(step, ZERO, LETTERS, BEGINNING_ID, ids, options, prefill))
+    text = "".join(
+        piece for _, piece in generate(step, ZERO, LETTERS, BEGINNING_ID, "hell", options, NEVER_DRAWN, prefill)
+    )
     assert text == "o world"
     assert read == [[[BEGINNING_ID, *ids[:-1].tolist()]]]
     assert step.fed[0] == [ids[-1]]
@@ -237,7 +237,7 @@ class TestSamples:
         texts = [""] * 9
         options = GenerationOptions(count=9, seed=4)
         zero = np.zeros((2, 1, 1), np.float32)
-        for index, piece in generate(step, zero, LETTERS, BEGINNING_ID, NO_PROMPT, options):
+        for index, piece in generate(step, zero, LETTERS, BEGINNING_ID, "", options, NEVER_DRAWN):
             texts[index] += piece
         assert set(texts) == {"a", "bb", "ccc"}
         assert sizes == [9, 9, 9 - texts.count("a"), texts.count("ccc")]
@@ -267,7 +267,7 @@ class Chunks:
         tokens = np.empty(uniforms.shape, np.int32)
         for position, draws in enumerate(uniforms):
             logits, state = self.step(ids, state)
-            ids = tokens[position] = choose(forbid(logits), draws)
+            ids = tokens[position] = choose(forbid(logits, NEVER_DRAWN), draws)
         return tokens, state
 
 
@@ -278,8 +278,9 @@ class TestChunks:
     ) -> list[str]:
         checked = GenerationOptions(**options)
         texts = [""] * checked.count
-        prompt_ids = LETTERS.encode(prompt)
-        for index, piece in generate(step, ZERO, LETTERS, BEGINNING_ID, prompt_ids, checked, write=write, whole=whole):
+        for index, piece in generate(
+            step, ZERO, LETTERS, BEGINNING_ID, prompt, checked, NEVER_DRAWN, write=write, whole=whole
+        ):
             texts[index] += piece
         return texts
 
@@ -310,7 +311,7 @@ class TestChunks:
         options = GenerationOptions(length=2 * CHUNK)
         for whole, count in ((False, 2), (True, 1)):
             found = generate(
-                say("ab"), ZERO, LETTERS, BEGINNING_ID, NO_PROMPT, options, write=Chunks(say("ab")), whole=whole
+                say("ab"), ZERO, LETTERS, BEGINNING_ID, "", options, NEVER_DRAWN, write=Chunks(say("ab")), whole=whole
             )
             assert len(list(found)) == count
 
@@ -410,3 +411,60 @@ class TestBeamSearch:
 def test_a_value_out_of_range_is_named_and_quoted(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         GenerationOptions(**options)
+
+
+class TestTokensWithoutTrainingCount:
+    """Tokens that the training text does not have are drawn in no way, however probable the model finds them."""
+
+    def test_they_are_the_special_ones_and_those_never_counted(self) -> None:
+        assert untrained(np.array([5, 5, 5, 0, 2, 0])).tolist() == [PAD_ID, UNKNOWN_ID, BEGINNING_ID, END_ID, 5]
+        assert untrained(np.ones(6, np.int64)).tolist() == [PAD_ID, UNKNOWN_ID, BEGINNING_ID]
+
+    @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 3}, {"top_p": 0.9}, {"beams": 4}])
+    def test_they_are_never_drawn(self, options: dict[str, Any]) -> None:
+        likely = [END_ID, *LETTERS.encode("xyz")]
+        logits = np.zeros((1, LETTERS.vocabulary_size), np.float32)
+        logits[:, likely] = 9
+
+        fed: list[int] = []
+
+        def step(ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+            fed.extend(ids.tolist())
+            return np.repeat(logits, len(ids), axis=0), state
+
+        counts = np.ones(LETTERS.vocabulary_size, np.int64)
+        counts[likely] = 0
+        checked = GenerationOptions(length=30, **options)
+        list(generate(step, ZERO, LETTERS, BEGINNING_ID, "", checked, untrained(counts)))
+        assert len(fed) >= 30
+        assert not set(fed) & set(likely)
+
+
+class TestTheJointOfPromptAndText:
+    WORDS = WordTokenizer.train(["the cat sat . , on 猫 坐"], split="punctuation")
+
+    def continued(self, prompt: str, text: str, **options: Any) -> str:
+        words = self.WORDS
+        ids = words.encode(text).tolist()
+        # Begins with the first word after the prompt, whatever the number of its words.
+        step = Script(np.roll(ids, len(words.encode(prompt))).tolist(), words)
+        checked = GenerationOptions(length=len(ids), **options)
+        found = generate(step, ZERO, words, BEGINNING_ID, prompt, checked, NEVER_DRAWN)
+        return "".join(piece for _, piece in found)
+
+    @pytest.mark.parametrize(
+        ("prompt", "text", "expected"),
+        [
+            ("", "sat on", "sat on"),
+            ("the cat", "sat on", " sat on"),
+            ("the cat ", "sat on", "sat on"),
+            ("the\n", "sat on .", "sat on."),
+            ("the cat", ". sat", ". sat"),
+            ("the dog", "sat on", " sat on"),
+            ("the 猫", "坐 on", "坐 on"),
+            ("the 狗", "坐 on", "坐 on"),
+        ],
+    )
+    @pytest.mark.parametrize("options", [{}, {"stop": "never"}, {"beams": 2}])
+    def test_they_read_as_one_text(self, prompt: str, text: str, expected: str, options: dict[str, Any]) -> None:
+        assert self.continued(prompt, text, **options) == expected

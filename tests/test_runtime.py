@@ -27,6 +27,7 @@ from tiny_bundle import (
 import textrnn
 from textrnn import UserError, runtime
 from textrnn.bundle import Graph, write_bundle
+from textrnn.generation import GenerationOptions, generate
 from textrnn.runtime import LanguageModel, load
 from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
 
@@ -44,27 +45,37 @@ def model(folder: Path) -> LanguageModel:
     return load(folder)
 
 
-@pytest.fixture(scope="module")
-def step_only(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    return load(write_tiny_bundle(tmp_path_factory.mktemp("step") / "bundle", sequence=False).folder)
+class BySteps:
+    """A model whose every token is drawn by `textrnn.sampling` from the logits of its step graph."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+
+    def samples(self, prompt: str, *, count: int = 1, **options: Any) -> list[str]:
+        model, texts = self.model, [""] * count
+        checked = GenerationOptions(count=count, **options)
+        never_drawn = np.array(model.manifest.runtime["never_drawn"])
+        start, state = model.start_id, model.initial_state(1)
+        for index, piece in generate(model.step, state, model.tokenizer, start, prompt, checked, never_drawn):
+            texts[index] += piece
+        return texts
+
+    def generate(self, prompt: str, **options: Any) -> str:
+        return self.samples(prompt, **options)[0]
 
 
 @pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    """A model without a generate graph, as older versions wrote them: every token is drawn by `textrnn.sampling`."""
-    return load(write_tiny_bundle(tmp_path_factory.mktemp("older") / "bundle", generate=False).folder)
+def by_steps(model: LanguageModel) -> BySteps:
+    return BySteps(model)
 
 
 def rebuilt(folder: Path, path: Path, graph: onnx.ModelProto | None = None, **fields: Any) -> Path:
-    """A bundle with right hashes and one thing that is wrong: another step graph, or fields of the manifest.
-
-    It has no generate graph, so that the step graph is what writes and is looked at first.
-    """
+    """A bundle with right hashes and one thing that is wrong: another step graph, or fields of the manifest."""
     source = path.with_name("source")
     shutil.copytree(folder, source)
     if graph is not None:
         (source / "model.onnx").write_bytes(graph.SerializeToString())
-    return write_bundle(path, dataclasses.replace(tiny_manifest(NETWORK, generate=False), **fields), source).folder
+    return write_bundle(path, dataclasses.replace(tiny_manifest(NETWORK), **fields), source).folder
 
 
 class TestLoading:
@@ -101,14 +112,11 @@ class TestLoading:
         with pytest.raises(UserError, match=r"model\.onnx refers to weights outside the bundle"):
             load(rebuilt(folder, tmp_path / "bundle", graph))
 
-    @pytest.mark.parametrize(("name", "generate"), [("generate", True), ("model", False)])
-    def test_what_is_no_graph_is_refused_in_one_line(
-        self, folder: Path, tmp_path: Path, capfd: Any, name: str, generate: bool
-    ) -> None:
+    def test_what_is_no_graph_is_refused_in_one_line(self, folder: Path, tmp_path: Path, capfd: Any) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
-        (source / f"{name}.onnx").write_bytes(b"no graph")
-        broken = write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK, generate=generate), source).folder
-        with pytest.raises(UserError, match=rf"{name}\.onnx could not be loaded by onnxruntime") as caught:
+        (source / "generate.onnx").write_bytes(b"no graph")
+        broken = write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK), source).folder
+        with pytest.raises(UserError, match=r"generate\.onnx could not be loaded by onnxruntime") as caught:
             load(broken)
         assert "\n" not in str(caught.value)
         assert capfd.readouterr() == ("", "")
@@ -117,7 +125,7 @@ class TestLoading:
         graph = step_graph(NETWORK)
         graph.graph.output[1].name = graph.graph.node[-1].output[0] = "memory"
         with pytest.raises(UserError, match=r"model\.onnx must have the outputs .* of its manifest, has .*memory"):
-            load(rebuilt(folder, tmp_path / "bundle", graph))
+            load(rebuilt(folder, tmp_path / "bundle", graph)).generate(top_k=2)
 
     def test_graphs_that_do_not_write_are_loaded_when_they_are_needed(self, folder: Path, tmp_path: Path) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
@@ -132,11 +140,11 @@ class TestLoading:
 
     def test_a_sequence_graph_in_place_of_the_step_graph(self, folder: Path, tmp_path: Path) -> None:
         def swapped(graphs: dict[str, Graph]) -> dict[str, Graph]:
-            return {"step": dataclasses.replace(graphs["step"], file="sequence.onnx")}
+            return {**graphs, "step": dataclasses.replace(graphs["step"], file="sequence.onnx")}
 
         graphs = swapped(dict(tiny_manifest(NETWORK).graphs))
         with pytest.raises(UserError, match=r"sequence\.onnx must have the inputs"):
-            load(rebuilt(folder, tmp_path / "bundle", graphs=graphs))
+            load(rebuilt(folder, tmp_path / "bundle", graphs=graphs)).generate(top_k=2)
 
     def test_a_tokenizer_of_another_model(self, folder: Path, tmp_path: Path) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
@@ -161,7 +169,11 @@ class TestLoading:
             ({"kind": "translator"}, "must be one of language_model, classifier, .* is a translator"),
             ({"start_id": 28}, "must belong together, .* start_id 28"),
             ({"start_id": -1}, "must belong together, .* start_id -1"),
-            ({"graphs": {}}, "must have a step graph, .* has none"),
+            ({"graphs": {}}, "must have a generate graph, .* has none"),
+            ({"runtime": {}}, r"runtime\.never_drawn must list ids, the special ones among them .* has: None"),
+            ({"runtime": {"never_drawn": [0, 1, 2, 28]}}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": {"never_drawn": list(range(28))}}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": {"never_drawn": [0, 1, True, 2]}}, r"runtime\.never_drawn must list ids"),
         ],
     )
     def test_a_bundle_that_cannot_generate(
@@ -188,9 +200,7 @@ class TestLogits:
         np.testing.assert_allclose(rows, NETWORK.logits(ids), atol=1e-5)
 
     @pytest.mark.parametrize("batch", [1, 3])
-    @pytest.mark.parametrize("fixture", ["model", "step_only"])
-    def test_reading_agrees_with_the_equations(self, fixture: str, batch: int, request: pytest.FixtureRequest) -> None:
-        model: LanguageModel = request.getfixturevalue(fixture)
+    def test_reading_agrees_with_the_equations(self, model: LanguageModel, batch: int) -> None:
         ids = np.random.default_rng(5).integers(model.vocabulary_size, size=(batch, 9))
         expected = np.array([NETWORK.logits(row.tolist()) for row in ids])
         first, state = model.read(ids[:, :4])
@@ -199,10 +209,10 @@ class TestLogits:
         assert first.dtype == state.dtype == np.float32
         assert state.shape == model.initial_state(batch).shape
 
-    def test_a_state_is_not_changed_by_a_later_call(self, step_only: LanguageModel) -> None:
-        _, state = step_only.read(np.array([[21, 22]]))
+    def test_a_state_is_not_changed_by_a_later_call(self, model: LanguageModel) -> None:
+        _, state = model.read(np.array([[21, 22]]))
         before = state.copy()
-        step_only.read(np.array([[23, 24, 25]]), state)
+        model.read(np.array([[23, 24, 25]]), state)
         assert (state == before).all()
 
     @pytest.mark.parametrize("token", [-1, 28])
@@ -215,11 +225,7 @@ class TestLogits:
 
 
 class TestScore:
-    @pytest.mark.parametrize("fixture", ["model", "step_only"])
-    def test_every_token_is_predicted_once_from_the_start_token_on(
-        self, fixture: str, request: pytest.FixtureRequest
-    ) -> None:
-        model: LanguageModel = request.getfixturevalue(fixture)
+    def test_every_token_is_predicted_once_from_the_start_token_on(self, model: LanguageModel) -> None:
         ids = model.tokenizer.encode(AWKWARD)
         expected = NETWORK.log_probs(ids.tolist())
         log_probs = model.token_log_probs(ids)
@@ -265,29 +271,28 @@ def with_weights(**weights: Any) -> TinyNetwork:
 class TestOneTextOnEveryPath:
     @pytest.mark.parametrize("temperature", [0, 1e-6, 0.3, 1, 2.5])
     def test_the_graph_writes_what_single_steps_write(
-        self, model: LanguageModel, older: LanguageModel, temperature: float
+        self, model: LanguageModel, by_steps: BySteps, temperature: float
     ) -> None:
         for seed in range(25):
             options: dict[str, Any] = {"length": 100, "seed": seed, "temperature": temperature}
-            text = older.generate("wor", **options)
+            text = by_steps.generate("wor", **options)
             assert model.generate("wor", **options) == text
             assert "".join(model.stream("wor", **options)) == text
-            assert model.samples("wor", count=3, **options) == older.samples("wor", count=3, **options)
+            assert model.samples("wor", count=3, **options) == by_steps.samples("wor", count=3, **options)
 
-    def test_whatever_the_prompt(self, model: LanguageModel, step_only: LanguageModel, older: LanguageModel) -> None:
+    def test_whatever_the_prompt(self, model: LanguageModel, by_steps: BySteps) -> None:
         for prompt in ("", "h", AWKWARD, "hello world " * 20):
-            texts = {m.generate(prompt, length=40, seed=3) for m in (model, step_only, older)}
-            assert len(texts) == 1
+            assert model.generate(prompt, length=40, seed=3) == by_steps.generate(prompt, length=40, seed=3)
 
     @pytest.mark.parametrize(
         "options", [{"top_k": 3}, {"top_p": 0.8}, {"min_p": 0.1}, {"repetition_penalty": 1.3}, {"beams": 3}]
     )
     def test_what_the_graph_cannot_do_is_done_step_by_step(
-        self, model: LanguageModel, older: LanguageModel, options: dict[str, Any]
+        self, model: LanguageModel, by_steps: BySteps, options: dict[str, Any]
     ) -> None:
         seed = {} if "beams" in options else {"seed": 4}
         text = model.generate("wor", length=50, **options, **seed)
-        assert text == older.generate("wor", length=50, **options, **seed)
+        assert text == by_steps.generate("wor", length=50, **options, **seed)
         assert text != model.generate("wor", length=50, **seed)
 
     @pytest.mark.parametrize("temperature", [0, 1])
@@ -298,20 +303,18 @@ class TestOneTextOnEveryPath:
         folder = write_tiny_bundle(tmp_path / "bundle", network=with_weights(c=bias)).folder
         assert load(folder).generate(length=8, temperature=temperature) == "w" * 8
 
-    @pytest.mark.parametrize("generate", [True, False])
+    @pytest.mark.parametrize("top_k", [0, 1000])  # drawn in the graph, and step by step
     @pytest.mark.parametrize("temperature", [0, 1])
     @pytest.mark.parametrize("damage", [np.nan, np.inf])
-    def test_a_damaged_model_is_refused(
-        self, tmp_path: Path, damage: float, temperature: float, generate: bool
-    ) -> None:
+    def test_a_damaged_model_is_refused(self, tmp_path: Path, damage: float, temperature: float, top_k: int) -> None:
         for token in (END_ID, 20, NETWORK.vocabulary_size - 1):
             bias = NETWORK.c.copy()
             bias[token] = damage
             path = tmp_path / f"bundle{token}"
-            damaged = load(write_tiny_bundle(path, generate=generate, network=with_weights(c=bias)).folder)
+            damaged = load(write_tiny_bundle(path, network=with_weights(c=bias)).folder)
             for write in (damaged.generate, partial(damaged.samples, count=2)):
                 with pytest.raises(UserError, match=r"logits must be finite numbers, .*; the model is damaged"):
-                    write("he", temperature=temperature)
+                    write("he", temperature=temperature, top_k=top_k)
 
 
 class TestGenerate:
@@ -351,14 +354,14 @@ class TestGenerate:
         assert model.samples("wor", count=2, length=40, seed=5) == texts[:2]
 
     def test_a_long_prompt_is_read_by_the_sequence_graph_to_the_same_end(
-        self, model: LanguageModel, step_only: LanguageModel, monkeypatch: pytest.MonkeyPatch
+        self, model: LanguageModel, by_steps: BySteps, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(runtime, "PREFILL_CHUNK_LOGITS", 100 * model.vocabulary_size)
         prompt = "hello world " * (runtime.PREFILL_FROM // 12 + 1)
         assert len(prompt) >= runtime.PREFILL_FROM
         options: dict[str, Any] = {"length": 60, "seed": 8}
         text = model.generate(prompt, **options)
-        assert step_only.generate(prompt, **options) == text
+        assert by_steps.generate(prompt, **options) == text
         monkeypatch.setattr(runtime, "PREFILL_FROM", len(prompt) + 1)
         assert model.generate(prompt, **options) == text
 

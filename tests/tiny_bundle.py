@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
-from textrnn.config import ModelConfig, from_dict
-from textrnn.tokenizers import BEGINNING_ID, WordTokenizer
+from textrnn.config import ModelConfig
+from textrnn.tokenizers import BEGINNING_ID, PAD_ID, UNKNOWN_ID, WordTokenizer
 from textrnn.tokenizers.char import FIRST_CHARACTER, CharTokenizer
 from textrnn.train import cell_graphs
 from textrnn.train.cell_graphs import IR_VERSION, OPSET
 
 TEXT = "hello world"
+NEVER_DRAWN = [PAD_ID, UNKNOWN_ID, BEGINNING_ID]
 
 Array = NDArray[np.float32]
 
@@ -165,7 +166,7 @@ def _model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def tiny_manifest(network: TinyNetwork, *, sequence: bool = True, generate: bool = True) -> Manifest:
+def tiny_manifest(network: TinyNetwork) -> Manifest:
     """The manifest of a bundle of this network with the tokenizer of `TEXT`."""
     state = Tensor("state", "float32", network.state_shape)
     next_state = Tensor("next_state", "float32", network.state_shape)
@@ -174,27 +175,26 @@ def tiny_manifest(network: TinyNetwork, *, sequence: bool = True, generate: bool
         logits = Tensor("logits", "float32", (*free, network.vocabulary_size))
         return Graph(file, inputs=(Tensor("ids", "int32", free), state), outputs=(logits, next_state))
 
-    graphs = {"step": reader("model.onnx", "batch")}
-    if sequence:
-        graphs["sequence"] = reader("sequence.onnx", "batch", "time")
-    if generate:
-        graphs["generate"] = Graph(
-            "generate.onnx",
-            inputs=(
-                Tensor("ids", "int32", ("batch",)),
-                state,
-                Tensor("given", "int32", ("steps", "batch")),
-                Tensor("uniforms", "float64", ("steps", "batch")),
-                Tensor("temperature", "float64", ()),
-            ),
-            outputs=(Tensor("tokens", "int32", ("steps", "batch")), next_state),
-        )
+    generate = Graph(
+        "generate.onnx",
+        inputs=(
+            Tensor("ids", "int32", ("batch",)),
+            state,
+            Tensor("given", "int32", ("steps", "batch")),
+            Tensor("uniforms", "float64", ("steps", "batch")),
+            Tensor("temperature", "float64", ()),
+        ),
+        outputs=(Tensor("tokens", "int32", ("steps", "batch")), next_state),
+    )
+    sequence = reader("sequence.onnx", "batch", "time")
+    graphs = {"step": reader("model.onnx", "batch"), "sequence": sequence, "generate": generate}
     return Manifest(
         kind="language_model",
         precision="float32",
         tokenizer=TokenizerFile(CharTokenizer.kind, CharTokenizer.file_name),
         start_id=BEGINNING_ID,
         graphs=graphs,
+        runtime={"never_drawn": NEVER_DRAWN},
         metrics={"held_out": {"nats_per_token": 1.5}},
         config={"model": {"hidden_dim": 5}},
         created_with={"textrnn": "0.1.0"},
@@ -215,8 +215,6 @@ def tiny_network() -> TinyNetwork:
 def write_tiny_bundle(
     folder: Path,
     *,
-    sequence: bool = True,
-    generate: bool = True,
     external_weights: bool = False,
     network: TinyNetwork | None = None,
 ) -> Bundle:
@@ -228,11 +226,11 @@ def write_tiny_bundle(
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)
     tokenizer.save(source)
-    graphs = {"model": step_graph(network)}
-    if sequence:
-        graphs["sequence"] = sequence_graph(network)
-    if generate:
-        graphs["generate"] = cell_graphs.generate_graph(cell_graph(network))
+    graphs = {
+        "model": step_graph(network),
+        "sequence": sequence_graph(network),
+        "generate": cell_graphs.generate_graph(cell_graph(network), np.array(NEVER_DRAWN, np.int32)),
+    }
     for name, graph in graphs.items():
         if external_weights:
             onnx.save(
@@ -240,7 +238,7 @@ def write_tiny_bundle(
             )
         else:
             onnx.save(graph, source / f"{name}.onnx")
-    return write_bundle(folder, tiny_manifest(network, sequence=sequence, generate=generate), source)
+    return write_bundle(folder, tiny_manifest(network), source)
 
 
 # A classifier
@@ -280,7 +278,6 @@ def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
     tokenizer.save(source)
     weights = {name: array.astype(np.float32) for name, array in tiny_classifier_weights().items()}
     graphs = write_graphs({"classify": classify_graph(CLASSIFIER, weights)}, source)
-    settings = {"data": {"max_length": MAX_LENGTH}, "model": {"segment_length": CLASSIFIER.segment_length}}
     entries = {
         "kind": "classifier",
         "precision": "float32",
@@ -288,7 +285,7 @@ def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
         "start_id": None,
         "graphs": graphs,
         "labels": LABELS,
-        "config": from_dict({"task": "classification", **settings}).to_dict(),
+        "runtime": {"max_length": MAX_LENGTH, "segment_length": CLASSIFIER.segment_length, "data": {}},
     }
     return write_bundle(folder, Manifest(**(entries | changes)), source)
 
@@ -318,7 +315,7 @@ def write_tiny_vector_classifier(
 
     weights = _float32(tiny_vector_weights(len(CLASSES), features, stride))
     graph = {"classify": classify_graph(vector_model(stride), weights)}
-    entries = {"kind": "vector_classifier", "labels": CLASSES, "config": _config("classification", stride, data)}
+    entries = {"kind": "vector_classifier", "labels": CLASSES, "runtime": _runtime(stride, data)}
     return _write_vector_bundle(folder, graph, entries | changes)
 
 
@@ -332,7 +329,7 @@ def write_tiny_regressor(
     weights = _float32(tiny_vector_weights(OUTPUTS, features, stride))
     scaling = Scaling(np.stack([VALUES_MEAN - VALUES_SCALE, VALUES_MEAN + VALUES_SCALE]))
     graph = {"regress": regress_graph(vector_model(stride), weights, scaling)}
-    entries = {"kind": "regressor", "labels": None, "config": _config("regression", stride, data)}
+    entries = {"kind": "regressor", "labels": None, "runtime": _runtime(stride, data)}
     return _write_vector_bundle(folder, graph, entries | changes)
 
 
@@ -340,9 +337,8 @@ def _float32(weights: dict[str, NDArray[np.float64]]) -> dict[str, Array]:
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def _config(task: str, stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
-    model = {"hidden_dim": 4, "stride": stride}
-    return from_dict({"task": task, "data": {"reads": "vectors", **(data or {})}, "model": model}).to_dict()
+def _runtime(stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
+    return {"hidden_dim": 4, "stride": stride, "data": {"reads": "vectors", **(data or {})}}
 
 
 def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:

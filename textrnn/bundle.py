@@ -1,8 +1,12 @@
 """The on-disk contract of a finished model: a folder with a manifest that lists every file and its hash.
 
-manifest.json names the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, the
-metrics on held-out data, the whole config, and size and SHA-256 of every other file. Nothing is ever unpickled, and
-nothing outside the folder is read.
+manifest.json names the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, what
+the runtime needs to know beside them, the metrics on held-out data, the whole config, and size and SHA-256 of every
+other file. Nothing is ever unpickled, and nothing outside the folder is read.
+
+The config is information for people: no program parses it, so that a bundle outlives a setting that is renamed. What a
+program needs is in `runtime`. A later version may add entries there, and one that reads a bundle ignores those that it
+does not know.
 """
 
 from __future__ import annotations
@@ -74,10 +78,16 @@ class Manifest:
         tokenizer: None of a model that reads vectors.
         start_id: the token before every text; None of all but language models.
         graphs: by their use: "step" (one token a call), "sequence" (many tokens a call), "generate" (writes tokens);
-            bundles of older versions may lack the last two. "classify" (whole sequences) of a classifier or regressor.
+            "classify" or "regress" (whole sequences) of a classifier or regressor.
         labels: of a classifier, else None.
         metrics: measured on held-out data.
-        config: the whole resolved config of the training run.
+        runtime: what the runtime needs beside the graphs, by kind of model:
+            language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
+            classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
+            vector_classifier, regressor: ``stride`` and ``hidden_dim`` of the network;
+            all: ``data``, how a source is read (`textrnn.config.DataConfig`), ``architecture`` and
+            ``tokenizer_settings``, with which another training starts from this model.
+        config: the whole resolved config of the training run; information only.
         created_with: versions, by package.
         files: every file but the manifest; filled in by `write_bundle`.
     """
@@ -88,13 +98,41 @@ class Manifest:
     start_id: int | None
     graphs: Mapping[str, Graph]
     labels: tuple[str, ...] | None = None
+    runtime: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
 
+    def runtime_number(self, name: str, low: int, high: int) -> int:
+        """Return a whole number of `runtime`.
+
+        Raises:
+            UserError: it is missing, no whole number, or not between `low` and `high`.
+        """
+        value = self.runtime.get(name)
+        if type(value) is not int or not low <= value <= high:
+            raise UserError(
+                f"the manifest's runtime.{name} must be a whole number from {low} to {high}, was: {value!r:.60}; "
+                "export the bundle again"
+            )
+        return value
+
+    def runtime_section(self, name: str) -> dict[str, Any]:
+        """Return a section of `runtime`.
+
+        Raises:
+            UserError: it is missing or no object.
+        """
+        value = self.runtime.get(name)
+        if not isinstance(value, dict):
+            raise UserError(
+                f"the manifest's runtime.{name} must be an object, was: {value!r:.60}; export the bundle again"
+            )
+        return value
+
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Return the text of manifest.json."""
         document = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -297,6 +335,7 @@ class _Reader:
             start_id=None if document.get("start_id", 0) is None else self._get(document, "start_id", int),
             graphs={use: self._graph(self._get(graphs, use, dict)) for use in graphs},
             labels=None if labels is None else tuple(self._list(document, "labels", str)),
+            runtime=self._get(document, "runtime", dict),
             metrics=self._get(document, "metrics", dict),
             config=self._get(document, "config", dict),
             created_with=self._get(document, "created_with", dict),

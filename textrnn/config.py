@@ -299,6 +299,23 @@ def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
+def data_of_bundle(section: Mapping[str, Any]) -> DataConfig:
+    """Return how a bundle's model reads sources, from the section ``data`` of its manifest's runtime block."""
+    return settings_of_bundle(DataConfig, section, "data.")
+
+
+def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) -> T:
+    """Return settings that a section of a manifest's runtime block holds.
+
+    Settings that this version does not know are ignored, and those that the bundle does not name have their defaults.
+
+    Raises:
+        UserError: a value of the wrong type or out of its range.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return _build(cls, {name: value for name, value in section.items() if name in known}, prefix)
+
+
 def require_fitting(config: Config) -> None:
     """Refuse settings that do not fit each other.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,8 @@ CHUNK = 32
 DRAWN_AHEAD = 16 * CHUNK
 """Random numbers of a text drawn in one call, which costs hardly more than drawing one."""
 
-NEVER_WRITTEN = (PAD_ID, UNKNOWN_ID, BEGINNING_ID)
+SPECIAL = frozenset((PAD_ID, UNKNOWN_ID, BEGINNING_ID))
+"""Tokens that are never drawn, whatever the text that the model was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,20 +99,23 @@ def generate(
     state: State,
     tokenizer: Tokenizer,
     start_id: int,
-    prompt_ids: NDArray[np.int32],
+    prompt: str,
     options: GenerationOptions,
+    never_drawn: NDArray[np.int32],
     prefill: Prefill | None = None,
     write: Write | None = None,
     whole: bool = False,
 ) -> Iterator[tuple[int, str]]:
-    """Write texts that go on after a prompt.
+    """Write texts that continue a prompt.
 
-    Padding, unknown and beginning tokens are never written; the end token ends a text.
+    The end token ends a text. A text is written so that prompt and text joined read as one: of words, it begins with
+    the space between the two, unless the prompt ends with one or none belongs there.
 
     Args:
         state: the state before any token, (layers, 1, hidden).
         start_id: the token before every text.
-        prompt_ids: (time,), may be empty.
+        prompt: any text, may be empty.
+        never_drawn: ids (tokens,) of `untrained`.
         prefill: a faster way to read a long prompt than one step a token.
         write: a faster way to sample with these options than `step` and `textrnn.sampling`, `CHUNK` tokens at a time.
         whole: give each text as one piece at its end, which is faster where many are written side by side.
@@ -119,6 +123,7 @@ def generate(
     Yields:
         (index of the text, 0 to count - 1; the next piece of it, whole characters that will not be taken back).
     """
+    prompt_ids = tokenizer.encode(prompt)
     ids = np.concatenate([[start_id], prompt_ids]).astype(np.int32)
     before, last = ids[:-1], ids[-1:]
     if len(before) and prefill is not None:
@@ -127,23 +132,46 @@ def generate(
         for token in before:
             _, state = step(token[None], state)
     if options.beams > 1:
-        if text := _search(step, last, state, tokenizer, options):
+        if text := _search(step, last, state, tokenizer, prompt, options, never_drawn):
             yield 0, text
     elif write is not None:
-        yield from _sample(write, CHUNK, last, state, tokenizer, options, whole)
+        yield from _sample(write, CHUNK, last, state, tokenizer, prompt, options, whole)
     else:
-        write = _step_writer(step, tokenizer.vocabulary_size, prompt_ids, options)
-        yield from _sample(write, 1, last, state, tokenizer, options, whole)
+        write = _step_writer(step, tokenizer.vocabulary_size, prompt_ids, options, never_drawn)
+        yield from _sample(write, 1, last, state, tokenizer, prompt, options, whole)
 
 
-def forbid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logits (batch, vocabulary) without those of tokens that are never written."""
+def untrained(counts: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Return the ids that are never drawn: `SPECIAL`, and tokens that do not occur in the training text.
+
+    A model learns nothing of such a token but that others are more probable, and would draw it now and then: bytes
+    that spell no character, or the end of a text where the training text had no ends.
+
+    Args:
+        counts: of each token in the training text, (vocabulary,).
+
+    Returns:
+        ids in ascending order, int32 (tokens,).
+    """
+    never = counts == 0
+    never[list(SPECIAL)] = True
+    return np.flatnonzero(never).astype(np.int32)
+
+
+def forbid(logits: NDArray[np.float32], never_drawn: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return logits (batch, vocabulary) in which those of tokens that are never drawn are -inf."""
     allowed = logits.astype(np.float64)
-    allowed[:, NEVER_WRITTEN] = -inf
+    allowed[:, never_drawn] = -inf
     return allowed
 
 
-def _step_writer(step: Step, vocabulary_size: int, prompt_ids: NDArray[np.int32], options: GenerationOptions) -> Write:
+def _step_writer(
+    step: Step,
+    vocabulary_size: int,
+    prompt_ids: NDArray[np.int32],
+    options: GenerationOptions,
+    never_drawn: NDArray[np.int32],
+) -> Write:
     """A writer that knows every option."""
     seen = None
     if options.repetition_penalty != 1:
@@ -156,7 +184,7 @@ def _step_writer(step: Step, vocabulary_size: int, prompt_ids: NDArray[np.int32]
         tokens = np.empty(uniforms.shape, np.int32)
         for position, draws in enumerate(uniforms):
             logits, state = step(ids, state)
-            ids = sample(forbid(logits), options, draws, None if seen is None else seen[texts])
+            ids = sample(forbid(logits, never_drawn), options, draws, None if seen is None else seen[texts])
             if seen is not None:
                 seen[texts, ids] = True
             tokens[position] = ids
@@ -171,6 +199,7 @@ def _sample(
     ids: NDArray[np.int32],
     state: State,
     tokenizer: Tokenizer,
+    prompt: str,
     options: GenerationOptions,
     whole: bool,
 ) -> Iterator[tuple[int, str]]:
@@ -182,7 +211,7 @@ def _sample(
     count = options.count
     ids, state = np.repeat(ids, count), np.repeat(state, count, axis=1)
     streams = random_streams(secrets.randbits(64) if options.seed is None else options.seed, count)
-    texts = [_text(tokenizer, options.stops, whole) for _ in range(count)]
+    texts = [_text(tokenizer, prompt, options.stops, whole) for _ in range(count)]
     running = list(range(count))  # the text that each row of the batch belongs to
     for begin in range(0, options.length, chunk):
         steps = min(chunk, options.length - begin)
@@ -212,8 +241,9 @@ def _sample(
 class _WholeText:
     """A text that is looked at only when it has ended."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: str) -> None:
         self._tokenizer = tokenizer
+        self._prompt = prompt
         self._ids: list[NDArray[np.int32]] = []
         self.ended = False
 
@@ -225,14 +255,14 @@ class _WholeText:
     def end(self) -> str:
         """End the text; returns all of it."""
         self.ended = True
-        return self._tokenizer.decode(np.concatenate(self._ids))
+        return self._tokenizer.decode(np.concatenate(self._ids), self._prompt)
 
 
 class _Text:
     """A text as it is written: it ends before the first complete stop string, and never shows a part of one."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self._decoder = tokenizer.stream_decoder()
+    def __init__(self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str]) -> None:
+        self._decoder = tokenizer.stream_decoder(prompt)
         self._stop = stop
         self._held = ""  # certain text that may be the beginning of a stop string
         self.ended = False
@@ -262,8 +292,8 @@ class _Text:
         return text[: len(text) - held]
 
 
-def _text(tokenizer: Tokenizer, stop: Sequence[str], whole: bool) -> _Text | _WholeText:
-    return _WholeText(tokenizer) if whole and not stop else _Text(tokenizer, stop)
+def _text(tokenizer: Tokenizer, prompt: str, stop: Sequence[str], whole: bool) -> _Text | _WholeText:
+    return _WholeText(tokenizer, prompt) if whole and not stop else _Text(tokenizer, prompt, stop)
 
 
 def _stop_position(text: str, stop: Sequence[str]) -> int | None:
@@ -293,7 +323,15 @@ class _Beam(NamedTuple):
         return tokens[::-1]
 
 
-def _search(step: Step, last: NDArray[np.int32], state: State, tokenizer: Tokenizer, options: GenerationOptions) -> str:
+def _search(
+    step: Step,
+    last: NDArray[np.int32],
+    state: State,
+    tokenizer: Tokenizer,
+    prompt: str,
+    options: GenerationOptions,
+    never_drawn: NDArray[np.int32],
+) -> str:
     """Beam search for the most probable continuation: one that ends, stops, or has `length` tokens.
 
     The score is the sum of the log probabilities of its tokens, the end token and those of a stop string included. With
@@ -304,7 +342,7 @@ def _search(step: Step, last: NDArray[np.int32], state: State, tokenizer: Tokeni
     beams, scores = [_Beam(None, -1)], np.zeros(1)
     best, best_score = beams[0], -inf
     for position in range(1, options.length + 1):
-        totals = (scores[:, None] + log_softmax(forbid(logits))).ravel()
+        totals = (scores[:, None] + log_softmax(forbid(logits, never_drawn))).ravel()
         rows: list[int] = []
         ids: list[int] = []
         kept: list[_Beam] = []
@@ -312,7 +350,7 @@ def _search(step: Step, last: NDArray[np.int32], state: State, tokenizer: Tokeni
         for candidate in _best(totals, 2 * width):
             row, token = divmod(int(candidate), logits.shape[1])
             beam = beams[row] if token == END_ID else _Beam(beams[row], token)
-            if token == END_ID or position == options.length or _stopped(tokenizer, beam, stop):
+            if token == END_ID or position == options.length or _stopped(tokenizer, prompt, beam, stop):
                 if totals[candidate] > best_score:
                     best, best_score = beam, totals[candidate]
             elif len(ids) < width:
@@ -325,7 +363,7 @@ def _search(step: Step, last: NDArray[np.int32], state: State, tokenizer: Tokeni
         if best_score >= scores[0]:  # a beam never becomes more probable
             break
         logits, state = step(np.array(ids, np.int32), state[:, rows])
-    text = _Text(tokenizer, stop)
+    text = _Text(tokenizer, prompt, stop)
     written = text.push(np.array(best.ids(), np.int32))
     return written if text.ended else written + text.end()
 
@@ -340,5 +378,5 @@ def _best(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     return ordered[values[ordered] > -inf]
 
 
-def _stopped(tokenizer: Tokenizer, beam: _Beam, stop: Sequence[str]) -> bool:
-    return bool(stop) and _stop_position(tokenizer.decode(beam.ids()), stop) is not None
+def _stopped(tokenizer: Tokenizer, prompt: str, beam: _Beam, stop: Sequence[str]) -> bool:
+    return bool(stop) and _stop_position(tokenizer.decode(beam.ids(), prompt), stop) is not None

@@ -14,8 +14,7 @@ model is up to three graphs over the same weights:
 Models that read vectors are run by `textrnn.vector_runtime` and `textrnn.forecasting`.
 
 The generate graph draws the tokens that `textrnn.sampling` would draw from the logits of the step graph. What it cannot
-do (beams, a penalty, keeping only the most probable tokens) is done step by step, as is all of it for bundles of older
-versions, which may have neither it nor a sequence graph.
+do (beams, a penalty, keeping only the most probable tokens) is done step by step.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from numpy.typing import NDArray
 from textrnn import generation
 from textrnn.bundle import Bundle, Manifest, find_bundle, read_bundle
 from textrnn.classification import TextPrediction, head_and_tail, probabilities, read_texts
-from textrnn.config import from_dict
 from textrnn.errors import UserError
 from textrnn.explanation import Explanation, explain
 from textrnn.forecasting import Forecaster
@@ -43,6 +41,7 @@ from textrnn.sampling import SamplingOptions, log_softmax
 from textrnn.scoring import Scorer, TextMetrics, text_size
 from textrnn.sessions import Sessions, classify_session
 from textrnn.tokenizers import END_ID, Tokenizer, load_tokenizer
+from textrnn.tokenizers.base import check_text
 from textrnn.vector_runtime import Regressor, VectorClassifier
 
 # From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
@@ -130,10 +129,9 @@ class Classifier:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest: Manifest = bundle.manifest
         self._session, self.labels = classify_session(bundle, threads)
-        settings = from_dict(self.manifest.config)
-        self.max_length = settings.data.max_length
-        self._segment_length = settings.model.segment_length
         self.tokenizer = load_bundled_tokenizer(bundle)
+        self.max_length = self.manifest.runtime_number("max_length", 2, 2**31 - 1)
+        self._segment_length = self.manifest.runtime_number("segment_length", 0, 2**31 - 1)
 
     def classify(self, texts: Sequence[str]) -> list[TextPrediction]:
         """What each text is, in their order.
@@ -227,7 +225,7 @@ class LanguageModel:
         self._sessions = Sessions(bundle, threads)
         self._layers, _, self._hidden = self._state_shape()
         # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
-        self._sessions("generate" if "generate" in self.manifest.graphs else "step")
+        self._sessions("generate")
         self.tokenizer = load_bundled_tokenizer(bundle)
         self.vocabulary_size = self.tokenizer.vocabulary_size
         declared = self.manifest.graphs["step"].outputs[0].shape[-1]
@@ -238,6 +236,7 @@ class LanguageModel:
                 f"tokens, {declared} logits and start_id {start_id}; export it again"
             )
         self.start_id = start_id
+        self._never_drawn = self._read_never_drawn()
 
     def generate(
         self,
@@ -345,7 +344,7 @@ class LanguageModel:
         return logits, state
 
     def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
-        """Read many tokens a row, by the sequence graph where the bundle has one.
+        """Read many tokens a row, by the sequence graph.
 
         Args:
             ids: (batch, time).
@@ -360,32 +359,26 @@ class LanguageModel:
         ids = self._checked(ids)
         if state is None:
             state = self.initial_state(len(ids))
-        if "sequence" in self.manifest.graphs:
-            logits, state = self._sessions("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
-            return logits, state
-        step = _Stepper(self._sessions("step"), state, self.vocabulary_size)
-        logits = np.empty((*ids.shape, self.vocabulary_size), np.float32)
-        for position in range(ids.shape[1]):
-            logits[:, position], state = step(ids[:, position], state)
-        return logits, state.copy()
+        logits, state = self._sessions("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
+        return logits, state
 
     def _write(
         self, prompt: str, count: int, options: dict[str, Any], whole: bool = False
     ) -> Iterator[tuple[int, str]]:
         """Check the options now, write when the pieces are asked for."""
         checked = GenerationOptions(count=count, **options)
-        ids = self.tokenizer.encode(prompt)
+        check_text(prompt)
         state = self.initial_state(1)
-        has_graph = "generate" in self.manifest.graphs
-        inside = has_graph and _drawn_inside(checked)
+        inside = _drawn_inside(checked)
         return generation.generate(
             self.step if inside else _Stepper(self._sessions("step"), state, self.vocabulary_size),
             state,
             self.tokenizer,
             self.start_id,
-            ids,
+            prompt,
             checked,
-            prefill=self._remember if has_graph or len(ids) >= PREFILL_FROM else None,
+            self._never_drawn,
+            prefill=self._remember,
             write=partial(self._write_chunk, checked.temperature) if inside else None,
             whole=whole,
         )
@@ -410,9 +403,7 @@ class LanguageModel:
 
         Not by what happens to be loaded: the graphs may differ in the last digit, and a call repeated writes the same.
         """
-        if "generate" not in self.manifest.graphs or (
-            "sequence" in self.manifest.graphs and ids.shape[1] >= PREFILL_FROM
-        ):
+        if ids.shape[1] >= PREFILL_FROM:
             return self._prefill(ids, state)[1]
         given = np.roll(ids.T, -1, axis=0)  # after each token the next is given; that after the last is not read
         return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), 1.0)[1]
@@ -451,10 +442,23 @@ class LanguageModel:
             )
         return ids.astype(np.int32)
 
+    def _read_never_drawn(self) -> NDArray[np.int32]:
+        """The ids of `textrnn.generation.untrained`, as the manifest lists them."""
+        listed = self.manifest.runtime.get("never_drawn")
+        ids = set(listed) if isinstance(listed, list) and all(type(id) is int for id in listed) else set()
+        if not generation.SPECIAL <= ids < set(range(self.vocabulary_size)):
+            raise UserError(
+                "the manifest's runtime.never_drawn must list ids, the special ones among them and not all of "
+                f"{self.vocabulary_size}, {self._bundle.folder} has: {listed!r:.60}; export the bundle again"
+            )
+        return np.array(sorted(ids), np.int32)
+
     def _state_shape(self) -> tuple[int, str, int]:
         """(layers, "batch", hidden) of the step graph."""
-        if "step" not in self.manifest.graphs:
-            raise UserError(f"a model must have a step graph, {self._bundle.folder} has none; export it again")
+        if lacking := {"step", "sequence", "generate"} - set(self.manifest.graphs):
+            raise UserError(
+                f"a language model must have a {min(lacking)} graph, {self._bundle.folder} has none; export it again"
+            )
         inputs = self.manifest.graphs["step"].inputs
         shape = next((tensor.shape for tensor in inputs if tensor.name == "state"), ())
         layers, batch, hidden = shape if len(shape) == 3 else (0, 0, 0)

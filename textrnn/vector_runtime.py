@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest
 from textrnn.classification import Prediction, like_lengths, probabilities
-from textrnn.config import from_dict
+from textrnn.config import data_of_bundle
 from textrnn.errors import UserError
 from textrnn.sessions import Sessions, classify_session
 from textrnn.vectors import padded, to_sequence
@@ -96,7 +96,8 @@ class _Reader:
     """Records to what a graph tells of them, ``(records, outputs)``, in batches of similar length."""
 
     def __init__(self, bundle: Bundle, use: str, session: Any) -> None:
-        settings, graph = from_dict(bundle.manifest.config), bundle.manifest.graphs[use]
+        manifest = bundle.manifest
+        graph = manifest.graphs[use]
         features, outputs = graph.inputs[0].shape[-1], graph.outputs[0].shape[-1]
         if not (isinstance(features, int) and isinstance(outputs, int)):
             raise UserError(
@@ -104,9 +105,10 @@ class _Reader:
                 f"{features}, {outputs}; export it again"
             )
         self.features, self.outputs = features, outputs
-        self._data, self._session = settings.data, session
-        self._shortest = settings.model.stride  # so that the layers above the first have a step to read
-        self._room = max(1, BATCH_VALUES // max(features, settings.model.hidden_dim))
+        self._data, self._session = data_of_bundle(manifest.runtime_section("data")), session
+        # So that the layers above the first have a step to read.
+        self._shortest = manifest.runtime_number("stride", 1, 2**31 - 1)
+        self._room = max(1, BATCH_VALUES // max(features, manifest.runtime_number("hidden_dim", 1, 2**31 - 1)))
 
     def __call__(self, arrays: Arrays, arranged: bool) -> NDArray[np.float32]:
         if isinstance(arrays, str | bytes) or (isinstance(arrays, np.ndarray) and arrays.ndim == 0):

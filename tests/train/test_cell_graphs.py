@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from textrnn.generation import forbid
+from textrnn.generation import SPECIAL, forbid
 from textrnn.sampling import SamplingOptions, sample
 from textrnn.tokenizers import END_ID
 from textrnn.train.cell_graphs import Nodes, generate_graph, graph_model, step_graph, stepwise_graph, value
 
 Array = NDArray[np.float32]
+
+NEVER_DRAWN = np.array(sorted(SPECIAL), np.int32)
 
 
 def table_cell(table: Array, bias: Array, layers: int = 1) -> onnx.ModelProto:
@@ -55,7 +57,7 @@ def drawn_by_numpy(
 ) -> NDArray[np.int32]:
     tokens = np.empty(uniforms.shape, np.int32)
     for position, draws in enumerate(uniforms):
-        drawn = sample(forbid(table[ids] + bias), SamplingOptions(temperature=temperature), draws)
+        drawn = sample(forbid(table[ids] + bias, NEVER_DRAWN), SamplingOptions(temperature=temperature), draws)
         ids = tokens[position] = np.where(given_ids[position] < 0, drawn, given_ids[position])
     return tokens
 
@@ -81,7 +83,7 @@ def test_tokens_are_drawn_as_numpy_draws_them(vocabulary_size: int, batch: int, 
     rows = min(vocabulary_size, 200)  # a large vocabulary shares rows, to be built quickly
     table = np.resize(random.normal(size=(rows, vocabulary_size)).astype(np.float32) * 3, (vocabulary_size,) * 2)
     bias = random.normal(size=vocabulary_size).astype(np.float32)
-    graph = session(generate_graph(table_cell(table, bias)))
+    graph = session(generate_graph(table_cell(table, bias), NEVER_DRAWN))
     for steps in (1, 40):
         ids = random.integers(0, vocabulary_size, batch, dtype=np.int32)
         uniforms = random.random((steps, batch))
@@ -106,7 +108,7 @@ def test_ties_and_borders_too(logits: list[list[float]], draws: list[float], dat
     given_ids = np.array([data.draw(st.sampled_from([-1, -1, 0, 2, 5])) for _ in draws], np.int32)[:, None]
     first = np.array([4], np.int32)
     tokens, _ = drawn_by_graph(
-        session(generate_graph(table_cell(table, bias))), first, given_ids, uniforms, temperature
+        session(generate_graph(table_cell(table, bias), NEVER_DRAWN)), first, given_ids, uniforms, temperature
     )
     assert tokens.tolist() == drawn_by_numpy(table, bias, first, given_ids, uniforms, temperature).tolist()
 
@@ -114,7 +116,7 @@ def test_ties_and_borders_too(logits: list[list[float]], draws: list[float], dat
 def test_what_is_given_is_read_in_place_of_what_is_drawn() -> None:
     # After each token the next one follows for sure.
     table = np.where(np.roll(np.eye(9), 1, axis=1) > 0, 50, -50).astype(np.float32)
-    graph = session(generate_graph(table_cell(table, np.zeros(9, np.float32))))
+    graph = session(generate_graph(table_cell(table, np.zeros(9, np.float32)), NEVER_DRAWN))
     given_ids = np.array([[-1, 7], [-1, -1], [4, -1], [-1, 0], [-1, 5]], np.int32)
     tokens, state = drawn_by_graph(graph, np.array([4, 4], np.int32), given_ids, np.full((5, 2), 0.5), 1)
     assert tokens.T.tolist() == [[5, 6, 4, 5, 6], [7, 8, *tokens[2:3, 1].tolist(), 0, 5]]
@@ -127,7 +129,7 @@ def test_what_is_given_is_read_in_place_of_what_is_drawn() -> None:
 def test_where_logits_are_not_finite_the_token_is_the_padding(damage: float, temperature: float, place: int) -> None:
     table = np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)
     table[5, place] = damage
-    graph = session(generate_graph(table_cell(table, np.zeros(9, np.float32))))
+    graph = session(generate_graph(table_cell(table, np.zeros(9, np.float32)), NEVER_DRAWN))
     given_ids = np.full((1, 2), -1, np.int32)
     tokens, _ = drawn_by_graph(graph, np.array([5, 6], np.int32), given_ids, np.full((1, 2), 0.5), temperature)
     if np.isnan(damage) or place >= END_ID:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 import textrnn
 from textrnn import runtime
 from textrnn.bundle import Bundle, read_bundle
-from textrnn.config import ModelConfig
+from textrnn.config import Config, ModelConfig
 from textrnn.errors import UserError
-from textrnn.generation import GenerationOptions, generate
+from textrnn.generation import SPECIAL, GenerationOptions, generate
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.train import elementwise, export_onnx
@@ -32,6 +32,7 @@ from textrnn.train.export_onnx import export_language_model
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.sources import SourceOptions
 
+NEVER_DRAWN = np.array(sorted(SPECIAL), np.int32)
 SMALL = ModelConfig(hidden_dim=6, embedding_dim=5, layers=2)
 CONFIGS = {
     "tanh": SMALL,
@@ -123,7 +124,7 @@ def random_model(config: ModelConfig, tokenizer: CharTokenizer, apart: bool = Fa
 def export(
     model: LanguageModel, tokenizer: CharTokenizer, held_out: TokenDataset, folder: Path, quantize: str | None = None
 ) -> Bundle:
-    return export_language_model(model, tokenizer, held_out, END_ID, {"seed": 1}, folder, quantize)
+    return export_language_model(model, tokenizer, held_out, END_ID, NEVER_DRAWN, Config(seed=1), folder, quantize)
 
 
 def graphs_of(bundle: Bundle) -> dict[str, onnx.ModelProto]:
@@ -146,9 +147,9 @@ def drawn_step_by_step(model: runtime.LanguageModel, prompt: str, **options: Any
     """What `samples` gives, by the step graph and `textrnn.sampling` alone."""
     checked = GenerationOptions(**options)
     texts = [""] * checked.count
-    ids = model.tokenizer.encode(prompt)
-    state = model.initial_state(1)
-    for index, piece in generate(model.step, state, model.tokenizer, model.manifest.start_id, ids, checked):
+    state, start = model.initial_state(1), model.start_id
+    never_drawn = np.array(model.manifest.runtime["never_drawn"])
+    for index, piece in generate(model.step, state, model.tokenizer, start, prompt, checked, never_drawn):
         texts[index] += piece
     return texts
 
@@ -292,8 +293,10 @@ def test_a_generate_graph_that_draws_otherwise_is_not_written(
     true_graph = export_onnx.generate_graph
     for operator, change in (("Div", "Mul"), ("Exp", "Sigmoid"), ("Tanh", "Sin")):
 
-        def otherwise(cell: onnx.ModelProto, operator: str = operator, change: str = change) -> onnx.ModelProto:
-            graph = true_graph(cell)
+        def otherwise(
+            cell: onnx.ModelProto, never_drawn: Any, operator: str = operator, change: str = change
+        ) -> onnx.ModelProto:
+            graph = true_graph(cell, never_drawn)
             for node in all_nodes(graph.graph):
                 if node.op_type == operator:
                     node.op_type = change
@@ -377,7 +380,7 @@ def test_a_real_size_in_8_bits_is_a_quarter(tmp_path: Path) -> None:
     for quantize in (None, "int8"):
         folder = tmp_path / str(quantize)
         folder.mkdir()
-        export_onnx.write_graphs(export_onnx.build_graphs(config, arrays, quantize), folder)
+        export_onnx.write_graphs(export_onnx.build_graphs(config, arrays, NEVER_DRAWN, quantize), folder)
         sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
     assert sizes[1] < 0.27 * sizes[0]
     assert sizes[0] < 1.02 * 4 * (2 * 3000 * 256 + 3 * 256 * 256)

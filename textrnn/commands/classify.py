@@ -49,7 +49,7 @@ def classify_command(arguments: argparse.Namespace) -> None:
 
 
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.evaluation import in_batches
     from textrnn.train.labelled import describe
     from textrnn.train.run import vector_options
@@ -60,7 +60,7 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     if arguments.text or str(arguments.input or "-") == "-":
         was = f"text: {arguments.text[0]!r:.60}" if arguments.text else "none"
         raise UserError(f"{arguments.model} reads vectors of a file, was given {was}; give --input FILE")
-    options = replace(vector_options(from_dict(model.manifest.config).data), errors="replace")
+    options = replace(vector_options(data_of_bundle(model.manifest.runtime_section("data"))), errors="replace")
     if arguments.column:
         options = replace(options, values=(arguments.column,))
     skipped: Counter[str] = Counter()

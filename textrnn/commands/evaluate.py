@@ -74,13 +74,13 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
     from textrnn.train.run import source_options
     from textrnn.train.sources import read_text
 
     refuse(model, arguments, values="vectors")
-    data = from_dict({"data": dict(model.manifest.config.get("data", {}))}).data
+    data = data_of_bundle(model.manifest.runtime_section("data"))
     adapts = arguments.dynamic or arguments.cache is not None or arguments.set
     if adapts:
         _require_adaptable(arguments)
@@ -161,13 +161,13 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
 
 
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.evaluation import encode_labelled, evaluate_classifier, labelled_texts
     from textrnn.train.labelled import describe
     from textrnn.train.run import labelled_options
 
     refuse(model, arguments, window="language models", values="vectors")
-    data = from_dict(model.manifest.config).data
+    data = data_of_bundle(model.manifest.runtime_section("data"))
     skipped: Counter[str] = Counter()
     if arguments.source:
         given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
@@ -185,7 +185,7 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
 
 
 def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
     from textrnn.train.labelled import describe
     from textrnn.train.run import vector_options
@@ -193,7 +193,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
     from textrnn.vector_runtime import VectorClassifier
 
     refuse(model, arguments, window="language models", text="texts")
-    data = from_dict(model.manifest.config).data
+    data = data_of_bundle(model.manifest.runtime_section("data"))
     given = {"values": tuple(arguments.values), "label": arguments.label, "errors": arguments.errors}
     data = replace(data, **{name: value for name, value in given.items() if value})
     options, skipped = vector_options(data), Counter[str]()
@@ -212,7 +212,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
 
 
 def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> dict[str, Any]:
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.forecast_report import forecast_errors
 
     refuse(model, arguments, window="language models", text="texts", label="classifiers and regressors")
@@ -225,7 +225,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
         raise UserError(
             f"a series must be longer than the horizon of {model.horizon:,}, was: {len(values):,} values; give more"
         )
-    season = from_dict(model.manifest.config).data.season
+    season = data_of_bundle(model.manifest.runtime_section("data")).season
     return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
 
 

@@ -38,7 +38,9 @@ def forecast_command(arguments: argparse.Namespace) -> None:
 
 def series_of(model: Forecaster, arguments: argparse.Namespace) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The values of the SOURCE of a forecaster, and the names of its columns."""
-    from textrnn.config import from_dict
+    from textrnn.config import data_of_bundle
     from textrnn.train.series import read_series
 
-    return read_series(arguments.source, tuple(arguments.values) or from_dict(model.manifest.config).data.values)
+    return read_series(
+        arguments.source, tuple(arguments.values) or data_of_bundle(model.manifest.runtime_section("data")).values
+    )

@@ -87,8 +87,12 @@ class Tokenizer(ABC):
             UserError: the text holds a lone surrogate, which no UTF-8 file can.
         """
 
-    def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
-        """The text of ids `(tokens,)`; pad, beginning and end read as nothing.
+    def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]], after: str = "") -> str:
+        """Return the text of ids `(tokens,)`; pad, beginning and end read as nothing.
+
+        Args:
+            ids: the tokens.
+            after: the text that they continue, which is not repeated: `after + decode(ids, after)` reads as one text.
 
         Raises:
             UserError: an id that no token has.
@@ -98,10 +102,10 @@ class Tokenizer(ABC):
             return ""
         for extreme in (array.min(), array.max()):
             check_id(extreme, self.vocabulary_size)
-        return self._decode(array)
+        return self._decode(array, after)
 
     @abstractmethod
-    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+    def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
         """`decode` for at least one id, all of them in the vocabulary."""
 
     def pieces(self, text: str) -> list[str]:
@@ -129,8 +133,8 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def stream_decoder(self) -> StreamDecoder:
-        """A new decoder for one stream of ids."""
+    def stream_decoder(self, after: str = "") -> StreamDecoder:
+        """Return a new decoder for one stream of ids; `after` as in `decode`."""
 
     @property
     def fingerprint(self) -> str:

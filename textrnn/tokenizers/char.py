@@ -145,7 +145,7 @@ class CharTokenizer(Tokenizer):
         ids[ids == MISSING] = FIRST_DIGIT + np.stack([spelling >> 4, spelling & 15], axis=1).ravel()
         return ids
 
-    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+    def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
         ids = ids[(ids == UNKNOWN_ID) | (ids > END_ID)]
         is_digit = (ids >= FIRST_DIGIT) & (ids < FIRST_CHARACTER)
         if not is_digit.any():
@@ -164,7 +164,7 @@ class CharTokenizer(Tokenizer):
             return SPECIAL_TOKENS[id]
         return f"<hex {id - FIRST_DIGIT:x}>" if id < FIRST_CHARACTER else chr(self._codes[id])
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self, after: str = "") -> StreamDecoder:
         nothing = [b""] * FIRST_CHARACTER
         nothing[UNKNOWN_ID] = REPLACEMENT.encode("utf-8")
         return _CharStreamDecoder(nothing + [character.encode("utf-8") for character in self._characters])

@@ -156,14 +156,14 @@ class SentencePieceTokenizer(Tokenizer):
     def _spell(self, part: str) -> list[int]:
         return [self._byte_ids[byte] for byte in part.encode("utf-8")]
 
-    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
+    def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
         return b"".join(map(self._token_bytes.__getitem__, ids.tolist())).decode("utf-8", errors="replace")
 
     def token_text(self, id: int) -> str:
         check_id(id, self.vocabulary_size)
         return self._pieces[id].replace(SPACE, " ")
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self, after: str = "") -> StreamDecoder:
         return Utf8StreamDecoder(self._token_bytes)
 
     def _to_bytes(self) -> bytes:

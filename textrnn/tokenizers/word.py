@@ -174,15 +174,21 @@ class WordTokenizer(Tokenizer):
     def _spelling(self) -> SpellingModel:
         return SpellingModel(self._tokens[len(LEADING_TOKENS) :])
 
-    def _decode(self, ids: NDArray[np.integer[Any]]) -> str:
-        return "".join(map(self.stream_decoder().push, ids.tolist()))
+    def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
+        return "".join(map(self.stream_decoder(after).push, ids.tolist()))
 
     def token_text(self, id: int) -> str:
         check_id(id, self.vocabulary_size)
         return self._tokens[id]
 
-    def stream_decoder(self) -> StreamDecoder:
-        return _WordStreamDecoder(self._tokens, by_rule=self._split == "punctuation")
+    def stream_decoder(self, after: str = "") -> StreamDecoder:
+        # By the words as they are written: one that is not in the vocabulary may be punctuation too.
+        words = self._pattern.findall(after)
+        is_complete = not after or after[-1].isspace()
+        last = words[-1] if words else NEWLINE
+        return _WordStreamDecoder(
+            self._tokens, by_rule=self._split == "punctuation", last=last, ends_with_space=is_complete
+        )
 
     def _to_bytes(self) -> bytes:
         words = self._tokens[len(LEADING_TOKENS) :]
@@ -197,24 +203,32 @@ class WordTokenizer(Tokenizer):
 
 
 class _WordStreamDecoder(StreamDecoder):
-    """Sets each word with the space before it."""
+    """Puts the space before each word.
 
-    def __init__(self, tokens: Sequence[str], *, by_rule: bool) -> None:
+    Args:
+        tokens: of all ids.
+        by_rule: whether spaces around punctuation follow rules.
+        last: the word before the first one, or a newline.
+        ends_with_space: whether a space stands there already.
+    """
+
+    def __init__(self, tokens: Sequence[str], *, by_rule: bool, last: str, ends_with_space: bool) -> None:
         self._tokens = tokens
         self._by_rule = by_rule
-        self._last = NEWLINE  # no space before the first word either
+        self._last = last
+        self._ends_with_space = ends_with_space
 
     def push(self, id: int) -> str:
         check_id(id, len(self._tokens))
         if id in (PAD_ID, BEGINNING_ID, END_ID):
             return ""
         word = self._tokens[id]
-        space = "" if self._are_close(self._last, word) else " "
-        self._last = word
+        space = "" if self._ends_with_space or self._are_close(self._last, word) else " "
+        self._last, self._ends_with_space = word, False
         return space + word
 
     def finish(self) -> str:
-        self._last = NEWLINE
+        self._last, self._ends_with_space = NEWLINE, False
         return ""
 
     def _are_close(self, left: str, right: str) -> bool:

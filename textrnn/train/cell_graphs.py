@@ -18,8 +18,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from textrnn.generation import NEVER_WRITTEN
-
 # Old enough for the onnxruntime releases of the last two years and more (IR 8, opset 17: onnxruntime 1.13).
 OPSET = 17
 IR_VERSION = 8
@@ -142,7 +140,7 @@ def stepwise_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
     )
 
 
-def generate_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
+def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onnx.ModelProto:
     """Write tokens: each is drawn as `textrnn.sampling.choose` draws it, in float64, and read next.
 
     ids int32 ``(batch,)``, read first; state float32 ``(layers, batch, hidden)``; given int32 ``(steps, batch)``, the
@@ -150,7 +148,8 @@ def generate_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
     float64 ``()``, 0 for the most probable token -> tokens int32 ``(steps, batch)``, next_state, in which the last of
     them is not yet read.
 
-    Padding, unknown and beginning tokens are never drawn. Where logits are not finite the token is 0, the padding.
+    The tokens `never_drawn` (`textrnn.generation.untrained`) are never drawn. Where logits are not finite the token is
+    0, the padding.
     """
     layers, hidden, _ = _sizes(cell)
     nodes = Nodes()
@@ -172,7 +171,7 @@ def generate_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
     nodes.join_state(f"last_state_{layer}" for layer in range(layers))
     bias = next(tensor for tensor in cell.graph.initializer if tensor.name == "output_bias")
     writing_bias = numpy_helper.to_array(bias).copy()
-    writing_bias[list(NEVER_WRITTEN)] = -np.inf
+    writing_bias[never_drawn] = -np.inf
     return graph_model(
         nodes,
         [

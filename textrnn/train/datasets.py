@@ -44,6 +44,7 @@ from textrnn.train.sources import Piece, SourceOptions, count_bytes, source_fing
 from textrnn.train.stretches import Corpus, Stretch, reported
 
 FORMAT_VERSION = 2
+COUNTED_AT_ONCE = 1 << 22  # tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,6 +326,14 @@ def _room_needed(folder: Path, corpus: Corpus, found: Mapping[int, Shards], dtyp
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def count_tokens(ids: Ids, vocabulary_size: int) -> NDArray[np.int64]:
+    """Return how often each token occurs in ids ``(tokens,)``, ``(vocabulary,)``, in bounded memory."""
+    counts = np.zeros(vocabulary_size, np.int64)
+    for begin in range(0, len(ids), COUNTED_AT_ONCE):
+        counts += np.bincount(np.asarray(ids[begin : begin + COUNTED_AT_ONCE]), minlength=vocabulary_size)
+    return counts
 
 
 class Batches:

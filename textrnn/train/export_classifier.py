@@ -29,7 +29,16 @@ from textrnn.errors import UserError
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.train.cell_graphs import Nodes, graph_model, value
 from textrnn.train.classifier import LOWEST, Classifier
-from textrnn.train.export_onnx import LARGE, TOLERANCE, join, layer_over_time, tensors, versions, write_graphs
+from textrnn.train.export_onnx import (
+    LARGE,
+    TOLERANCE,
+    join,
+    layer_over_time,
+    runtime_block,
+    tensors,
+    versions,
+    write_graphs,
+)
 from textrnn.train.labelled import TextBatch, TextBatches
 from textrnn.train.layers import as_multiplied
 from textrnn.train.report import ClassificationMetrics, measure
@@ -109,11 +118,23 @@ def export_classifier(
             start_id=None,
             graphs=specs[finished],
             labels=labels,
+            runtime=runtime_block(settings, **_runtime(settings, tokenizer is not None)),
             metrics=metrics,
             config=settings.to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, Path(name) / finished)
+
+
+def _runtime(settings: Config, reads_text: bool) -> dict[str, int]:
+    if reads_text:
+        return {"max_length": settings.data.max_length, "segment_length": settings.model.segment_length}
+    return vector_runtime(settings)
+
+
+def vector_runtime(settings: Config) -> dict[str, int]:
+    """Return what the runtime needs to know of a network that reads whole sequences of vectors."""
+    return {"stride": settings.model.stride, "hidden_dim": settings.model.hidden_dim}
 
 
 class GraphSession:

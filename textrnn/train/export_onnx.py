@@ -29,7 +29,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import textrnn
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
-from textrnn.config import ModelConfig
+from textrnn.config import ARCHITECTURE, Config, ModelConfig
 from textrnn.errors import UserError
 from textrnn.generation import forbid
 from textrnn.sampling import choose
@@ -73,7 +73,8 @@ def export_language_model(
     tokenizer: Tokenizer,
     held_out: TokenDataset,
     start_id: int,
-    settings: Mapping[str, Any],
+    never_drawn: NDArray[np.int32],
+    settings: Config,
     folder: Path,
     quantize: str | None = None,
 ) -> Bundle:
@@ -84,6 +85,7 @@ def export_language_model(
         tokenizer: its tokenizer.
         held_out: tokens on which the model is checked and measured.
         start_id: the token that stands before the first one of a text.
+        never_drawn: ids of the tokens that are never drawn, of `textrnn.generation.untrained`.
         settings: the whole resolved configuration, for the manifest.
         folder: where the bundle goes; must not exist.
         quantize: None or "int8".
@@ -103,13 +105,13 @@ def export_language_model(
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        specs, sessions = _write_and_load(build_graphs(model.config, arrays), work / "float32")
-        check_parity(model, sessions, np.asarray(ids[:256], np.int32))
+        specs, sessions = _write_and_load(build_graphs(model.config, arrays, never_drawn), work / "float32")
+        check_parity(model, sessions, np.asarray(ids[:256], np.int32), never_drawn)
         nats = read(sessions, ids)
         metrics = {"held_out": TextMetrics.of(float(nats.sum()), len(ids), held_out.size).to_dict()}
         if quantize == "int8":
-            specs, sessions = _write_and_load(build_graphs(model.config, arrays, quantize), work / "int8")
-            check_generate(sessions["step"], sessions["generate"], INT8_TOLERANCE)
+            specs, sessions = _write_and_load(build_graphs(model.config, arrays, never_drawn, quantize), work / "int8")
+            check_generate(sessions["step"], sessions["generate"], INT8_TOLERANCE, never_drawn)
             full = nats[:INT8_TOKENS].mean()
             quantized = read(sessions, ids[:INT8_TOKENS]).mean()
             metrics["int8"] = {
@@ -126,11 +128,40 @@ def export_language_model(
             tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name),
             start_id=start_id,
             graphs=specs,
+            runtime=runtime_block(settings, never_drawn=never_drawn.tolist()),
             metrics=metrics,
-            config=dict(settings),
+            config=settings.to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, finished)
+
+
+DATA_OF_BUNDLE = (
+    "reads",
+    "values",
+    "steps",
+    "permutation",
+    "text",
+    "label",
+    "label_names",
+    "max_length",
+    "document",
+    "apart",
+    "season",
+    "errors",
+)
+"""Settings of data that say how a model's sources are read."""
+
+
+def runtime_block(config: Config, **others: Any) -> dict[str, Any]:
+    """Return the manifest's `runtime`: what every kind of model has there, and `others`."""
+    settings = config.to_dict()
+    return {
+        **others,
+        "data": {name: settings["data"][name] for name in DATA_OF_BUNDLE},
+        "architecture": {name: settings["model"][name] for name in ARCHITECTURE},
+        "tokenizer_settings": settings["tokenizer"] if config.data.reads == "text" else {},
+    }
 
 
 def versions() -> dict[str, str]:
@@ -155,7 +186,7 @@ def _write_and_load(
 
 
 def build_graphs(
-    config: ModelConfig, arrays: Mapping[str, Array], quantize: str | None = None
+    config: ModelConfig, arrays: Mapping[str, Array], never_drawn: NDArray[np.int32], quantize: str | None = None
 ) -> dict[str, onnx.ModelProto]:
     """The graphs of a bundle by their use, from the weights of the model by name.
 
@@ -169,7 +200,7 @@ def build_graphs(
         sequence = stepwise_graph(cell)
     else:
         sequence = sequence_graph(config, weights)
-    return {"step": step_graph(cell), "sequence": sequence, "generate": generate_graph(cell)}
+    return {"step": step_graph(cell), "sequence": sequence, "generate": generate_graph(cell, never_drawn)}
 
 
 def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -404,7 +435,9 @@ class GraphSession:
         return self.run(ids, self.initial_state(len(ids)) if state is None else state)
 
 
-def check_parity(model: LanguageModel, graphs: Mapping[str, Any], real_ids: NDArray[np.int32]) -> float:
+def check_parity(
+    model: LanguageModel, graphs: Mapping[str, Any], real_ids: NDArray[np.int32], never_drawn: NDArray[np.int32]
+) -> float:
     """Compare the graphs of a float32 bundle with Keras on random and on real tokens.
 
     Args:
@@ -440,11 +473,11 @@ def check_parity(model: LanguageModel, graphs: Mapping[str, Any], real_ids: NDAr
             " nothing was written, train with a lower learning rate if the weights are huge"
         )
     if "generate" in graphs:
-        worst = max(worst, check_generate(step, graphs["generate"], TOLERANCE))
+        worst = max(worst, check_generate(step, graphs["generate"], TOLERANCE, never_drawn))
     return worst
 
 
-def check_generate(step: Any, generate: Any, tolerance: float) -> float:
+def check_generate(step: Any, generate: Any, tolerance: float, never_drawn: NDArray[np.int32]) -> float:
     """Check that a generate graph draws the tokens that `textrnn.sampling` draws from the logits of the step graph.
 
     Three texts of 64 tokens are written, a part of each given. A token is right if it is drawn for a uniform within the
@@ -465,7 +498,7 @@ def check_generate(step: Any, generate: Any, tolerance: float) -> float:
     for position, drawn in enumerate(tokens):
         logits, state = step.run(ids, state)
         ids = drawn
-        allowed = forbid(logits) / 0.8
+        allowed = forbid(logits, never_drawn) / 0.8
         low, high = (choose(allowed, np.clip(uniforms[position] + x, 0, 1 - 1e-9)) for x in (-tolerance, tolerance))
         right = np.where(given[position] < 0, (low <= drawn) & (drawn <= high), drawn == given[position])
         if not right.all():

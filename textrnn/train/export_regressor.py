@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from textrnn.bundle import Bundle, Manifest, write_bundle
 from textrnn.config import Config, ModelConfig
 from textrnn.train.classifier import Classifier
-from textrnn.train.export_classifier import GraphSession, require_parity, whole_sequence_graph
-from textrnn.train.export_onnx import versions, write_graphs
+from textrnn.train.export_classifier import GraphSession, require_parity, vector_runtime, whole_sequence_graph
+from textrnn.train.export_onnx import runtime_block, versions, write_graphs
 from textrnn.train.layers import as_multiplied
 from textrnn.train.regression import Scaling, errors
 from textrnn.train.vectors import VectorBatches
@@ -70,6 +70,7 @@ def export_regressor(
             tokenizer=None,
             start_id=None,
             graphs=specs[finished],
+            runtime=runtime_block(settings, **vector_runtime(settings)),
             metrics=metrics,
             config=settings.to_dict(),
             created_with=versions(),

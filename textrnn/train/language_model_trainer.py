@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
 from textrnn.errors import UserError
-from textrnn.generation import GenerationOptions, generate
+from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.adaptive_softmax import logits_held
-from textrnn.train.datasets import Batches, TokenDataset, evaluation_batches
+from textrnn.train.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.train.distribution import current
 from textrnn.train.export_onnx import GraphSession, check_parity, export_language_model
 from textrnn.train.language_model import LanguageModel
@@ -45,6 +45,7 @@ class LanguageModelTrainer(Trainer):
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.apart)
+        self.never_drawn = untrained(count_tokens(train.ids, tokenizer.vocabulary_size))
         self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
         with current().scope():
             model = LanguageModel(
@@ -79,14 +80,14 @@ class LanguageModelTrainer(Trainer):
 
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:
         self.best_weights()
-        settings = self.run.config.to_dict()
+        settings = self.run.config
         return export_language_model(
-            self.model, self.tokenizer, self.held_out, self.start_id, settings, folder, quantize
+            self.model, self.tokenizer, self.held_out, self.start_id, self.never_drawn, settings, folder, quantize
         )
 
     def check_parity(self, bundle: Bundle) -> float:
         graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
-        return check_parity(self.model, graphs, np.asarray(self.held_out.ids[:256], np.int32))
+        return check_parity(self.model, graphs, np.asarray(self.held_out.ids[:256], np.int32), self.never_drawn)
 
     def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         hidden, state = self.model.read(inputs, state)
@@ -113,9 +114,9 @@ class LanguageModelTrainer(Trainer):
             logits, state = self._forward(tf.constant(ids[:, None], tf.int32), state)
             return logits.numpy()[0], state
 
-        prompt_ids = self.tokenizer.encode(self.config.prompt)
         options = GenerationOptions(
             length=self.config.sample_length, temperature=SAMPLE_TEMPERATURE, seed=self.run.config.seed
         )
         state = self.model.backbone.initial_state(1)
-        return "".join(piece for _, piece in generate(step, state, self.tokenizer, self.start_id, prompt_ids, options))
+        pieces = generate(step, state, self.tokenizer, self.start_id, self.config.prompt, options, self.never_drawn)
+        return "".join(piece for _, piece in pieces)

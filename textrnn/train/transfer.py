@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.bundle import find_bundle, read_bundle
-from textrnn.config import ARCHITECTURE, Config, from_dict, read_config
+from textrnn.config import (
+    ARCHITECTURE,
+    Config,
+    ModelConfig,
+    TokenizerConfig,
+    data_of_bundle,
+    from_dict,
+    read_config,
+    settings_of_bundle,
+)
 from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
@@ -89,7 +98,11 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
     file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
     graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
-    config = from_dict(manifest.config)
+    config = Config(
+        data=data_of_bundle(manifest.runtime_section("data")),
+        tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime_section("tokenizer_settings"), "tokenizer."),
+        model=settings_of_bundle(ModelConfig, manifest.runtime_section("architecture"), "model."),
+    )
     if config.model.recurrence != "dense":  # whose graph holds products of the weights
         raise UserError(
             f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
