@@ -13,6 +13,8 @@ from conftest import TrainedRun, tiny_settings
 from textrnn import runtime
 from textrnn.tokenizers.base import END_ID
 
+pytestmark = pytest.mark.long
+
 STEPS = 150
 
 
