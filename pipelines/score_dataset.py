@@ -1,6 +1,6 @@
 """Classify or score a large set of texts by several processes, with Ray Data, on one machine or a cluster of it.
 
-python pipelines/score_dataset.py runs/imdb reviews.parquet --column review --out told --workers 2
+python pipelines/score_dataset.py runs/imdb reviews.parquet --text review --out told --workers 2
 
 A classifier adds columns of labels and probabilities, a language model of nats and bits per character (textrnn/bulk.py
 says which). A source is a file or a folder of files, .txt (a text a line), .csv, .tsv, .jsonl or .parquet; records keep
@@ -67,7 +67,7 @@ def score(arguments: argparse.Namespace) -> None:
         records = _read(ray.data, arguments.source, suffix)
         told = records.map_batches(
             ADDERS[kind],
-            fn_constructor_args=(str(bundle), arguments.column),
+            fn_constructor_args=(str(bundle), arguments.text),
             batch_size=arguments.batch_size,
             compute=ray.data.ActorPoolStrategy(size=arguments.workers),
         )
@@ -116,7 +116,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="a bundle, or a run folder with one")
     parser.add_argument("source", type=Path, help="a file or folder of texts")
     parser.add_argument("--out", type=Path, required=True, help="a folder for the results")
-    parser.add_argument("--column", default="text", help="where the text is (text)")
+    parser.add_argument("--text", default="text", metavar="COLUMN", help="where the text is (text)")
     parser.add_argument("--format", choices=("parquet", "jsonl"), default="parquet", help="of the results (parquet)")
     parser.add_argument("--workers", type=int, default=2, help="processes that run the model (2)")
     parser.add_argument("--batch-size", type=int, default=256, help="texts given to one at once (256)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -17,6 +18,7 @@ from tiny_bundle import write_tiny_bundle, write_tiny_classifier
 
 import textrnn
 from textrnn.cli import main
+from textrnn.commands import classify
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +50,16 @@ def give(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 def test_arguments_are_told_in_their_order_a_line_each(model: Path) -> None:
-    result = call("classify", model, "a good film", "", "这部影片差", "two\nlines: good")
+    result = call("classify", model, "a good film", "这部影片差", "two\nlines: good")
     assert labels(result) == [
         ("a good film", "good"),
-        ("", "bad"),
         ("这部影片差", "bad"),
         ("two\nlines: good", "good"),
     ]
-    predictions = textrnn.load(model).classify(["a good film", "", "这部影片差", "two\nlines: good"])
-    for document, prediction in zip(documents(result), predictions, strict=True):
-        assert document == {"text": document["text"], **prediction.to_dict()}
-        assert set(document) == {"text", "label", "probability", "probs", "tokens", "tokens_read"}
+    predictions = textrnn.load(model).classify(["a good film", "这部影片差", "two\nlines: good"])
+    for number, (document, prediction) in enumerate(zip(documents(result), predictions, strict=True), 1):
+        assert document == {"record": number, "text": document["text"], **prediction.to_dict()}
+        assert set(document) == {"record", "text", "label", "probability", "probs", "tokens", "tokens_read"}
     assert "这部影片差" in result.out  # as it is, not as \u numbers
 
 
@@ -66,18 +67,134 @@ def test_a_text_may_look_like_an_option(model: Path) -> None:
     assert labels(call("classify", model, "--", "--why bad", "good")) == [("--why bad", "bad"), ("good", "good")]
 
 
+def rows(result: Result) -> list[tuple[int, str, str | None]]:
+    """Number, text and label of each row of a command that ended well."""
+    assert result.code == 0, result.err
+    found = [json.loads(line) for line in result.out.splitlines()]
+    return [(row["record"], row["text"], row["label"]) for row in found]
+
+
+EMPTY = "without a label: {} of {} texts, which are empty\n"
+
+
 def test_standard_input_is_a_text_a_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in ([], ["--input", "-"]):
-        give(monkeypatch, "good\r\n\n差\nbad".encode())
+        give(monkeypatch, "\ufeffgood\r\n\n差\nbad".encode())
         result = call("classify", model, *arguments)
-        assert labels(result) == [("good", "good"), ("", "bad"), ("差", "bad"), ("bad", "bad")]
+        assert rows(result) == [(1, "good", "good"), (2, "", None), (3, "差", "bad"), (4, "bad", "bad")]
+        assert result.err == EMPTY.format(1, 4)
     give(monkeypatch, b"")
     assert call("classify", model) == (0, "", "")
 
 
-def test_standard_input_that_is_no_utf_8_is_read_all_the_same(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, b"good caf\xe9\nbad\n")
-    assert labels(call("classify", model)) == [("good caf\ufffd", "good"), ("bad", "bad")]
+def test_text_that_is_not_utf_8_is_refused_or_replaced(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"text\ngood caf\xe9\nbad\n"
+    expected = [("text", "good"), ("good caf\ufffd", "good"), ("bad", "bad")]
+    give(monkeypatch, data)
+    result = call("classify", model)
+    assert (result.code, len(result.out.splitlines())) == (1, 0)
+    assert "line 2 of standard input has the byte 0xe9; convert it, or go on with --errors replace" in result.err
+    give(monkeypatch, data)
+    assert labels(call("classify", model, "--errors", "replace")) == expected
+    for name in ("a.txt", "a.csv"):
+        (tmp_path / name).write_bytes(data)
+        message = told(call("classify", model, "--input", tmp_path / name))
+        assert f"{tmp_path / name} has the byte 0xe9 at offset 13; convert it, or go on with --errors" in message
+        replaced = labels(call("classify", model, "--input", tmp_path / name, "--errors", "replace"))
+        assert replaced == (expected if name == "a.txt" else expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'text,n\n,1\n"a good,\nfilm",2\n" ",3\nbad,4\n'),
+        ("a.jsonl", '{"text": null}\n{"text": "a good,\\nfilm"}\n\n{"text": " "}\n{"text": "bad"}\n'),
+        ("a.json", '[{"text": ""}, {"text": "a good,\\nfilm"},{"text": " "},\n{"text": "bad"}]'),
+    ],
+)
+def test_each_record_of_a_table_gives_one_numbered_row(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
+) -> None:
+    monkeypatch.setattr(classify, "CLASSIFIED_AT_ONCE", 3)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    result = call("classify", model, "--input", tmp_path / name)
+    assert rows(result) == [(1, "", None), (2, "a good,\nfilm", "good"), (3, " ", None), (4, "bad", "bad")]
+    assert result.err == EMPTY.format(2, 4)
+    first = json.loads(result.out.splitlines()[0])
+    assert first == {"record": 1, "text": "", "label": None, "probability": None, "reason": "empty text"}
+
+
+def test_each_line_of_a_plain_file_gives_one_row(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\n好 \r\n\nbad".encode())
+    result = call("classify", model, "--input", tmp_path / "a.txt")
+    assert rows(result) == [(1, "", None), (2, "好 ", "good"), (3, "", None), (4, "bad", "bad")]
+
+
+ADDED = ["predicted_label", "probability", "prob_bad", "prob_good"]
+
+
+def test_output_is_the_table_with_columns_added(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,text,label\n7,"good, 好",x\n8,,y\n9,bad,"z ""q"""\n', encoding="utf-8")
+    result = call("classify", model, "--input", tmp_path / "a.csv", "--output", tmp_path / "out.csv")
+    assert result == (0, f"{tmp_path / 'out.csv'}\n", EMPTY.format(1, 3))
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["id", "text", "label", *ADDED]
+    assert [row[:4] for row in table[1:]] == [
+        ["7", "good, 好", "x", "good"],
+        ["8", "", "y", ""],
+        ["9", "bad", 'z "q"', "bad"],
+    ]
+    (prediction,) = textrnn.load(model).classify(["good, 好"])
+    assert [float(value) for value in table[1][4:]] == pytest.approx(
+        [prediction.probability, *prediction.probs.values()]
+    )
+    assert table[2][4:] == ["", "", ""]
+    call("classify", model, "--input", tmp_path / "a.csv", "--output", tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [list(line) for line in lines] == [["id", "text", "label", *ADDED]] * 3
+    assert [line["predicted_label"] for line in lines] == ["good", None, "bad"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "out.csv", "out.jsonl"]
+
+
+def test_output_of_records_of_json(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "tags": ["好"]}\n{"text": "bad", "tags": []}\n', "utf-8")
+    call("classify", model, "--input", tmp_path / "a.jsonl", "--output", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["tags"] for row in csv.DictReader(file)] == ['["好"]', "[]"]
+    call("classify", model, "--input", tmp_path / "a.jsonl", "--output", tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text("utf-8").splitlines()[0])["tags"] == ["好"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "out.xlsx"], "--output must end in .csv or .jsonl, was: out.xlsx"),
+        (["--output", "out.csv", "--why"], "--output writes labels, --why shows one text at a time"),
+        (["--input", "done.csv", "--output", "out.csv"], "adds the column 'predicted_label', record 1 has it already"),
+        (["--input", "other.jsonl", "--output", "out.csv"], "columns of the first, record 2 has 'text, more'; give"),
+        (["--input", "good.txt", "--output", "none/out.csv"], "none/out.csv could not be written"),
+    ],
+)
+def test_an_output_that_cannot_be_written_leaves_no_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.txt").write_text("good\n")
+    (tmp_path / "done.csv").write_text("text,predicted_label\ngood,bad\n")
+    (tmp_path / "other.jsonl").write_text('{"text": "good"}\n{"text": "bad", "more": 1}\n')
+    before = files_of(tmp_path)
+    assert message in told(call("classify", model, *arguments))
+    assert files_of(tmp_path) == before
+
+
+def test_the_text_column_of_the_training_is_remembered(tmp_path: Path) -> None:
+    runtime = {"max_length": 100, "segment_length": 0, "data": {"text": "2"}}
+    model = write_tiny_classifier(tmp_path / "bundle", runtime=runtime).folder
+    (tmp_path / "a.tsv").write_text("5\tgood film\n1\t差\n", encoding="utf-8")
+    assert labels(call("classify", model, "--input", tmp_path / "a.tsv")) == [("good film", "good"), ("差", "bad")]
 
 
 def test_more_lines_than_are_read_at_once_keep_their_order(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +209,9 @@ def test_more_lines_than_are_read_at_once_keep_their_order(model: Path, monkeypa
     [
         ("a.txt", "good film\n差\n", []),
         ("a.jsonl", '{"text": "good film", "label": 3}\n{"text": "差"}\n', []),
-        ("a.jsonl", '{"review": "good film"}\n{"review": "差"}\n', ["--column", "review"]),
-        ("a.tsv", "stars\treview\n5\tgood film\n1\t差\n", ["--column", "review"]),
-        ("a.tsv", "5\tgood film\n1\t差\n", ["--column", "2"]),
+        ("a.jsonl", '{"review": "good film"}\n{"review": "差"}\n', ["--text", "review"]),
+        ("a.tsv", "stars\treview\n5\tgood film\n1\t差\n", ["--text", "review"]),
+        ("a.tsv", "5\tgood film\n1\t差\n", ["--text", "2"]),
         ("a.csv", 'text,label\n"good film",1\n差,0\n', []),
     ],
 )
@@ -116,7 +233,7 @@ def test_a_file_is_a_text_a_line_or_a_record(
         (["--input", "a.png"], "is a PNG image"),
         (["good", "--png", "out.png"], "--png is of what --why says; give both"),
         (["good", "--label", "good"], "--label is of what --why says; give both"),
-        (["good", "--column", "text"], "--column is of the records of --input FILE; give both"),
+        (["good", "--text", "text"], "--text is of the records of --input FILE; give both"),
         (["good", "--why", "--label", "god"], "label must be one of bad, good, was: 'god'; did you mean 'good'?"),
         (["", "--why"], "a text to explain must have at least one token, had: none; give some text"),
         (["good", "--why", "--png", "none/out.png"], "none/out.png"),
@@ -129,7 +246,7 @@ def test_a_wrong_call_is_told(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.jsonl").write_text('{"review": "good"}\n', encoding="utf-8")
     (tmp_path / "a.txt").write_text("good\n", encoding="utf-8")
-    (tmp_path / "empty.txt").write_text("\n\n", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     before = files_of(tmp_path)
     assert message in told(call("classify", model, *arguments))

@@ -100,8 +100,8 @@ def test_columns_may_be_named(model: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", series=np.array(SERIES), other=np.ones(3))
     asked = told(call("classify", model, "--input", tmp_path / "a.npz"))
     assert "has 'series, other', wanted: 'x'" in asked
-    assert "classify --column" in asked
-    found = call("classify", model, "--input", tmp_path / "a.npz", "--column", "series")
+    assert "--values" in asked
+    found = call("classify", model, "--input", tmp_path / "a.npz", "--values", "series")
     assert found == call("classify", model, "--input", write_series(tmp_path, "b.npz", labelled=False))
 
 
@@ -134,7 +134,7 @@ def test_records_keep_their_numbers_where_some_are_empty(
         (["--input", "words.csv"], "must hold numbers, words.csv line 2 has 'good' in the column 'b'"),
         (["--input", "wide.npz"], "wide.npz record 1 has 2 values a step, those trained on had 1"),
         (["--input", "bad.npz"], "bad.npz must be an .npz of numpy"),
-        (["--input", "a.csv", "--column", "z"], "the values column must be one of 'a, b' in a.csv, was: 'z'"),
+        (["--input", "a.csv", "--values", "z"], "the values column must be one of 'a, b' in a.csv, was: 'z'"),
     ],
 )
 def test_a_wrong_call_is_told(

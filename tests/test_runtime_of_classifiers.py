@@ -99,6 +99,27 @@ def test_no_text_has_no_label(model: Classifier) -> None:
     assert model.classify([]) == []
 
 
+def test_any_iterable_of_texts_is_classified(model: Classifier, tmp_path: Path) -> None:
+    given = ["good the film", "bad", ""]
+    expected = model.classify(given)
+    (tmp_path / "a.txt").write_text("\n".join(given[:2]), encoding="utf-8")
+    assert model.classify(text for text in given) == expected
+    assert model.classify(map(str, given)) == expected
+    assert model.classify(dict.fromkeys(given)) == expected
+    assert model.classify(np.array(given, object)) == expected
+    with (tmp_path / "a.txt").open(encoding="utf-8") as file:
+        assert [told.label for told in model.classify(file)] == [told.label for told in expected[:2]]
+    assert model.predict(TOKENIZER.encode(text) for text in given).tolist() == [
+        list(e.probs.values()) for e in expected
+    ]
+
+
+def test_what_is_no_iterable_of_texts_is_refused(model: Classifier) -> None:
+    for texts in (None, 3):
+        with pytest.raises(UserError, match=f"texts must be several strings, was: {texts}; give a list of strings"):
+            model.classify(texts)  # type: ignore[arg-type]
+
+
 def test_one_string_is_not_a_list_of_its_letters(model: Classifier) -> None:
     with pytest.raises(UserError, match="texts must be several strings, was one; put it in a list"):
         model.classify("good")

@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
     )
+    train.add_argument("--text", metavar="COLUMN", help="of records: where the text is (default: text)")
+    train.add_argument("--label", metavar="COLUMN", help="of texts or vectors: where the label is (default: label)")
+    train.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+    )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
     evaluate = _command(
@@ -164,18 +169,27 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "classify",
         classify_command,
-        "tell the label of texts or vectors, or the values of vectors, one line of JSON each",
+        "predict labels or values, one JSON object a line",
         model=True,
-        repeated="text",
+        repeated="texts",
     )
-    classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
+    classify.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
     classify.add_argument(
         "--input",
         type=Path,
         metavar="FILE",
-        help="a text a line, or records (.csv, ...), not empty ones; of vectors .npz and IDX too",
+        help="a text a line, or records (.csv, ...); a row each, also of an empty text; of vectors .npz and IDX too",
     )
-    classify.add_argument("--column", metavar="NAME", help="of records: where the text is (text), or the vectors")
+    classify.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the table of --input with columns added: .csv or .jsonl"
+    )
+    classify.add_argument(
+        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+    )
+    classify.add_argument("--text", metavar="COLUMN", help="of records: the text column (default: as in training)")
+    classify.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+    )
     classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
     classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
     classify.add_argument("--png", type=Path, metavar="FILE", help="with --why: draw it")

@@ -19,7 +19,7 @@ do (beams, a penalty, keeping only the most probable tokens) is done step by ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from os import PathLike
@@ -133,17 +133,21 @@ class Classifier:
         self.max_length = self.manifest.runtime_number("max_length", 2, 2**31 - 1)
         self._segment_length = self.manifest.runtime_number("segment_length", 0, 2**31 - 1)
 
-    def classify(self, texts: Sequence[str]) -> list[TextPrediction]:
-        """What each text is, in their order.
+    def classify(self, texts: Iterable[str]) -> list[TextPrediction]:
+        """Predict the label of each text, in their order.
 
         Args:
-            texts: texts of any length, an empty one too.
+            texts: any iterable of texts of any length, an empty one too: a list, a generator, the lines of an open
+                file, a column of a table. It is read to its end first.
 
         Raises:
-            UserError: a text that UTF-8 cannot spell, or what is no text.
+            UserError: one string instead of several, a text that UTF-8 cannot spell, or what is no text.
         """
         if isinstance(texts, str):
             raise UserError("texts must be several strings, was one; put it in a list")
+        if not isinstance(texts, Iterable):
+            raise UserError(f"texts must be several strings, was: {texts!r:.60}; give a list of strings")
+        texts = list(texts)
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(
@@ -161,8 +165,9 @@ class Classifier:
             for ids, row in zip(encoded, self.predict(encoded), strict=True)
         ]
 
-    def predict(self, texts: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
-        """Probabilities, float64 (texts, classes), of texts as ids, each (tokens,)."""
+    def predict(self, texts: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
+        """Compute probabilities, float64 (texts, classes), of texts as ids, each (tokens,)."""
+        texts = list(texts)
         if not texts:
             return np.zeros((0, len(self.labels)))
         logits = read_texts(self._read, texts, len(self.labels), self.max_length, self._segment_length)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import io
+import codecs
+import csv
 import json
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.messages import refuse
 from textrnn.errors import UserError
+from textrnn.files import write_atomically
 
 if TYPE_CHECKING:
+    from textrnn.classification import TextPrediction
     from textrnn.runtime import Classifier
+    from textrnn.train.sources import Record
     from textrnn.vector_runtime import Regressor, VectorClassifier
+
+    Classified = tuple[Record, TextPrediction | None]
 
 
 CLASSIFIED_AT_ONCE = 256  # texts or other records, of which the first is told when all are read
+TABLES = (".csv", ".jsonl")  # that --output writes
 
 
 def classify_command(arguments: argparse.Namespace) -> None:
@@ -34,18 +42,31 @@ def classify_command(arguments: argparse.Namespace) -> None:
         _classify_vectors(loaded, arguments)
         return
     model = require_classifier(loaded, arguments.model)
+    refuse(model, arguments, values="vectors")
     for option in ("png", "label"):
         if getattr(arguments, option) and not arguments.why:
             raise UserError(f"--{option} is of what --why says; give both")
-    if arguments.column and not arguments.input:
-        raise UserError("--column is of the records of --input FILE; give both")
-    texts = _texts_to_classify(arguments)
+    if arguments.text and not arguments.input:
+        raise UserError("--text is of the records of --input FILE; give both")
+    if arguments.output and arguments.why:
+        raise UserError("--output writes labels, --why shows one text at a time, both were given; leave one out")
+    if arguments.output and arguments.output.suffix.lower() not in TABLES:
+        raise UserError(f"--output must end in {' or '.join(TABLES)}, was: {arguments.output}; rename it")
+    records = _records_to_classify(model, arguments)
     if arguments.why:
-        _explain(model, texts, arguments)
+        _explain(model, (record.text for record in records), arguments)
         return
-    while batch := list(islice(texts, CLASSIFIED_AT_ONCE)):
-        for text, prediction in zip(batch, model.classify(batch), strict=True):
-            print(json.dumps({"text": text, **prediction.to_dict()}, ensure_ascii=False), flush=True)
+    skipped: Counter[str] = Counter()
+    classified = _classified(model, records, skipped)
+    if arguments.output:
+        _write_table(model.labels, classified, arguments.output)
+        print(arguments.output)
+    else:
+        for number, (record, prediction) in enumerate(classified, 1):
+            facts = prediction.to_dict() if prediction else {"label": None, "probability": None, "reason": "empty text"}
+            print(json.dumps({"record": number, "text": record.text, **facts}, ensure_ascii=False), flush=True)
+    if skipped:
+        print(f"without a label: {skipped['empty']:,} of {skipped.total():,} texts, which are empty", file=sys.stderr)
 
 
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
@@ -56,13 +77,13 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     from textrnn.train.vector_sources import read_unlabelled
     from textrnn.vector_runtime import VectorClassifier
 
-    refuse(model, arguments, why="classifiers of texts", label="classifiers of texts", png="classifiers of texts")
-    if arguments.text or str(arguments.input or "-") == "-":
-        was = f"text: {arguments.text[0]!r:.60}" if arguments.text else "none"
+    refuse(model, arguments, **dict.fromkeys(("why", "label", "png", "text", "output"), "classifiers of texts"))
+    if arguments.texts or str(arguments.input or "-") == "-":
+        was = f"text: {arguments.texts[0]!r:.60}" if arguments.texts else "none"
         raise UserError(f"{arguments.model} reads vectors of a file, was given {was}; give --input FILE")
-    options = replace(vector_options(data_of_bundle(model.manifest.runtime_section("data"))), errors="replace")
-    if arguments.column:
-        options = replace(options, values=(arguments.column,))
+    options = vector_options(data_of_bundle(model.manifest.runtime_section("data")))
+    given = {"values": tuple(arguments.values), "errors": arguments.errors}
+    options = replace(options, **{name: value for name, value in given.items() if value})
     skipped: Counter[str] = Counter()
     records = read_unlabelled(str(arguments.input), options, skipped, model.features)
     for batch in in_batches(records, CLASSIFIED_AT_ONCE):
@@ -78,22 +99,92 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
         print(f"left out: {describe(skipped)}", file=sys.stderr)
 
 
-def _texts_to_classify(arguments: argparse.Namespace) -> Iterator[str]:
-    """Arguments, or the records or lines of a file, or the lines of standard input."""
-    if arguments.text and arguments.input:
-        raise UserError("classify takes texts or --input FILE, was given both; leave one out")
-    if arguments.text:
-        return iter(arguments.text)
-    if arguments.input and str(arguments.input) != "-":
-        from textrnn.train.sources import SourceOptions, read_whole
+def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> Iterator[Record]:
+    """Yield the arguments, or the records or lines of a file, or the lines of standard input, as records."""
+    from textrnn.config import data_of_bundle
+    from textrnn.train.sources import Record, SourceOptions, read_rows
 
-        options = SourceOptions(text=arguments.column or "text", errors="replace", documents="line")
-        return read_whole([str(arguments.input)], options)
-    if isinstance(sys.stdin, io.TextIOWrapper):  # read as a file is, whatever the locale
-        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    if arguments.texts and arguments.input:
+        raise UserError("classify takes texts or --input FILE, was given both; leave one out")
+    data = data_of_bundle(model.manifest.runtime_section("data"))
+    options = SourceOptions(text=arguments.text or data.text, errors=arguments.errors or data.errors)
+    if arguments.input and str(arguments.input) != "-":
+        return read_rows(str(arguments.input), options)
+    texts = arguments.texts or _lines_of_standard_input(options.errors)
+    return (Record(text, names=("text",), values=(text,)) for text in texts)
+
+
+def _lines_of_standard_input(errors: str) -> Iterator[str]:
+    """Yield its lines without their ends, read as a file is: UTF-8 whatever the locale, without a byte order mark."""
+    if sys.stdin is None:
+        raise UserError("classify reads standard input, it is closed; give texts or --input FILE")
     if sys.stdin.isatty():
         print("a text a line, Ctrl-D ends", file=sys.stderr)
-    return (line.rstrip("\r\n") for line in sys.stdin)
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"text must be UTF-8, line {number} of standard input has the byte 0x{error.object[error.start]:02x}; "
+                "convert it, or go on with --errors replace"
+            ) from error
+        yield text.rstrip("\r\n")
+
+
+def _classified(model: Classifier, records: Iterable[Record], counts: Counter[str]) -> Iterator[Classified]:
+    """Yield each record with its prediction, None of a text that is empty or blank, as training leaves out such ones.
+
+    Args:
+        counts: filled when an empty text was found: ``empty`` and ``other`` texts.
+    """
+    records, read, empty = iter(records), 0, 0
+    while batch := list(islice(records, CLASSIFIED_AT_ONCE)):
+        predictions = iter(model.classify(record.text for record in batch if record.text.strip()))
+        for record in batch:
+            read += 1
+            empty += not record.text.strip()
+            yield record, next(predictions) if record.text.strip() else None
+    if empty:
+        counts.update(empty=empty, other=read - empty)
+
+
+def _write_table(labels: Iterable[str], classified: Iterable[Classified], path: Path) -> None:
+    """Write records with the columns ``predicted_label``, ``probability`` and ``prob_LABEL`` of each class added.
+
+    Raises:
+        UserError: a record has one of these columns, or for a .csv other columns than the first; or the disk refuses.
+    """
+    added = ("predicted_label", "probability", *(f"prob_{label}" for label in labels))
+    is_csv, header = path.suffix.lower() == ".csv", tuple[str, ...]()
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        for number, (record, prediction) in enumerate(classified, 1):
+            names, values = (*record.names, *added), list[Any](record.values)
+            if taken := sorted(set(record.names) & set(added)):
+                raise UserError(
+                    f"--output adds the column {taken[0]!r}, record {number} has it already; rename it first"
+                )
+            values += (
+                [prediction.label, *(prediction.probability, *prediction.probs.values())]
+                if prediction
+                else [None for _ in added]
+            )
+            if not is_csv:
+                row = dict(zip(names, values, strict=True))
+                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                continue
+            if not header:
+                table.writerow(names)
+                header = names
+            if names != header:
+                raise UserError(
+                    f"records of a .csv must have the columns of the first, record {number} has "
+                    f"{', '.join(record.names)!r:.200}; give --output FILE.jsonl"
+                )
+            table.writerow(
+                json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+                for value in values
+            )
 
 
 def _explain(model: Classifier, texts: Iterator[str], arguments: argparse.Namespace) -> None:

@@ -124,7 +124,8 @@ def train_command(arguments: argparse.Namespace) -> None:
 
     task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
     config = load_config(arguments.config, [*task, *arguments.set])
-    given = {"source": tuple(arguments.source), "errors": arguments.errors}
+    given = {name: getattr(arguments, name) for name in ("errors", "text", "label")}
+    given |= {name: tuple(getattr(arguments, name)) for name in ("source", "values")}
     config = replace(config, data=replace(config.data, **{name: value for name, value in given.items() if value}))
     folder = arguments.out or Path("runs") / _run_name(arguments)
     stated = not arguments.resume or arguments.config or arguments.set or task or any(given.values())

@@ -104,10 +104,19 @@ class Piece(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A document of a file of records, or of a Hugging Face dataset, and its label: empty where there is none."""
+    """A document of a file of records, or of a Hugging Face dataset.
+
+    Args:
+        text: of the document.
+        label: empty where there is none.
+        names: the columns that were read.
+        values: what the record has in each of them, as the file has it.
+    """
 
     text: str
     label: str = ""
+    names: Sequence[str] = ()
+    values: Sequence[Any] = ()
 
 
 def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[Piece]:
@@ -230,7 +239,7 @@ def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Count
     """
     for source, located in [(source, _locate(source, labelled=True)) for source in sources]:
         found = False
-        for text, label in located.records(options, skipped):
+        for text, label, _, _ in located.records(options, skipped):
             if not text.strip():
                 skipped["empty texts"] += 1
             elif not label:
@@ -243,6 +252,26 @@ def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Count
                 f"a source must hold some labelled text, found none in: {source}; give a file of records "
                 f"({', '.join(_RECORD_READERS)}) with text and label in two columns"
             )
+
+
+def read_rows(source: str, options: SourceOptions) -> Iterator[Record]:
+    """Yield every record of a source with all its columns, in order, those without text too.
+
+    Of plain text a record is a line of a file, or a file of a folder, and its column is `text`.
+
+    Raises:
+        UserError: the source is missing, not readable as what its name says, lacks the column, or has no record.
+    """
+    located, found = _locate(source, labelled=True), False
+    for record in located.rows(options):
+        found = True
+        yield record
+    if not found:
+        raise _without_text(source)
+
+
+def _plain_record(text: str) -> Record:
+    return Record(text, names=("text",), values=(text,))
 
 
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
@@ -269,6 +298,9 @@ class _Source(Protocol):
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
         """The documents with their labels."""
+
+    def rows(self, options: SourceOptions) -> Iterator[Record]:
+        """Yield every record with all its columns."""
 
     def identity(self) -> list[Any]:
         """What tells this text from another, as JSON values."""
@@ -311,7 +343,7 @@ def find(source: str) -> Files | HubDataset:
 def _files(path: Path) -> Files | None:
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file()]
-        return Files(path, tuple(sorted(file for file in found if not _is_hidden(file.relative_to(path)))))
+        return Files(path, tuple(sorted(file for file in found if not _is_hidden(file.relative_to(path)))), True)
     if path.exists() and not path.is_file():
         raise ValueError("neither of the two; save its text to a file first")
     return Files(path.parent, (path,)) if path.is_file() else None
@@ -350,6 +382,9 @@ class _Manual:
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
         return (Record(topic) for topic in self.topics())
 
+    def rows(self, options: SourceOptions) -> Iterator[Record]:
+        return (_plain_record(topic) for topic in self.topics())
+
     def identity(self) -> list[Any]:
         # The manual differs between versions of Python.
         return ["builtin", hashlib.sha256("".join(self.topics()).encode()).hexdigest()]
@@ -364,6 +399,7 @@ class Files:
 
     folder: Path
     paths: tuple[Path, ...]
+    is_folder: bool = False
 
     def read(self, options: SourceOptions) -> Iterator[Piece]:
         for path in self.paths:
@@ -379,6 +415,19 @@ class Files:
                 yield from _RECORD_READERS[text_suffix(path)](path, options)
             else:
                 skipped["files without records"] += 1
+
+    def rows(self, options: SourceOptions) -> Iterator[Record]:
+        """Yield those of files of records, the lines of a plain text file, and of a folder each such file as one."""
+        for path in self.paths:
+            if text_suffix(path) == ".parquet":
+                yield from _read_parquet(path, options, whole=True)
+            elif text_suffix(path) in _RECORD_READERS:
+                yield from _RECORD_READERS[text_suffix(path)](path, options)
+            elif self.is_folder:
+                yield _plain_record("".join(piece.text for piece in _decode(path, options.errors)))
+            else:
+                for line in _whole_lines(path, options.errors):
+                    yield _plain_record(line.removesuffix("\n").removesuffix("\r"))
 
     def identity(self) -> list[Any]:
         try:
@@ -557,14 +606,14 @@ def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
         return
     # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
     if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in first):
-        _require_columns(path, [str(number) for number in range(1, len(first) + 1)], options)
-        places, rows = [int(name) - 1 for name in options.columns], chain([first], rows)
+        names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
     else:
-        _require_columns(path, first, options)
-        places = [first.index(name) for name in options.columns]
+        names = first
+    _require_columns(path, names, options)
+    places = [names.index(name) for name in options.columns]
     for row in rows:
         text, *label = (row[place] for place in places)
-        yield Record(text, *(name.strip() for name in label))
+        yield Record(text, label[0].strip() if label else "", names, row)
 
 
 def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -596,7 +645,8 @@ def _read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
         _require_columns(place, list(record), options)
         text = _text_value(place, record[options.text], options)
         label = "" if options.label is None else label_value(place, record[options.label])
-        yield Record(whole_characters(place, text, options.errors), whole_characters(place, label, options.errors))
+        text, label = (whole_characters(place, value, options.errors) for value in (text, label))
+        yield Record(text, label, tuple(record), tuple(record.values()))
 
 
 def whole_characters(place: str, text: str, errors: str) -> str:
@@ -618,8 +668,7 @@ def _require_columns(source: object, columns: Sequence[str], options: SourceOpti
         if name not in columns:
             raise UserError(
                 f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "
-                f"name the column that holds the {what}: train --set data.{what}=NAME, evaluate --{what} NAME"
-                f"{', classify --column NAME' if what == 'text' else ''}"
+                f"name the column that holds the {what}: --{what} NAME"
             )
 
 
@@ -647,10 +696,13 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
 # What Hugging Face `datasets` reads
 
 
-def _read_parquet(path: Path, options: SourceOptions) -> Iterator[Record]:
+def _read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> Iterator[Record]:
+    """Yield the records of a file; `whole`: with all their columns."""
     with reading_parquet(path) as load:
-        _require_columns(path, load().column_names, options)
-        yield from _read_records(path, load(columns=options.columns, batch_size=RECORDS_AT_ONCE), options)
+        names = load().column_names
+        _require_columns(path, names, options)
+        columns = names if whole else options.columns
+        yield from _read_records(path, load(columns=columns, batch_size=RECORDS_AT_ONCE), options)
 
 
 @contextmanager
@@ -700,6 +752,12 @@ class HubDataset:
         _require_columns(self.name, records.column_names, options)
         yield from _read_records(self.name, records.select_columns(options.columns), options)
 
+    def rows(self, options: SourceOptions) -> Iterator[Record]:
+        """Yield those of the split with all their columns."""
+        records = self.load()
+        _require_columns(self.name, records.column_names, options)
+        yield from _read_records(self.name, records, options)
+
     def identity(self) -> list[Any]:
         return ["hub", self.name, self.config, self.split]
 
@@ -728,9 +786,11 @@ def _answers(address: str) -> bool:
 def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Record]:
     names = getattr((records.features or {}).get(options.label), "names", None)
     for batch in records.iter(RECORDS_AT_ONCE):
-        labels = [""] * len(batch[options.text]) if options.label is None else batch[options.label]
-        for value, label in zip(batch[options.text], labels, strict=True):
-            yield Record(_text_value(source, value, options), label_value(source, label, names))
+        columns = tuple(batch)
+        for values in zip(*batch.values(), strict=True):
+            record = dict(zip(columns, values, strict=True))
+            label = "" if options.label is None else label_value(source, record[options.label], names)
+            yield Record(_text_value(source, record[options.text], options), label, columns, values)
 
 
 def first_line(error: Exception) -> str:

@@ -249,7 +249,7 @@ def _outputs(place: str, value: Any) -> tuple[float, ...]:
 
 
 # How columns are named when a model is used.
-_BY_COMMAND = " (evaluate --values, --label; classify --column)"
+_BY_COMMAND = " (or --values, --label)"
 
 # Arrays in files
 
