@@ -85,7 +85,8 @@ class TokenizerConfig:
 
     kind: str = field(default="char", metadata=_one_of("char", "word", "sentencepiece"))
     vocabulary_size: int = field(default=0, metadata=_between(0, 10_000_000, "0 lets the corpus decide"))
-    """The largest vocabulary; 0 is every character or word seen, and 8,000 pieces for SentencePiece."""
+    """The largest vocabulary; 0 is every character or word seen. For SentencePiece, 0 is a piece for each 20 characters
+    of text, 8,000 at most."""
     min_count: int = field(default=1, metadata=_between(1, 1_000_000, "1 keeps every character or word"))
     """Char and word: rarer ones are left out of the vocabulary."""
     lowercase: bool = False
@@ -141,6 +142,10 @@ class ModelConfig:
     """Dense U: what it is when training starts (Saxe et al. 2014; Le et al. 2015)."""
     recurrent_scale: float = field(default=0.0, metadata=_between(0.0, 10.0, "1 keeps what is remembered"))
     """Dense U: by which its start is multiplied; 0 takes 1, and less for ReLU."""
+    max_excitation: float = field(default=0.0, metadata=_between(0.0, 100.0, "0.98 bounds the states"))
+    """Dense U with ReLU: the positive weights with which the last state excites a unit sum to at most so much, by
+    construction. Below 1, states stay below the largest input / (1 - max_excitation) on texts of any length. 0 is no
+    limit."""
     memory: float = field(default=100.0, metadata=_between(1.0, 1e9, "about the length of what belongs together"))
     """Diagonal U and rotations: when training starts, units forget to 1/e in 1 to so many steps. None ever grows."""
     mixing: str = field(default="none", metadata=_one_of("none", "relu", "glu"))
@@ -162,13 +167,14 @@ class ModelConfig:
 class TrainConfig:
     """The training loop."""
 
-    epochs: float = field(default=10.0, metadata=_between(0.0, 1e6, "10 to 20 for a corpus of a few MB"))
-    """Passes over what is trained on. Classification: 0, its default, is 4, and more for fewer texts than 12,000; of
-    forecasts it is as many as 300 steps take."""
+    epochs: float = field(default=0.0, metadata=_between(0.0, 1e6, "10 to 20 for a corpus of a few MB"))
+    """Passes over the training data. 0 lets their number decide: 10 for a language model, and up to 40 for a text of
+    fewer than 30 steps a pass; 4 for classification, and up to 40 for fewer than 12,000 texts; for forecasts as many as
+    300 steps take."""
     batch_size: int = field(default=64, metadata=_between(1, 65_536, "64 is usual"))
-    """How many places of the corpus are read side by side."""
+    """How many places of the corpus, or records, are read side by side. The default is smaller for few data."""
     sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
-    """Steps through which gradients flow; the state is carried on beyond them."""
+    """Steps through which gradients flow; the state is carried on beyond them. The default is shorter for few data."""
     learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
     optimizer: str = field(default="adamw", metadata=_one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
@@ -224,8 +230,9 @@ CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
         "dropout": 0.5,
         "embedding_dropout": 0.3,
         "activation": "relu",
+        "max_excitation": 0.98,
     },
-    "train": {"epochs": 0.0, "batch_size": 32, "warmup_steps": 50},
+    "train": {"batch_size": 32, "warmup_steps": 50},
 }
 """What a classification run starts from where its settings say nothing else."""
 
@@ -240,7 +247,7 @@ VECTOR_DEFAULTS: dict[str, dict[str, Any]] = {
         "normalization": "layer",
         "pooling": "mean",
     },
-    "train": {"epochs": 0.0, "learning_rate": 4e-3, "weight_decay": 0.05},
+    "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
 }
 """What a run that reads vectors starts from."""
 
@@ -253,7 +260,7 @@ FORECAST_DEFAULTS: dict[str, dict[str, Any]] = {
         "activation": "linear",
         "mixing": "relu",
     },
-    "train": {"epochs": 0.0, "batch_size": 8, "sequence_length": 256, "learning_rate": 3e-4, "warmup_steps": 20},
+    "train": {"batch_size": 8, "sequence_length": 256, "learning_rate": 3e-4, "warmup_steps": 20},
 }
 """What a forecast starts from: little, as one series can teach little."""
 
@@ -262,6 +269,7 @@ ARCHITECTURE = (
     "layers",
     "embedding_dim",
     "activation",
+    "max_excitation",
     "recurrence",
     "memory",
     "mixing",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +22,7 @@ from textrnn.config import Config, DataConfig, ModelConfig
 from textrnn.errors import UserError
 from textrnn.tokenizers import WordTokenizer
 from textrnn.tokenizers.base import PAD_ID
+from textrnn.train import export_classifier as export_classifier_module
 from textrnn.train.classifier import Classifier
 from textrnn.train.export_classifier import Calibration, GraphSession, check_parity, classify_graph, export_classifier
 from textrnn.train.export_onnx import write_graphs
@@ -130,15 +133,36 @@ def test_a_bundle_is_whole(tokenizer: WordTokenizer, held_out: TextBatches, tmp_
     assert check_parity(model, GraphSession(bundle.path("model.onnx")), held_out, TEMPERATURE) < 1e-4
 
 
-@pytest.mark.parametrize("damage", [np.nan, 1e30])
-def test_nothing_is_written_of_a_model_that_differs(
-    tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path, damage: float
+def test_nothing_is_written_of_a_graph_that_differs(
+    tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_of(SMALL, tokenizer.vocabulary_size, 2)
-    model.output_kernel.assign(model.output_kernel * damage)
-    with pytest.raises(UserError, match=r"must equal Keras within 0\.0001 on every logit, differed by .*; nothing was"):
-        export(model, tokenizer, held_out, tmp_path / "bundle")
+    true_graph = export_classifier_module.classify_graph
+    for name in sorted(model.arrays()):
+        for damage in (0.01, np.nan):
+
+            def otherwise(
+                config: ModelConfig, arrays: Mapping[str, Any], *others: Any, name: str = name, damage: float = damage
+            ) -> Any:
+                changed = arrays[name].copy()
+                changed[np.unravel_index(np.abs(changed).argmax(), changed.shape)] += damage
+                return true_graph(config, {**arrays, name: changed}, *others)
+
+            monkeypatch.setattr(export_classifier_module, "classify_graph", otherwise)
+            with pytest.raises(UserError, match=r"within 0\.0001 of the largest logit, .*; no bundle was written"):
+                export(model, tokenizer, held_out, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3, 1e6])
+def test_a_good_model_of_any_size_is_written(
+    tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path, size: float
+) -> None:
+    model = model_of(SMALL, tokenizer.vocabulary_size, 2)
+    model.output_kernel.assign(model.output_kernel * size)
+    export(model, tokenizer, held_out, tmp_path / "bundle")
+    text = textrnn.load(tmp_path / "bundle").classify(["the a"])[0]
+    assert sum(text.probs.values()) == pytest.approx(1)
 
 
 def test_8_bits_cost_little_and_say_what(tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path) -> None:

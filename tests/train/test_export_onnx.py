@@ -281,7 +281,7 @@ def test_graphs_that_differ_from_keras_are_not_written(
             return weights
 
         monkeypatch.setattr(export_onnx, "graph_weights", nearly)
-        with pytest.raises(UserError, match=r"must equal Keras within 0.0001 .* differed by .*; nothing was written"):
+        with pytest.raises(UserError, match=r"must equal Keras within 0.0001 .* differed by .*; no bundle was written"):
             export(model, tokenizer, held_out, tmp_path / "out" / "bundle")
     assert files_of(tmp_path) == {}
 

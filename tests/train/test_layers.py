@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
-from textrnn.train.layers import DenseLayer, DiagonalLayer, Start, as_multiplied, diagonal, input_scale, recurrent_layer
+from textrnn.train.layers import (
+    DenseLayer,
+    DiagonalLayer,
+    Start,
+    as_multiplied,
+    diagonal,
+    input_scale,
+    limited,
+    recurrent_layer,
+)
 from textrnn.train.products import dense
 
 DIAGONAL = ModelConfig(hidden_dim=6, layers=1, recurrence="diagonal")
@@ -173,3 +182,31 @@ def test_as_multiplied_keeps_what_is_not_of_the_direction() -> None:
     assert set(forward) == own | {name for name in weights if name.startswith("backward_")}
     assert set(both) == own | {f"backward_{name}" for name in own}
     assert isinstance(layer_of(ROTATION), DiagonalLayer)
+
+
+class TestLimitedExcitation:
+    @given(seed=st.integers(0, 2**32 - 1), size=st.floats(0.01, 100), limit=st.sampled_from([0.5, 0.9, 0.98]))
+    @settings(max_examples=40, deadline=None)
+    def test_states_of_any_length_are_bounded_whatever_the_weights(self, seed: int, size: float, limit: float) -> None:
+        config = ModelConfig(hidden_dim=6, layers=1, activation="relu", max_excitation=limit)
+        layer, generator = layer_of(config), np.random.default_rng(seed)
+        layer.rnn.cell.recurrent_kernel.assign(size * generator.normal(size=(6, 6)))
+        projected = generator.normal(size=(300, 2, 6)).astype(np.float32)
+        states, _ = layer(tf.constant(projected), tf.zeros((2, 6)))
+        assert states.numpy().max() <= 1.001 * projected.max() / (1 - limit)
+
+    def test_inhibition_and_little_excitation_stay_as_they_are(self) -> None:
+        kernel = np.array([[0.2, -3, 4], [-1, 0.5, 1], [0.1, 0.4, -2]], np.float32)
+        expected = [[0.2, -3, 0.8], [-1, 0.5, 0.2], [0.1, 0.4, -2]]
+        np.testing.assert_allclose(limited(tf.constant(kernel), 1.0), expected, atol=1e-6)
+        np.testing.assert_allclose(limited(tf.constant(limited(kernel, 1.0)), 1.0), expected, atol=1e-6)
+
+    def test_what_is_exported_is_what_is_trained(self) -> None:
+        config = ModelConfig(hidden_dim=6, layers=1, activation="relu", max_excitation=0.5)
+        layer = layer_of(config)
+        arrays = {f"{name}_0": weight.numpy() for name, weight in layer.named_weights().items()}
+        kernel = as_multiplied(config, arrays)["recurrent_kernel_0"]
+        state = np.abs(np.random.default_rng(0).normal(size=(3, 6))).astype(np.float32)
+        states, _ = layer(tf.zeros((1, 3, 6)), tf.constant(state))
+        np.testing.assert_allclose(states[0], np.maximum(state @ kernel, 0), atol=1e-6)
+        assert np.maximum(kernel, 0).sum(axis=0).max() <= 0.5 + 1e-6

@@ -50,7 +50,7 @@ from textrnn.train.datasets import TokenDataset
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.layers import as_multiplied
 
-TOLERANCE = 1e-4  # largest difference of logits between Keras and onnxruntime
+TOLERANCE = 1e-4  # largest difference between Keras and onnxruntime, relative to the largest logit or state above 1
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
 INT8_TOKENS = 50_000  # of held-out text on which the loss of int8 is measured
 OPERATORS = {"tanh": "Tanh", "relu": "Relu", "linear": "Identity"}
@@ -94,7 +94,7 @@ def export_language_model(
         the bundle that was written.
 
     Raises:
-        UserError: onnxruntime and Keras differ by more than 1e-4 on a logit, `folder` exists, or the disk refuses.
+        UserError: onnxruntime and Keras differ (`require_close`), `folder` exists, or the disk refuses.
     """
     arrays = model.arrays()
     apart = model.documents_apart
@@ -444,10 +444,10 @@ def check_parity(
         graphs: `GraphSession` by use; a bundle of an older version has no generate graph.
 
     Returns:
-        the largest difference of a logit or a state.
+        the largest difference of a logit or a state, as `relative`.
 
     Raises:
-        UserError: it is above 1e-4, or the generate graph does not draw what the step graph's logits say.
+        UserError: it is above `TOLERANCE`, or the generate graph does not draw what the step graph's logits say.
     """
     step, sequence = graphs["step"], graphs["sequence"]
     generator = np.random.default_rng(0)
@@ -462,16 +462,12 @@ def check_parity(
         expected, expected_state = (np.asarray(x) for x in model(ids, state))
         expected = expected.transpose(1, 0, 2)
         logits, next_state = sequence.run(ids, state)
-        differences += [_largest(logits - expected), _largest(next_state - expected_state)]
+        differences += [relative(logits - expected, expected), relative(next_state - expected_state, expected_state)]
         for position in range(ids.shape[1]):
             logits, state = step.run(ids[:, position], state)
-            differences.append(_largest(logits - expected[:, position]))
+            differences.append(relative(logits - expected[:, position], expected))
     worst = float(np.max(differences))  # unlike Python's max, it lets no NaN pass
-    if not worst <= TOLERANCE:
-        raise UserError(
-            f"an exported graph must equal Keras within {TOLERANCE:g} on every logit, differed by {worst:g};"
-            " nothing was written, train with a lower learning rate if the weights are huge"
-        )
+    require_close(worst, "logit")
     if "generate" in graphs:
         worst = max(worst, check_generate(step, graphs["generate"], TOLERANCE, never_drawn))
     return worst
@@ -506,7 +502,7 @@ def check_generate(step: Any, generate: Any, tolerance: float, never_drawn: NDAr
                 f"an exported graph must draw token {low[~right][0]} as the step graph says, drew {drawn[~right][0]};"
                 " nothing was written, install the versions of constraints.txt"
             )
-    difference = _largest(last_state - state)
+    difference = relative(last_state - state, state)
     if not difference <= tolerance:
         raise UserError(
             f"an exported graph must end in the state of the step graph within {tolerance:g}, differed by"
@@ -515,8 +511,29 @@ def check_generate(step: Any, generate: Any, tolerance: float, never_drawn: NDAr
     return difference
 
 
-def _largest(difference: NDArray[Any]) -> float:
-    return float(np.abs(difference).max(initial=0.0))
+def relative(difference: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference, divided by the largest expected value if that is above 1.
+
+    Float32 holds 7 digits: what is a large difference of logits of 1 is rounding of logits of 1,000.
+    """
+    return float(np.abs(difference).max(initial=0.0) / np.abs(expected).max(initial=1.0))
+
+
+def require_close(worst: float, what: str) -> None:
+    """Refuse a graph that does not compute what the model does.
+
+    Args:
+        worst: the largest difference, of `relative`.
+        what: an output is, for people.
+
+    Raises:
+        UserError: it is above `TOLERANCE`, or no number.
+    """
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"an exported graph must equal Keras within {TOLERANCE:g} of the largest {what}, differed by {worst:g}; no "
+            "bundle was written, the run keeps its weights: try textrnn export with the versions of constraints.txt"
+        )
 
 
 def quantized(cell: onnx.ModelProto) -> onnx.ModelProto:

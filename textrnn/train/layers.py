@@ -32,11 +32,15 @@ class Start(NamedTuple):
 
 
 class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
-    """U is any matrix: every unit reads what every other remembers."""
+    """U is any matrix: every unit reads what every other remembers.
+
+    With `ModelConfig.max_excitation` and ReLU the positive part of U is limited, see `limited`.
+    """
 
     def __init__(self, config: ModelConfig, input_dim: int, start: Start, scale: float, seed: int, name: str) -> None:
         super().__init__(name=name)
         self.activation = config.activation
+        self.max_excitation = excitation_limit(config)
         gain = config.recurrent_scale or start.recurrent
         self.rnn = SimpleRNN(
             config.hidden_dim,
@@ -71,7 +75,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
         as_graph: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States ``(time, batch, hidden)`` and the last one; `drop` is multiplied with U, else as `recurrence`."""
-        kernel = ops.convert_to_tensor(self.rnn.cell.recurrent_kernel)
+        kernel = limited(ops.convert_to_tensor(self.rnn.cell.recurrent_kernel), self.max_excitation)
         kernel = kernel if drop is None else kernel * ops.cast(drop, kernel.dtype)
         return recurrence(projected, state, kernel, self.activation, keep, as_graph)
 
@@ -142,6 +146,25 @@ def recurrent_layer(
     return DiagonalLayer(config, input_dim, scale, seed, name)
 
 
+def excitation_limit(config: ModelConfig) -> float:
+    """Return what the positive weights of U that read into a unit may sum to; 0 for no limit."""
+    return config.max_excitation if config.activation == "relu" and config.recurrence == "dense" else 0.0
+
+
+def limited(kernel: Tensor, limit: float) -> Tensor:
+    """Return U ``(hidden, hidden)`` whose positive entries sum to at most `limit` in each column; 0 is no limit.
+
+    States of ReLU are not negative, so that negative entries only lower the next state:
+    ``h_t <= relu(a_t) + h_{t-1} max(U, 0)``, entry by entry. With column sums below 1 the largest state is at most the
+    largest ``a_t`` divided by ``1 - limit``, however long the text. Inhibition needs no limit, and has none.
+    """
+    if not limit:
+        return kernel
+    excitation = ops.relu(kernel)
+    total = ops.sum(excitation, axis=0)
+    return excitation * (limit / ops.maximum(total, limit)) - ops.relu(-kernel)
+
+
 def diagonal(decay: Tensor, angle: Tensor | None) -> elementwise.Parts:
     """U as `elementwise.recurrence` takes it, of a layer's weights."""
     magnitude = ops.exp(-ops.exp(decay))
@@ -157,13 +180,16 @@ def input_scale(decay: Tensor, rotates: bool) -> Tensor:
 
 
 def as_multiplied(config: ModelConfig, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
-    """Weights by name, those of diagonal layers as a step multiplies them.
+    """Weights by name, as a step multiplies them.
 
-    Kernel and bias hold the scale of the input, and the weights of U are ``recurrent_N`` ``(hidden,)``, by which each
-    unit's own state is multiplied, and of rotations ``crossed_N``, by which that of the other unit of the pair is.
+    A dense U is `limited`. Kernel and bias of diagonal layers hold the scale of the input. The weights of their U are
+    ``recurrent_N`` ``(hidden,)``, by which each unit's own state is multiplied, and of rotations ``crossed_N``, by
+    which that of the other unit of the pair is.
     """
     weights = dict(arrays)
     if config.recurrence == "dense":
+        for name in (f"{prefix}recurrent_kernel_{layer}" for layer in range(config.layers)):
+            weights[name] = ops.convert_to_numpy(limited(weights[name], excitation_limit(config)))
         return weights
     for layer in range(config.layers):
         decay = weights.pop(f"{prefix}decay_{layer}")
