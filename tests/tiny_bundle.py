@@ -194,7 +194,7 @@ def tiny_manifest(network: TinyNetwork) -> Manifest:
         tokenizer=TokenizerFile(CharTokenizer.kind, CharTokenizer.file_name),
         start_id=BEGINNING_ID,
         graphs=graphs,
-        runtime={"never_drawn": NEVER_DRAWN},
+        runtime={"never_drawn": NEVER_DRAWN, "data": {}},
         metrics={"held_out": {"nats_per_token": 1.5}},
         config={"model": {"hidden_dim": 5}},
         created_with={"textrnn": "0.1.0"},

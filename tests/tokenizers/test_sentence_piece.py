@@ -65,12 +65,20 @@ def test_the_same_corpus_gives_the_same_file(model_type: str) -> None:
 @both_types
 def test_a_vocabulary_too_large_names_the_largest(model_type: str) -> None:
     with pytest.raises(UserError, match=r"^vocabulary_size must be at most \d+ for this text, was: 8000; ") as caught:
-        SentencePieceTokenizer.train(CORPUS, model_type=model_type)
+        SentencePieceTokenizer.train(CORPUS, vocabulary_size=8000, model_type=model_type)
     largest = int(str(caught.value).split("at most ")[1].split()[0])
     tokenizer = SentencePieceTokenizer.train(CORPUS, vocabulary_size=largest, model_type=model_type)
     assert tokenizer.vocabulary_size == largest
     with pytest.raises(UserError, match=rf"at most {largest} "):
         SentencePieceTokenizer.train(CORPUS, vocabulary_size=largest + 1, model_type=model_type)
+
+
+@both_types
+@pytest.mark.parametrize("text", ["a", "a b", "the cat sat on the mat. " * 400, "明月几时有把酒问青天不知天上宫阙" * 3])
+def test_a_text_of_any_size_decides_how_many_pieces_it_gets(text: str, model_type: str) -> None:
+    tokenizer = SentencePieceTokenizer.train([text], model_type=model_type)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert 260 < tokenizer.vocabulary_size < 700
 
 
 @both_types

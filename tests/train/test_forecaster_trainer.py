@@ -100,7 +100,7 @@ def test_a_bundle_is_as_the_run_and_can_be_exported_again(trained_forecaster: Tr
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__sequence_length": 500}, "is shorter than the window of 500 + horizon 5"),
+        ({"model__horizon": 500}, "set model.horizon to 198 or less"),
         ({"data__values": "Date"}, "has 'day 0' in the column 'Date'"),
         ({"model__stride": 2}, "model.stride is for whole sequences"),
     ],

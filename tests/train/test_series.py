@@ -108,7 +108,7 @@ def test_a_gap_in_records_is_refused(tmp_path: Path) -> None:
 
 
 def prepared(source: str, **changes: object) -> Series:
-    options = {"columns": (), "held_out": 0.2, "sequence_length": 4, "horizon": 2} | changes
+    options = {"columns": (), "held_out": 0.2, "horizon": 2} | changes
     return prepare_series([source], **options)  # type: ignore[arg-type]
 
 
@@ -132,13 +132,11 @@ def test_a_source_that_goes_on_is_held_out_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_series_must_be_long_enough(tmp_path: Path) -> None:
     source = write(tmp_path / "a.csv", "x\n" + "1\n" * 20)
-    assert error_of(lambda: prepared(source, sequence_length=64, horizon=10, held_out=0.5)) == (
-        "a series of 20 values, 10 of them to train on, is shorter than the window of 64 + horizon 10; "
-        "lower train.sequence_length or give more"
+    assert error_of(lambda: prepared(source, horizon=10)) == (
+        "a series must have at least 13 steps to train on, 10 more to measure a forecast on, model.horizon is 10 and "
+        "the series has 20 steps; give more steps or set model.horizon to 8 or less"
     )
-    assert "a held-out part of 2 values is shorter than the horizon of 5" in error_of(
-        lambda: prepared(source, horizon=5, held_out=0.1)
-    )
+    assert (prepared(source, horizon=8).training, len(prepared(source, horizon=8).values)) == (12, 20)
 
 
 # Windows

@@ -6,7 +6,7 @@ import hashlib
 import io
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -48,6 +48,11 @@ MAX_TRAINING_CHARACTERS = 20_000_000
 TRAINING_THREADS = 4  # a fixed number: the sums, and so the pieces, depend on it
 
 HEADER = re.compile(rb"textrnn-sentencepiece (\d{1,9}) ([0-9a-f]{64})\n")
+DEFAULT_VOCABULARY, SMALLEST_VOCABULARY = 8000, len(SPECIAL_TOKENS) + 256 + 1
+CHARACTERS_A_PIECE = 20  # of a text that decides by itself how many pieces it gets
+ATTEMPTS = 4  # to find a size that SentencePiece accepts
+TOO_LARGE = re.compile(r"set it to a value <= (\d+)")
+TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -93,54 +98,42 @@ class SentencePieceTokenizer(Tokenizer):
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, vocabulary_size: int = 8000, model_type: str = "unigram"
+        cls, texts: Iterable[str], *, vocabulary_size: int | None = None, model_type: str = "unigram"
     ) -> SentencePieceTokenizer:
         """Learn pieces from some texts; the same texts give the same pieces.
 
         Args:
             texts: The corpus. Of more than 20 million characters a random sample of lines is used.
-            vocabulary_size: Exactly so many ids, the 260 special ones and bytes included.
+            vocabulary_size: Exactly so many ids, the 260 special ones and bytes included. None lets the text decide:
+                one for each 20 characters, 8,000 at most, and as many as the text has pieces for.
             model_type: `"unigram"` (Kudo, 2018) or `"bpe"` (Sennrich, Haddow and Birch, 2016).
 
         Raises:
             UserError: no text, a lone surrogate, an option out of its range, or a vocabulary larger than the text
                 has pieces for or smaller than it has characters for; the message names the limit.
         """
-        from sentencepiece import SentencePieceTrainer
-
         if model_type not in MODEL_TYPES:
             raise UserError(f"model_type must be one of {', '.join(MODEL_TYPES)}, was: {model_type!r}")
-        check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + 256 + 1)
+        if vocabulary_size is not None:
+            check_at_least("vocabulary_size", vocabulary_size, SMALLEST_VOCABULARY)
         sentences = _sample(chain.from_iterable(map(SENTENCES.findall, training_texts(texts))))
         if not sentences:
             raise UserError("a SentencePiece tokenizer needs visible text to train on, was: control characters only")
-        model = io.BytesIO()
-        try:
-            SentencePieceTrainer.train(
-                sentence_iterator=iter(sentences),
-                model_writer=model,
-                model_type=model_type,
-                vocab_size=vocabulary_size,
-                byte_fallback=True,
-                character_coverage=0.9995,
-                normalization_rule_name="identity",
-                add_dummy_prefix=False,
-                remove_extra_whitespaces=False,
-                allow_whitespace_only_pieces=False,
-                pad_id=PAD_ID,
-                unk_id=UNKNOWN_ID,
-                bos_id=BEGINNING_ID,
-                eos_id=END_ID,
-                pad_piece=SPECIAL_TOKENS[PAD_ID],
-                unk_piece=SPECIAL_TOKENS[UNKNOWN_ID],
-                bos_piece=SPECIAL_TOKENS[BEGINNING_ID],
-                eos_piece=SPECIAL_TOKENS[END_ID],
-                num_threads=TRAINING_THREADS,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise _training_error(vocabulary_size, str(error)) from error
-        return cls(model.getvalue())
+        if vocabulary_size is not None:
+            try:
+                return cls(_learned(sentences, vocabulary_size, model_type))
+            except RuntimeError as error:
+                raise _training_error(vocabulary_size, str(error)) from error
+        size = min(DEFAULT_VOCABULARY, SMALLEST_VOCABULARY + sum(map(len, sentences)) // CHARACTERS_A_PIECE)
+        for _ in range(ATTEMPTS):
+            try:
+                return cls(_learned(sentences, size, model_type))
+            except RuntimeError as error:
+                limits = TOO_LARGE.search(str(error)) or TOO_SMALL.search(str(error))
+                if limits is None:
+                    raise _training_error(size, str(error)) from error
+                size = int(limits[1])
+        raise UserError("SentencePiece found no vocabulary size for this text; give vocabulary_size")
 
     @property
     def vocabulary_size(self) -> int:
@@ -203,13 +196,43 @@ def _sample(sentences: Iterable[str]) -> list[str]:
     return kept
 
 
+def _learned(sentences: Sequence[str], vocabulary_size: int, model_type: str) -> bytes:
+    """Return the SentencePiece model of some sentences; a RuntimeError where it cannot have so many pieces."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type=model_type,
+        vocab_size=vocabulary_size,
+        byte_fallback=True,
+        character_coverage=0.9995,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=False,
+        pad_id=PAD_ID,
+        unk_id=UNKNOWN_ID,
+        bos_id=BEGINNING_ID,
+        eos_id=END_ID,
+        pad_piece=SPECIAL_TOKENS[PAD_ID],
+        unk_piece=SPECIAL_TOKENS[UNKNOWN_ID],
+        bos_piece=SPECIAL_TOKENS[BEGINNING_ID],
+        eos_piece=SPECIAL_TOKENS[END_ID],
+        num_threads=TRAINING_THREADS,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def _training_error(vocabulary_size: int, message: str) -> UserError:
-    if largest := re.search(r"set it to a value <= (\d+)", message):
+    if largest := TOO_LARGE.search(message):
         return UserError(
             f"vocabulary_size must be at most {largest[1]} for this text, was: {vocabulary_size}; "
             "lower it or train on more text"
         )
-    if smallest := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+    if smallest := TOO_SMALL.search(message):
         return UserError(
             f"vocabulary_size must be at least {smallest[1]} for the characters of this text, "
             f"was: {vocabulary_size}; raise it"

@@ -10,7 +10,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
-from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.adaptive_softmax import logits_held
@@ -28,6 +27,14 @@ EVALUATION_TOKENS = 500_000  # of the held-out text are read, so that a large co
 EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
 
 
+ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 300, 10, 40
+
+
+def enough_epochs(steps_per_epoch: int) -> float:
+    """Return how often a text is read where nothing is said: 10 times, and a short one more often."""
+    return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
+
+
 class LanguageModelTrainer(Trainer):
     """Trains one language model."""
 
@@ -37,8 +44,6 @@ class LanguageModelTrainer(Trainer):
     def __init__(self, run: Run, tokenizer: Tokenizer, train: TokenDataset, held_out: TokenDataset) -> None:
         config = run.config
         require_possible(config.train)
-        if not config.train.epochs:
-            raise UserError("train.epochs of a language model must be above 0, was: 0; 10 suits a few MB")
         length = config.train.sequence_length
         outputs = logits_held(config.model, tokenizer.vocabulary_size)
         require_memory(bytes_needed(config, 0, outputs, length), length)
@@ -54,7 +59,7 @@ class LanguageModelTrainer(Trainer):
         super().__init__(
             run,
             model,
-            epochs=config.train.epochs,
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
             steps_per_epoch=self.batches.steps_per_epoch,
             units_per_step=config.train.batch_size * config.train.sequence_length,
             state=model.backbone.initial_state(config.train.batch_size),

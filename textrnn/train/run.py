@@ -2,7 +2,8 @@
 
 ::
 
-    RUN/config.json         every setting, resolved
+    RUN/config.json         every setting
+        fitted.json         those that are smaller because the data are few
         tokenizer.*         trained on the training part of the text
         init.npz            of a classifier that starts from another model: what it took over
         data/               token ids on disk
@@ -44,11 +45,14 @@ from textrnn.train.labelled import (
     training_records,
 )
 from textrnn.train.series import Series, prepare_series
-from textrnn.train.sources import SourceOptions
+from textrnn.train.small_data import read_fitted, with_fitted_values
+from textrnn.train.sources import SourceOptions, count_bytes
 from textrnn.train.stretches import Corpus
 from textrnn.train.transfer import take_over
 from textrnn.train.vectors import VectorDataset, VectorOptions, prepare_vectors
 from textrnn.train.vocabulary import learn_tokenizer
+
+LEAST_HELD_OUT = 8  # bytes of text: two characters of any script
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Run:
             texts = training_records(data.source, labelled_options(data), self._labels_and_split()[1], self.quiet)
             tokenizer = train_tokenizer(config.kind, texts, **_tokenizer_options(config))
         else:
-            held_out = None if data.validation else data.held_out
+            held_out = None if data.validation else self.held_out_share
             corpus = Corpus(data.source, source_options(data), data.apart, held_out, data.processes, self.quiet)
             tokenizer = learn_tokenizer(config.kind, corpus, **_tokenizer_options(config))
             if tokenizer.vocabulary_size < config.vocabulary_size and not self.quiet:
@@ -126,7 +130,7 @@ class Run:
         options = source_options(data)
         shared: dict[str, Any] = {"documents_apart": data.apart, "processes": data.processes, "quiet": self.quiet}
         if not data.validation:
-            train, held_out = prepare(tokenizer, data.source, options, folder, held_out=data.held_out, **shared)
+            train, held_out = prepare(tokenizer, data.source, options, folder, held_out=self.held_out_share, **shared)
         else:
             train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, **shared)
             held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, measured=True, **shared)
@@ -136,6 +140,13 @@ class Run:
                 " data.validation"
             )
         return train, held_out
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of a language model's text that is held out: more than configured of a text of a few bytes."""
+        data = self.config.data
+        size = count_bytes(data.source)
+        return min(0.5, max(data.held_out, LEAST_HELD_OUT / size)) if size else data.held_out
 
     def labelled_datasets(self, tokenizer: Tokenizer) -> tuple[LabelledDataset, LabelledDataset]:
         """Training and held-out texts with their labels, tokenised once and kept on disk."""
@@ -176,7 +187,6 @@ class Run:
             data.values,
             held_out=data.held_out,
             validation=data.validation,
-            sequence_length=self.config.train.sequence_length,
             horizon=self.config.model.horizon,
         )
 
@@ -237,7 +247,7 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
         raise UserError(
             f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
         )
-    return Run(folder, found, quiet)
+    return Run(folder, with_fitted_values(found, read_fitted(folder)), quiet)
 
 
 def _as_taken_over(config: Config, found: Config) -> Config:

@@ -37,6 +37,7 @@ from textrnn.train.sources import (
 from textrnn.vectors import require_width, to_numbers
 
 RECORDS_AT_ONCE = 1000
+SHORTEST_TRAINING = 3  # steps beside a forecast: two whose spread can be measured, and one to forecast from
 Array = NDArray[np.float32]
 
 
@@ -86,7 +87,6 @@ def prepare_series(
     *,
     held_out: float,
     validation: Sequence[str] = (),
-    sequence_length: int,
     horizon: int,
 ) -> Series:
     """Read a series and cut it.
@@ -94,32 +94,30 @@ def prepare_series(
     Args:
         sources: files, folders or Hugging Face ids, in the order of time.
         columns: that hold the numbers; none lets the source decide.
-        held_out: the share of the last steps that is held out, if there is no validation.
+        held_out: the share of the last steps that is held out, if there is no validation; at least `horizon` steps.
         validation: sources that go on where `sources` end, to be held out.
-        sequence_length: steps of a window to train on.
         horizon: steps that are told after each.
 
     Raises:
-        UserError: as `read_series`, or the series is too short for a window, or its held-out part for a forecast.
+        UserError: as `read_series`, or the series is too short for two forecasts, one of them to measure.
     """
     values, names = read_series(sources, columns)
     whole = len(values)
-    count = 0 if validation else max(1, round(held_out * whole))
+    count = 0 if validation else max(horizon, round(held_out * whole))
     training = whole - count
     if validation:
         later, _ = read_series(validation, columns)
         require_width(later, values.shape[1], ", ".join(validation), f"the training part {names} has")
         values = np.concatenate([values, later])
-    if training < sequence_length + horizon:
-        part = f", {training:,} of them to train on," if count else ""
+    needed = horizon + SHORTEST_TRAINING
+    if training < needed or len(values) - training < horizon:
+        held_back = "" if validation else f", {horizon:,} more to measure a forecast on"
+        held_out_now = f" and {len(values) - training:,} held out" if validation else ""
+        most = max(1, whole - SHORTEST_TRAINING if validation else (whole - SHORTEST_TRAINING) // 2)
         raise UserError(
-            f"a series of {whole:,} values{part} is shorter than the window of {sequence_length:,} + horizon "
-            f"{horizon:,}; lower train.sequence_length or give more"
-        )
-    if len(values) - training < horizon:
-        raise UserError(
-            f"a held-out part of {len(values) - training:,} values is shorter than the horizon of {horizon:,}; lower "
-            "model.horizon, raise data.held_out or give more"
+            f"a series must have at least {needed:,} steps to train on{held_back}, model.horizon is {horizon:,} and "
+            f"the series has {whole:,} steps{held_out_now}; give more steps or set model.horizon to"
+            f" {most:,} or less"
         )
     return Series(values, training, names)
 

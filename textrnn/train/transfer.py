@@ -28,6 +28,7 @@ from textrnn.train.checkpoints import BEST, load_checkpoint
 
 if TYPE_CHECKING:  # at run time it would load Keras
     from textrnn.train.model import Model
+from textrnn.train.small_data import read_fitted, with_fitted_values
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,7 +53,7 @@ def take_over(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     folder = Path(config.model.init_from)
     tokenizer: Tokenizer | None = None
     if (folder / BEST).exists() and (folder / "config.json").exists():
-        source = read_config(folder)
+        source = with_fitted_values(read_config(folder), read_fitted(folder))
         _, arrays = load_checkpoint(folder / BEST)
         if source.data.reads == "text":
             tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(_with_one_table(arrays))
