@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +50,6 @@ def draw(explanation: Explanation, path: Path) -> None:
     Raises:
         UserError: matplotlib is missing, or the disk refuses.
     """
-    os.environ.setdefault("MPLBACKEND", "Agg")
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -536,10 +537,24 @@ def require_close(worst: float, what: str) -> None:
         )
 
 
+@contextmanager
+def _root_logger_restored() -> Iterator[None]:
+    """Remove the handler that onnxruntime's notes give a root logger that has none."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        for handler in root.handlers[:]:
+            if handler not in before:
+                root.removeHandler(handler)
+
+
 def quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
     """Weights of Gather and MatMul as int8, activations quantised as they come (onnxruntime's dynamic quantisation)."""
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as name:
+    # Without this mark onnxruntime warns that the graph was not simplified first, of which there is no need.
+    helper.set_model_props(cell, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    with tempfile.TemporaryDirectory() as name, _root_logger_restored():
         target = Path(name) / "int8.onnx"
         quantize_dynamic(
             cell,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,6 @@ def draw_forecasts(
 
     Arguments as those of `forecast_errors`; `columns` are the names of the features.
     """
-    os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,6 @@ def drop_history_after(path: Path, step: int) -> None:
 
 def draw_curves(history: Path, picture: Path, unit: str = "token", loss: str = "nats") -> None:
     """Draw training and held-out loss, in `loss` a `unit`, against epochs, as a PNG."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
 
     lines = read_history(history)

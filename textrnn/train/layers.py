@@ -53,6 +53,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
             ),
             return_sequences=True,
             return_state=True,
+            seed=seed + 3,  # of a dropout that is not used; without one Keras takes a number from `random`
         )
         self.rnn.build((None, None, input_dim))
         self.built = True

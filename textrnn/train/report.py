@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
@@ -205,7 +204,6 @@ def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Pa
 
     A label in a script that no installed font has is drawn as the number of its class.
     """
-    os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -32,6 +32,7 @@ from textrnn.train.sources import (
     first_line,
     json_objects,
     reading_parquet,
+    record_batches,
     text_suffix,
 )
 from textrnn.vectors import require_width, to_numbers
@@ -226,7 +227,7 @@ def _read_json(path: Path, columns: Sequence[str]) -> _Table:
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> _Table:
     with reading_parquet(path) as load:
-        records = (record for batch in load().iter(RECORDS_AT_ONCE) for record in _unbatched(batch))
+        records = (record for batch in record_batches(load()) for record in _unbatched(batch))
         return _of_records(path, ((f"{path} record {n}", record) for n, record in enumerate(records, 1)), columns)
 
 

@@ -24,7 +24,6 @@ Labelled text (`read_labelled`) stands in records alone, one with its label in e
 from __future__ import annotations
 
 import codecs
-import csv
 import difflib
 import glob
 import gzip
@@ -33,6 +32,7 @@ import io
 import json
 import math
 import re
+import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -40,7 +40,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache
+from importlib.util import find_spec, module_from_spec
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -573,18 +574,30 @@ def _whole_lines(path: Path, errors: str) -> Iterator[str]:
         yield start
 
 
+@cache
+def _csv_parser() -> Any:
+    """Return the parser of `csv` as a module of its own, whose field size limit the caller's `csv` does not share."""
+    spec = find_spec("_csv")
+    if spec is None or spec.loader is None:
+        raise ImportError("Python must have its module _csv")
+    parser = module_from_spec(spec)
+    spec.loader.exec_module(parser)
+    parser.field_size_limit(LONGEST_FIELD)
+    return parser
+
+
 def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
     """Fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
 
     Raises:
         UserError: the file is malformed, or a line has not as many fields as the first.
     """
-    csv.field_size_limit(LONGEST_FIELD)
+    parser = _csv_parser()
     lines = _whole_lines(path, errors)
     if text_suffix(path) == ".tsv":
-        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = parser.reader(lines, delimiter="\t", quoting=parser.QUOTE_NONE)
     else:
-        rows = csv.reader(lines, strict=True)
+        rows = parser.reader(lines, strict=True)
     width = 0
     try:
         for row in filter(None, rows):  # an empty line is no record
@@ -595,7 +608,7 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
                     f"has {len(row)}; mend it (a comma or newline inside a field of a .csv needs quotes around it)"
                 )
             yield rows.line_num, row
-    except csv.Error as error:
+    except parser.Error as error:
         raise UserError(f"{path} must be {text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
 
 
@@ -708,10 +721,16 @@ def _read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> It
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
     """What opens a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
-    datasets = quiet_datasets()
+    import datasets
+
     files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
+
+    def load(**options: Any) -> Any:
+        with _quiet_datasets():
+            return datasets.load_dataset("parquet", **files, **options)
+
     try:
-        yield partial(datasets.load_dataset, "parquet", **files)
+        yield load
     except UserError:
         raise
     except Exception as error:  # of any library below `datasets`
@@ -735,11 +754,11 @@ class HubDataset:
         Raises:
             UserError: it is neither on this disk nor to be had from the Hub.
         """
-        datasets = quiet_datasets()
-        if not datasets.config.HF_HUB_OFFLINE and not _answers(datasets.config.HF_ENDPOINT):
-            datasets.config.HF_HUB_OFFLINE = True  # looks only in its cache; else it would ask for half a minute
         try:
-            return datasets.load_dataset(self.name, self.config, split=self.split)
+            with _quiet_datasets(), _offline_without_answer():
+                import datasets
+
+                return datasets.load_dataset(self.name, self.config, split=self.split)
         except Exception as error:  # of any library below `datasets`
             raise UserError(
                 f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
@@ -765,12 +784,46 @@ class HubDataset:
         return None
 
 
-def quiet_datasets() -> Any:
-    """`datasets`, loaded now, which says what is wrong by raising alone."""
+_datasets_lock = threading.RLock()  # two threads that change a switch and restore it would leave it changed
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Silence the log of `datasets` in the block: what it logs, it also raises."""
     import datasets  # takes seconds and a hundred megabytes
 
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs, it also raises
-    return datasets
+    with _datasets_lock:
+        before = datasets.logging.get_verbosity()
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+        try:
+            yield
+        finally:
+            datasets.logging.set_verbosity(before)
+
+
+@contextmanager
+def _offline_without_answer() -> Iterator[None]:
+    """Let `datasets` look only in its cache in the block if the Hub does not answer, else it retries for long."""
+    from datasets import config
+
+    with _datasets_lock:
+        before = config.HF_HUB_OFFLINE
+        config.HF_HUB_OFFLINE = before or not _answers(config.HF_ENDPOINT)
+        try:
+            yield
+        finally:
+            config.HF_HUB_OFFLINE = before
+
+
+def record_batches(records: Any) -> Iterator[dict[str, list[Any]]]:
+    """Yield the records of a data set, `RECORDS_AT_ONCE` at a time, by column."""
+    batches = records.iter(RECORDS_AT_ONCE)
+    while True:
+        with _quiet_datasets():  # not around the yield: the caller's log stays as it is
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _answers(address: str) -> bool:
@@ -785,7 +838,7 @@ def _answers(address: str) -> bool:
 
 def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Record]:
     names = getattr((records.features or {}).get(options.label), "names", None)
-    for batch in records.iter(RECORDS_AT_ONCE):
+    for batch in record_batches(records):
         columns = tuple(batch)
         for values in zip(*batch.values(), strict=True):
             record = dict(zip(columns, values, strict=True))

@@ -46,8 +46,8 @@ from textrnn.train.sources import (
     json_objects,
     label_value,
     opened,
-    quiet_datasets,
     reading_parquet,
+    record_batches,
     text_suffix,
     whole_characters,
 )
@@ -500,10 +500,12 @@ def _read_table(
     images = [name for name in values if _is_image(features[name])]
     for name in images:
         if not isinstance(features[name], dict):
-            records = records.cast_column(name, quiet_datasets().Image(decode=False))
+            from datasets import Image
+
+            records = records.cast_column(name, Image(decode=False))
     is_uint8 = all(_dtype(features[name]) == "uint8" for name in values)
     number = 0
-    for batch in records.iter(RECORDS_AT_ONCE):
+    for batch in record_batches(records):
         targets = batch[label[0]] if label else [None] * len(batch[values[0]])
         for *found, target in zip(*(batch[name] for name in values), targets, strict=True):
             number += 1
