@@ -60,10 +60,8 @@ def train(tmp_path: Path, *arguments: object) -> str:
 def test_a_text_of_ten_bytes(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a dog carr")
     said = train(tmp_path, tmp_path / "text.txt", "--set", "model.hidden_dim=4")
-    assert (
-        "5 training tokens are few, so some settings are smaller: train.batch_size 64 -> 1, train.sequence_length 128 -> 4"
-        in said
-    )
+    assert "5 training tokens are few, so some settings are smaller: train.batch_size 64 -> 1, train" in said
+    assert "train.sequence_length 128 -> 4" in said
     assert open_run(tmp_path / "run").config.train.batch_size == 1
     assert set(textrnn.load(tmp_path / "run").generate(length=50)) <= set("a dog")
     assert call("train", "--resume", "--out", tmp_path / "run").code == 0
