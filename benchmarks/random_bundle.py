@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
-from textrnn.config import ModelConfig
+from textrnn.config import Config, ModelConfig
 from textrnn.generation import untrained
 from textrnn.tokenizers import END_ID, CharTokenizer
 from textrnn.tokenizers.char import FIRST_CHARACTER
@@ -60,7 +60,7 @@ def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, q
     from textrnn.train.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from textrnn.train.export_onnx import build_graphs, write_graphs
+    from textrnn.train.export_onnx import build_graphs, runtime_block, write_graphs
 
     tokenizer = tokenizer_of_size(vocabulary_size)
     source = folder.with_name(f"{folder.name}.source")
@@ -75,7 +75,7 @@ def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, q
         tokenizer=TokenizerFile(tokenizer.kind, tokenizer.file_name),
         start_id=END_ID,
         graphs=graphs,
-        runtime={"never_drawn": never_drawn.tolist()},
+        runtime=runtime_block(Config(), never_drawn=never_drawn.tolist()),
     )
     return write_bundle(folder, manifest, source)
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import tiny_manifest, tiny_network, write_tiny_bundle
 
-from textrnn.bundle import MANIFEST, MAX_MANIFEST_BYTES, find_bundle, read_bundle, write_bundle
+from textrnn.bundle import MANIFEST, MAX_MANIFEST_BYTES, RUNTIME, SOURCES, find_bundle, read_bundle, write_bundle
 from textrnn.errors import UserError
 from textrnn.files import sha256
 
@@ -37,6 +37,18 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Non
     document = json.loads(path.read_text(encoding="utf-8"))
     edit(document)
     path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def setting(value: object, *keys: str) -> Callable[[dict[str, Any]], None]:
+    """Return an edit of a manifest that gives the entry at these keys a value."""
+
+    def edit(document: dict[str, Any]) -> None:
+        *sections, name = keys
+        for section in sections:
+            document = document[section]
+        document[name] = value
+
+    return edit
 
 
 def refusal(folder: Path) -> str:
@@ -245,10 +257,56 @@ class TestFaults:
         edit_manifest(folder, lambda document: document.update({field: value}))
         assert problem in refusal(folder)
 
-    @pytest.mark.parametrize("field", ["kind", "precision", "tokenizer", "start_id", "graphs", "files", "config"])
+    @pytest.mark.parametrize(
+        "field", ["kind", "precision", "tokenizer", "start_id", "graphs", "files", "config", "runtime"]
+    )
     def test_a_field_that_is_missing(self, folder: Path, field: str) -> None:
         edit_manifest(folder, lambda document: document.pop(field))
         assert f"{field} must be given, is missing" in refusal(folder)
+
+    @pytest.mark.parametrize(
+        ("section", "name", "value", "rule"),
+        [
+            ("runtime", "never_drawn", [1.0], "a list of whole numbers"),
+            ("runtime", "sources", [], "an object"),
+            ("runtime", "architecture", None, "an object"),
+            ("sources", "text", 1, "a string"),
+            ("sources", "label_names", ["a", 1], "a list of strings"),
+            ("sources", "document", "page", "one of file, line"),
+            ("sources", "document", ["file"], "one of file, line"),
+            ("sources", "separate_documents", 1, "true or false"),
+            ("sources", "season", -1, "a whole number from 0 to 2147483647"),
+            ("sources", "season", True, "a whole number from 0 to 2147483647"),
+            ("sources", "season", 2**31, "a whole number from 0 to 2147483647"),
+        ],
+    )
+    def test_a_runtime_entry_out_of_its_range(
+        self, folder: Path, section: str, name: str, value: object, rule: str
+    ) -> None:
+        keys = ("runtime", name) if section == "runtime" else ("runtime", section, name)
+        edit_manifest(folder, setting(value, *keys))
+        assert f"{name} must be {rule}, was: {value!r}" in refusal(folder)
+
+    @pytest.mark.parametrize("kind", RUNTIME)
+    def test_every_runtime_entry_is_needed(self, folder: Path, kind: str) -> None:
+        edit_manifest(folder, lambda document: document.update(kind=kind, runtime={}))
+        for name in RUNTIME[kind]:
+            assert f"runtime.{name} must be given, is missing" in refusal(folder)
+            value = {"sources": {}, "stride": 1, "hidden_dim": 1, "max_length": 2, "steps": "rows", "never_drawn": [0]}
+            usual: object = value.get(name, 0 if name in ("segment_length", "permutation") else {})
+            edit_manifest(folder, setting(usual, "runtime", name))
+        for name in SOURCES:
+            assert f"runtime.sources.{name} must be given" in refusal(folder)
+            known = tiny_manifest(tiny_network()).runtime["sources"][name]
+            edit_manifest(folder, setting(known, "runtime", "sources", name))
+        assert read_bundle(folder).manifest.kind == kind
+
+    def test_what_a_later_version_adds_is_ignored(self, folder: Path) -> None:
+        def edit(document: dict[str, Any]) -> None:
+            document["later"] = document["runtime"]["later"] = document["runtime"]["sources"]["later"] = {"a": 1}
+
+        edit_manifest(folder, edit)
+        assert read_bundle(folder).manifest.runtime["later"] == {"a": 1}
 
     json_values = st.recursive(
         st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
@@ -256,7 +314,7 @@ class TestFaults:
     )
 
     @settings(deadline=None)
-    @given(st.sampled_from(["tokenizer", "graphs", "labels", "files", "start_id"]), json_values)
+    @given(st.sampled_from(["tokenizer", "graphs", "labels", "files", "start_id", "runtime"]), json_values)
     def test_no_manifest_breaks_the_reader(self, finished: Path, field: str, value: object) -> None:
         folder = finished.with_name("fuzzed")
         folder.mkdir(exist_ok=True)

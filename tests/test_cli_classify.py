@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from commands import Result, call, files_of, told
 from conftest import TrainedRun, write_opinions
-from tiny_bundle import write_tiny_bundle, write_tiny_classifier
+from tiny_bundle import tiny_runtime, write_tiny_bundle, write_tiny_classifier
 
 import textrnn
 from textrnn.cli import main
@@ -191,7 +191,7 @@ def test_an_output_that_cannot_be_written_leaves_no_file(
 
 
 def test_the_text_column_of_the_training_is_remembered(tmp_path: Path) -> None:
-    runtime = {"max_length": 100, "segment_length": 0, "data": {"text": "2"}}
+    runtime = tiny_runtime(max_length=100, segment_length=0, sources={"text": "2"})
     model = write_tiny_classifier(tmp_path / "bundle", runtime=runtime).folder
     (tmp_path / "a.tsv").write_text("5\tgood film\n1\t差\n", encoding="utf-8")
     assert labels(call("classify", model, "--input", tmp_path / "a.tsv")) == [("good film", "good"), ("差", "bad")]

@@ -21,6 +21,7 @@ from tiny_bundle import (
     step_graph,
     tiny_manifest,
     tiny_network,
+    tiny_runtime,
     write_tiny_bundle,
 )
 
@@ -165,15 +166,16 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"kind": "classifier"}, "a classifier must have labels and a classify graph, .* lacks one"),
+            ({"kind": "classifier"}, "runtime.max_length must be given, is missing"),
             ({"kind": "translator"}, "must be one of language_model, classifier, .* is a translator"),
             ({"start_id": 28}, "must belong together, .* start_id 28"),
             ({"start_id": -1}, "must belong together, .* start_id -1"),
             ({"graphs": {}}, "must have a generate graph, .* has none"),
-            ({"runtime": {}}, r"runtime\.never_drawn must list ids, the special ones among them .* has: None"),
-            ({"runtime": {"never_drawn": [0, 1, 2, 28]}}, r"runtime\.never_drawn must list ids"),
-            ({"runtime": {"never_drawn": list(range(28))}}, r"runtime\.never_drawn must list ids"),
-            ({"runtime": {"never_drawn": [0, 1, True, 2]}}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": tiny_runtime()}, r"runtime\.never_drawn must be given, is missing"),
+            ({"runtime": tiny_runtime(never_drawn=[0, 1, 2, 28])}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": tiny_runtime(never_drawn=list(range(28)))}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": tiny_runtime(never_drawn=[0, 1])}, r"runtime\.never_drawn must list ids"),
+            ({"runtime": tiny_runtime(never_drawn=[0, 1, True, 2])}, r"never_drawn must be a list of whole numbers"),
         ],
     )
     def test_a_bundle_that_cannot_generate(

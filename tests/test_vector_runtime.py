@@ -18,6 +18,7 @@ from tiny_bundle import (
     OUTPUTS,
     VALUES_MEAN,
     VALUES_SCALE,
+    tiny_runtime,
     tiny_vector_weights,
     vector_model,
     write_tiny_bundle,
@@ -212,7 +213,7 @@ def test_each_kind_of_model_is_asked_for_what_it_does(folder: Path, tmp_path: Pa
         ({"graphs": {}}, "a classifier must have labels and a classify graph"),
         ({"labels": ("up", "down")}, "has 2 labels and 3 logits; export it again"),
         ({"kind": "regressor"}, "a regressor must have a regress graph"),
-        ({"kind": "classifier"}, "reads vectors"),
+        ({"kind": "classifier", "runtime": tiny_runtime(max_length=9, segment_length=0)}, "reads vectors"),
     ],
 )
 def test_a_bundle_that_is_not_what_it_says(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -221,5 +222,7 @@ def test_a_bundle_that_is_not_what_it_says(tmp_path: Path, changes: dict[str, An
 
 
 def test_a_graph_of_texts_in_a_bundle_of_vectors(tmp_path: Path) -> None:
-    folder = write_tiny_classifier(tmp_path / "bundle", kind="vector_classifier", tokenizer=None).folder
+    runtime = tiny_runtime(steps="rows", permutation=0, stride=1, hidden_dim=4)
+    changes = {"kind": "vector_classifier", "tokenizer": None, "runtime": runtime}
+    folder = write_tiny_classifier(tmp_path / "bundle", **changes).folder
     assert "must have the inputs" in error_of(lambda: textrnn.load(folder))

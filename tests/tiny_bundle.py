@@ -166,6 +166,21 @@ def _model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
+def tiny_runtime(sources: dict[str, Any] | None = None, **entries: Any) -> dict[str, Any]:
+    """Return the runtime block of a manifest: `entries`, and those that every kind has."""
+    usual: dict[str, Any] = {
+        "text": "text",
+        "label": "label",
+        "label_names": [],
+        "values": [],
+        "document": "file",
+        "separate_documents": False,
+        "season": 0,
+        "errors": "strict",
+    }
+    return {**entries, "sources": usual | (sources or {}), "architecture": {}, "tokenizer_settings": {}}
+
+
 def tiny_manifest(network: TinyNetwork) -> Manifest:
     """The manifest of a bundle of this network with the tokenizer of `TEXT`."""
     state = Tensor("state", "float32", network.state_shape)
@@ -194,7 +209,7 @@ def tiny_manifest(network: TinyNetwork) -> Manifest:
         tokenizer=TokenizerFile(CharTokenizer.kind, CharTokenizer.file_name),
         start_id=BEGINNING_ID,
         graphs=graphs,
-        runtime={"never_drawn": NEVER_DRAWN, "data": {}},
+        runtime=tiny_runtime(never_drawn=NEVER_DRAWN),
         metrics={"held_out": {"nats_per_token": 1.5}},
         config={"model": {"hidden_dim": 5}},
         created_with={"textrnn": "0.1.0"},
@@ -285,7 +300,7 @@ def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
         "start_id": None,
         "graphs": graphs,
         "labels": LABELS,
-        "runtime": {"max_length": MAX_LENGTH, "segment_length": CLASSIFIER.segment_length, "data": {}},
+        "runtime": tiny_runtime(max_length=MAX_LENGTH, segment_length=CLASSIFIER.segment_length),
     }
     return write_bundle(folder, Manifest(**(entries | changes)), source)
 
@@ -338,7 +353,7 @@ def _float32(weights: dict[str, NDArray[np.float64]]) -> dict[str, Array]:
 
 
 def _runtime(stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
-    return {"hidden_dim": 4, "stride": stride, "data": {"reads": "vectors", **(data or {})}}
+    return tiny_runtime(**({"steps": "rows", "permutation": 0, "hidden_dim": 4, "stride": stride} | (data or {})))
 
 
 def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:

@@ -5,8 +5,9 @@ the runtime needs to know beside them, the metrics on held-out data, the whole c
 other file. Nothing is ever unpickled, and nothing outside the folder is read.
 
 The config is information for people: no program parses it, so that a bundle outlives a setting that is renamed. What a
-program needs is in `runtime`. A later version may add entries there, and one that reads a bundle ignores those that it
-does not know.
+program needs is in `runtime`, whose entries and their ranges are `RUNTIME` and `SOURCES`: names of this format, not of
+settings. Every entry of a kind must be there and in its range. What is not listed is ignored: a later version may add
+entries that an older one can do without. A change that an older one would misread raises `FORMAT_VERSION`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,59 @@ PRECISIONS = ("float32", "int8")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _T = TypeVar("_T")
+
+_Rule = tuple[str, Callable[[Any], bool]]
+"""What a value must be, in words and as a check."""
+
+
+def _whole(low: int, high: int) -> _Rule:
+    return f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high
+
+
+def _one_of(*choices: str) -> _Rule:
+    return f"one of {', '.join(choices)}", lambda value: type(value) is str and value in choices
+
+
+def _list_of(what: str, of: type) -> _Rule:
+    return f"a list of {what}", lambda value: type(value) is list and all(type(item) is of for item in value)
+
+
+_TEXT: _Rule = ("a string", lambda value: type(value) is str)
+_FLAG: _Rule = ("true or false", lambda value: type(value) is bool)
+_SECTION: _Rule = ("an object", lambda value: type(value) is dict)
+_MOST = 2**31 - 1
+
+SOURCES: Mapping[str, _Rule] = {
+    "text": _TEXT,
+    "label": _TEXT,
+    "label_names": _list_of("strings", str),
+    "values": _list_of("strings", str),
+    "document": _one_of("file", "line"),
+    "separate_documents": _FLAG,
+    "season": _whole(0, _MOST),
+    "errors": _one_of("strict", "replace"),
+}
+"""How the files that the model was trained on were read, from which commands read others: entries of `runtime.sources`.
+
+``text``, ``label`` and ``values`` name columns, ``label_names`` are names of labels as in ``0=negative``, ``document``
+is what a document of plain text is, ``season`` is that of a series.
+"""
+
+_SHARED: Mapping[str, _Rule] = {"sources": _SECTION, "architecture": _SECTION, "tokenizer_settings": _SECTION}
+_OF_VECTORS: Mapping[str, _Rule] = {
+    "steps": _one_of("rows", "values"),
+    "permutation": _whole(0, _MOST),
+    "stride": _whole(1, _MOST),
+    "hidden_dim": _whole(1, _MOST),
+}
+RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
+    "language_model": {**_SHARED, "never_drawn": _list_of("whole numbers", int)},
+    "classifier": {**_SHARED, "max_length": _whole(2, _MOST), "segment_length": _whole(0, _MOST)},
+    "vector_classifier": {**_SHARED, **_OF_VECTORS},
+    "regressor": {**_SHARED, **_OF_VECTORS},
+    "forecaster": _SHARED,
+}
+"""Entries of `Manifest.runtime` by kind of model."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +138,10 @@ class Manifest:
         runtime: what the runtime needs beside the graphs, by kind of model:
             language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
             classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
-            vector_classifier, regressor: ``stride`` and ``hidden_dim`` of the network;
-            all: ``data``, how a source is read (`textrnn.config.DataConfig`), ``architecture`` and
-            ``tokenizer_settings``, with which another training starts from this model.
+            vector_classifier, regressor: ``steps`` and ``permutation`` of a record (`textrnn.vectors.arrange`),
+            ``stride`` and ``hidden_dim`` of the network;
+            all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, with which another training
+            starts from this model.
         config: the whole resolved config of the training run; information only.
         created_with: versions, by package.
         files: every file but the manifest; filled in by `write_bundle`.
@@ -103,33 +158,6 @@ class Manifest:
     config: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
-
-    def runtime_number(self, name: str, low: int, high: int) -> int:
-        """Return a whole number of `runtime`.
-
-        Raises:
-            UserError: it is missing, no whole number, or not between `low` and `high`.
-        """
-        value = self.runtime.get(name)
-        if type(value) is not int or not low <= value <= high:
-            raise UserError(
-                f"the manifest's runtime.{name} must be a whole number from {low} to {high}, was: {value!r:.60}; "
-                "export the bundle again"
-            )
-        return value
-
-    def runtime_section(self, name: str) -> dict[str, Any]:
-        """Return a section of `runtime`.
-
-        Raises:
-            UserError: it is missing or no object.
-        """
-        value = self.runtime.get(name)
-        if not isinstance(value, dict):
-            raise UserError(
-                f"the manifest's runtime.{name} must be an object, was: {value!r:.60}; export the bundle again"
-            )
-        return value
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
@@ -341,6 +369,9 @@ class _Reader:
             created_with=self._get(document, "created_with", dict),
             files=self._files(self._get(document, "files", dict)),
         )
+        if manifest.kind in RUNTIME:  # else it is a later version's, which `textrnn.load` says
+            self._check_entries("runtime", manifest.runtime, RUNTIME[manifest.kind])
+            self._check_entries("runtime.sources", manifest.runtime["sources"], SOURCES)
         if manifest.precision not in PRECISIONS:
             raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")
         in_use = [graph.file for graph in manifest.graphs.values()]
@@ -348,6 +379,13 @@ class _Reader:
             if name not in manifest.files:
                 raise self._error(f"files must list every file in use, {name!r} is missing")
         return manifest
+
+    def _check_entries(self, section: str, values: Mapping[str, Any], rules: Mapping[str, _Rule]) -> None:
+        for name, (rule, holds) in rules.items():
+            if name not in values:
+                raise self._error(f"{section}.{name} must be given, is missing")
+            if not holds(values[name]):
+                raise self._error(f"{section}.{name} must be {rule}, was: {values[name]!r:.60}")
 
     def _tokenizer(self, values: dict[str, Any]) -> TokenizerFile:
         return TokenizerFile(kind=self._get(values, "kind", str), file=self._get(values, "file", str))

@@ -307,9 +307,21 @@ def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def data_of_bundle(section: Mapping[str, Any]) -> DataConfig:
-    """Return how a bundle's model reads sources, from the section ``data`` of its manifest's runtime block."""
-    return settings_of_bundle(DataConfig, section, "data.")
+def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
+    """Return how a bundle's model reads sources, from the runtime block of its manifest."""
+    sources = runtime["sources"]
+    arrangement = {name: runtime[name] for name in ("steps", "permutation") if name in runtime}
+    return DataConfig(
+        text=sources["text"],
+        label=sources["label"],
+        label_names=tuple(sources["label_names"]),
+        values=tuple(sources["values"]),
+        document=sources["document"],
+        apart=sources["separate_documents"],
+        season=sources["season"],
+        errors=sources["errors"],
+        **arrangement,
+    )
 
 
 def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) -> T:

@@ -130,8 +130,8 @@ class Classifier:
         self.manifest: Manifest = bundle.manifest
         self._session, self.labels = classify_session(bundle, threads)
         self.tokenizer = load_bundled_tokenizer(bundle)
-        self.max_length = self.manifest.runtime_number("max_length", 2, 2**31 - 1)
-        self._segment_length = self.manifest.runtime_number("segment_length", 0, 2**31 - 1)
+        self.max_length: int = self.manifest.runtime["max_length"]
+        self._segment_length = self.manifest.runtime["segment_length"]
 
     def classify(self, texts: Iterable[str]) -> list[TextPrediction]:
         """Predict the label of each text, in their order.
@@ -449,8 +449,8 @@ class LanguageModel:
 
     def _read_never_drawn(self) -> NDArray[np.int32]:
         """The ids of `textrnn.generation.untrained`, as the manifest lists them."""
-        listed = self.manifest.runtime.get("never_drawn")
-        ids = set(listed) if isinstance(listed, list) and all(type(id) is int for id in listed) else set()
+        listed = self.manifest.runtime["never_drawn"]
+        ids = set(listed)
         if not generation.SPECIAL <= ids < set(range(self.vocabulary_size)):
             raise UserError(
                 "the manifest's runtime.never_drawn must list ids, the special ones among them and not all of "

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest
 from textrnn.classification import Prediction, like_lengths, probabilities
-from textrnn.config import data_of_bundle
 from textrnn.errors import UserError
 from textrnn.sessions import Sessions, classify_session
 from textrnn.vectors import padded, to_sequence
@@ -105,10 +104,10 @@ class _Reader:
                 f"{features}, {outputs}; export it again"
             )
         self.features, self.outputs = features, outputs
-        self._data, self._session = data_of_bundle(manifest.runtime_section("data")), session
-        # So that the layers above the first have a step to read.
-        self._shortest = manifest.runtime_number("stride", 1, 2**31 - 1)
-        self._room = max(1, BATCH_VALUES // max(features, manifest.runtime_number("hidden_dim", 1, 2**31 - 1)))
+        self._session = session
+        self._arrangement = (manifest.runtime["steps"], manifest.runtime["permutation"])
+        self._shortest = manifest.runtime["stride"]  # so that the layers above the first have a step to read
+        self._room = max(1, BATCH_VALUES // max(features, manifest.runtime["hidden_dim"]))
 
     def __call__(self, arrays: Arrays, arranged: bool) -> NDArray[np.float32]:
         if isinstance(arrays, str | bytes) or (isinstance(arrays, np.ndarray) and arrays.ndim == 0):
@@ -127,7 +126,7 @@ class _Reader:
                 f"a model of vectors reads arrays of numbers, {place} is text: {array!r:.60}; give numbers, or train a "
                 "model of texts"
             )
-        steps, permutation = ("rows", 0) if arranged else (self._data.steps, self._data.permutation)
+        steps, permutation = ("rows", 0) if arranged else self._arrangement
         sequence = to_sequence(array, steps, permutation, place)
         if not sequence.size:
             raise UserError(f"a record must have a step at least, {place} has none; leave it out")

@@ -81,7 +81,7 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     if arguments.texts or str(arguments.input or "-") == "-":
         was = f"text: {arguments.texts[0]!r:.60}" if arguments.texts else "none"
         raise UserError(f"{arguments.model} reads vectors of a file, was given {was}; give --input FILE")
-    options = vector_options(data_of_bundle(model.manifest.runtime_section("data")))
+    options = vector_options(data_of_bundle(model.manifest.runtime))
     given = {"values": tuple(arguments.values), "errors": arguments.errors}
     options = replace(options, **{name: value for name, value in given.items() if value})
     skipped: Counter[str] = Counter()
@@ -106,7 +106,7 @@ def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> It
 
     if arguments.texts and arguments.input:
         raise UserError("classify takes texts or --input FILE, was given both; leave one out")
-    data = data_of_bundle(model.manifest.runtime_section("data"))
+    data = data_of_bundle(model.manifest.runtime)
     options = SourceOptions(text=arguments.text or data.text, errors=arguments.errors or data.errors)
     if arguments.input and str(arguments.input) != "-":
         return read_rows(str(arguments.input), options)

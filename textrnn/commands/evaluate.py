@@ -80,7 +80,7 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
     from textrnn.train.sources import read_text
 
     refuse(model, arguments, values="vectors")
-    data = data_of_bundle(model.manifest.runtime_section("data"))
+    data = data_of_bundle(model.manifest.runtime)
     adapts = arguments.dynamic or arguments.cache is not None or arguments.set
     if adapts:
         _require_adaptable(arguments)
@@ -167,7 +167,7 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
     from textrnn.train.run import labelled_options
 
     refuse(model, arguments, window="language models", values="vectors")
-    data = data_of_bundle(model.manifest.runtime_section("data"))
+    data = data_of_bundle(model.manifest.runtime)
     skipped: Counter[str] = Counter()
     if arguments.source:
         given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
@@ -193,7 +193,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
     from textrnn.vector_runtime import VectorClassifier
 
     refuse(model, arguments, window="language models", text="texts")
-    data = data_of_bundle(model.manifest.runtime_section("data"))
+    data = data_of_bundle(model.manifest.runtime)
     given = {"values": tuple(arguments.values), "label": arguments.label, "errors": arguments.errors}
     data = replace(data, **{name: value for name, value in given.items() if value})
     options, skipped = vector_options(data), Counter[str]()
@@ -225,7 +225,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
         raise UserError(
             f"a series must be longer than the horizon of {model.horizon:,}, was: {len(values):,} values; give more"
         )
-    season = data_of_bundle(model.manifest.runtime_section("data")).season
+    season = data_of_bundle(model.manifest.runtime).season
     return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
 
 

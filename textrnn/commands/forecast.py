@@ -41,6 +41,4 @@ def series_of(model: Forecaster, arguments: argparse.Namespace) -> tuple[NDArray
     from textrnn.config import data_of_bundle
     from textrnn.train.series import read_series
 
-    return read_series(
-        arguments.source, tuple(arguments.values) or data_of_bundle(model.manifest.runtime_section("data")).values
-    )
+    return read_series(arguments.source, tuple(arguments.values) or data_of_bundle(model.manifest.runtime).values)

@@ -126,15 +126,21 @@ def export_classifier(
         return write_bundle(folder, manifest, Path(name) / finished)
 
 
-def _runtime(settings: Config, reads_text: bool) -> dict[str, int]:
+def _runtime(settings: Config, reads_text: bool) -> dict[str, Any]:
     if reads_text:
         return {"max_length": settings.data.max_length, "segment_length": settings.model.segment_length}
     return vector_runtime(settings)
 
 
-def vector_runtime(settings: Config) -> dict[str, int]:
+def vector_runtime(settings: Config) -> dict[str, Any]:
     """Return what the runtime needs to know of a network that reads whole sequences of vectors."""
-    return {"stride": settings.model.stride, "hidden_dim": settings.model.hidden_dim}
+    data, model = settings.data, settings.model
+    return {
+        "steps": data.steps,
+        "permutation": data.permutation,
+        "stride": model.stride,
+        "hidden_dim": model.hidden_dim,
+    }
 
 
 class GraphSession:

@@ -137,29 +137,21 @@ def export_language_model(
         return write_bundle(folder, manifest, finished)
 
 
-DATA_OF_BUNDLE = (
-    "reads",
-    "values",
-    "steps",
-    "permutation",
-    "text",
-    "label",
-    "label_names",
-    "max_length",
-    "document",
-    "apart",
-    "season",
-    "errors",
-)
-"""Settings of data that say how a model's sources are read."""
-
-
 def runtime_block(config: Config, **others: Any) -> dict[str, Any]:
     """Return the manifest's `runtime`: what every kind of model has there, and `others`."""
-    settings = config.to_dict()
+    settings, data = config.to_dict(), config.data
     return {
         **others,
-        "data": {name: settings["data"][name] for name in DATA_OF_BUNDLE},
+        "sources": {
+            "text": data.text,
+            "label": data.label,
+            "label_names": list(data.label_names),
+            "values": list(data.values),
+            "document": data.document,
+            "separate_documents": data.apart,
+            "season": data.season,
+            "errors": data.errors,
+        },
         "architecture": {name: settings["model"][name] for name in ARCHITECTURE},
         "tokenizer_settings": settings["tokenizer"] if config.data.reads == "text" else {},
     }
@@ -442,7 +434,7 @@ def check_parity(
     """Compare the graphs of a float32 bundle with Keras on random and on real tokens.
 
     Args:
-        graphs: `GraphSession` by use; a bundle of an older version has no generate graph.
+        graphs: `GraphSession` by use; without a generate graph only the others are compared.
 
     Returns:
         the largest difference of a logit or a state, as `relative`.

@@ -96,13 +96,14 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
             f"model.init_from must be a model in float32, {folder} is in {manifest.precision}; give the run, or export "
             "it again"
         )
+    kind = bundle.tokenizer.kind  # of a model that reads text, which is refused if it does not
     file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
     graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     config = Config(
-        data=data_of_bundle(manifest.runtime_section("data")),
-        tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime_section("tokenizer_settings"), "tokenizer."),
-        model=settings_of_bundle(ModelConfig, manifest.runtime_section("architecture"), "model."),
+        data=data_of_bundle(manifest.runtime),
+        tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime["tokenizer_settings"], "tokenizer."),
+        model=settings_of_bundle(ModelConfig, manifest.runtime["architecture"], "model."),
     )
     if config.model.recurrence != "dense":  # whose graph holds products of the weights
         raise UserError(
@@ -116,7 +117,7 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
             "bias_0": np.zeros(hidden_dim, np.float32),
         }
         config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
-    return config, load_tokenizer(folder, bundle.tokenizer.kind), _of_backbone(arrays)
+    return config, load_tokenizer(folder, kind), _of_backbone(arrays)
 
 
 def start_from(model: Model, arrays: Arrays) -> None:
