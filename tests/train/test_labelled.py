@@ -406,6 +406,13 @@ def test_a_validation_source_is_held_out_whole(tmp_path: Path) -> None:
     assert held_out.skipped == {"texts with a label never seen in training": 1, "empty texts": 1}
 
 
+def test_a_name_for_a_label_that_does_not_occur_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
+    message = error_of(lambda: scan([str(path)], OPTIONS, ["1=positive", "5=x"], quiet=True))
+    assert message.startswith("data.label_names must rename labels that occur, which are '0, 1', was: '5=x'; correct")
+
+
 def test_a_validation_source_of_other_labels_is_refused(tmp_path: Path) -> None:
     source = write_reviews(tmp_path / "train.jsonl", [("one", 0), ("two", 1)])
     other = write_reviews(tmp_path / "other.jsonl", [("three", "positive"), ("four", "negative")])

@@ -25,9 +25,12 @@ from textrnn.train.sources import (
     Piece,
     SourceOptions,
     count_bytes,
+    delimiter_of,
     read_documents,
     read_labelled,
+    read_rows,
     source_fingerprint,
+    table_notes,
 )
 
 AWKWARD = "\x00é中\u2028 a\x85b\r\n\rc\n\n👩🏽‍🚀e\u0301שלום\x1a\ufeff no newline at the end"
@@ -516,7 +519,10 @@ def test_a_text_of_a_megabyte_is_one_text(tmp_path: Path, monkeypatch: pytest.Mo
 
 character = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"',;\t\n\r \ufeff中👩")
 texts_and_labels = st.lists(
-    st.tuples(st.text(character).filter(str.strip), st.text(character).map(str.strip).filter(bool)),
+    st.tuples(
+        st.text(character).filter(str.strip),
+        st.text(character).map(str.strip).filter(lambda label: label and not re.search(r"\d\.0+$", label)),
+    ),
     min_size=1,
     max_size=8,
 )
@@ -746,3 +752,111 @@ def test_bytes_are_known_of_plain_text_only(tmp_path: Path) -> None:
 def test_a_piece_is_a_text_and_whether_it_ends_its_document(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a.txt", "one\ntwo\n"))
     assert list(read_documents([path], SourceOptions())) == [Piece("one\ntwo\n", True)]
+
+
+# Tables as spreadsheets write them
+
+PAIRS = [("good, and cheap", "positive"), ("bad; and late", "negative"), ("fine | cold", "positive")]
+
+
+def as_csv(delimiter: str, newline: str = "\n", first: str = "") -> str:
+    rows = [("text", "label"), *PAIRS]
+    return first + "".join(f'"{text}"{delimiter}{label}{newline}' for text, label in rows)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "name"),
+    [(",", ""), (";", "semicolons"), ("\t", "tabs"), ("|", "bars")],
+    ids=["comma", "semi", "tab", "bar"],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_the_delimiter_of_a_csv_is_found_and_reported(tmp_path: Path, delimiter: str, name: str, newline: str) -> None:
+    path = write(tmp_path / "a.csv", as_csv(delimiter, newline))
+    assert labelled(path) == PAIRS
+    assert table_notes([str(path)]) == ([f"{path}: fields are separated by {name}"] if name else [])
+
+
+def test_unquoted_commas_in_a_table_of_semicolons(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text;label\ngood, cheap;1\nbad;0\n")
+    assert labelled(path) == [("good, cheap", "1"), ("bad", "0")]
+
+
+def test_a_first_line_names_the_delimiter(tmp_path: Path) -> None:
+    for delimiter in ",;^":
+        path = write(tmp_path / "a.csv", as_csv(delimiter, "\r\n", f"\ufeffsep={delimiter}\r\n"))
+        assert labelled(path) == PAIRS
+    assert table_notes([str(path)]) == [f"{path}: fields are separated by '^'"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text\nwords; and more\nothers; too\n",  # one column
+        "text,label\n" + "a;b;c,1\nd;e;f,0\n",  # semicolons in the text
+        'text,label\n"a\tb",1\n"c\td",0\n',
+        "text,label\n",
+    ],
+)
+def test_an_ordinary_csv_has_commas(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "a.csv", content)
+    assert (delimiter_of(path), table_notes([str(path)])) == (",", [])
+
+
+def test_names_of_columns_have_no_blanks_around_them(tmp_path: Path) -> None:
+    assert labelled(write(tmp_path / "a.csv", "\ufeff text , label\ngood,1\n")) == [("good", "1")]
+    assert labelled(write(tmp_path / "b.tsv", "id\t\ufefftext\t label \n1\tgood\t1\n")) == [("good", "1")]
+
+
+@pytest.mark.parametrize("value", ["1", "1.0", " 1.00 "])
+def test_a_whole_number_is_one_label_however_it_is_written(tmp_path: Path, value: str) -> None:
+    assert labelled(write(tmp_path / "a.csv", f"text,label\ngood,{value}\n")) == [("good", "1")]
+    assert labelled(write_lines(tmp_path / "a.jsonl", [{"text": "good", "label": value}])) == [("good", "1")]
+    assert labelled(write_lines(tmp_path / "b.jsonl", [{"text": "good", "label": float(value)}])) == [("good", "1")]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('text,label\nfine,1\n"good,1\nbad,0\nso,1\n', 3),  # never closed
+        ('text,label\nfine,1\n"good,1\nbad,0\n"so",1\n', 3),  # closed by the next that opens
+        ('text,label\n"one\ntwo",1\n"three\nfour" five,1\n', 4),
+        ('text,label\n"one\ntwo","1\nbad,0\n', 3),  # the second of two fields
+        ('text,label\n"a ""b"" c"",1\nbad,0\n', 2),
+    ],
+)
+def test_a_quote_that_does_not_close_is_reported_where_it_opens(tmp_path: Path, content: str, line: int) -> None:
+    path = write(tmp_path / "a.csv", content)
+    assert f"{path} must be CSV, the quote that opens in line {line} does not close" in error_of(lambda: labelled(path))
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods"])
+def test_a_workbook_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(20))
+    for read in (labelled, documents):
+        message = error_of(lambda read=read: read(tmp_path / name))  # type: ignore[misc]
+        assert message.endswith(f"{tmp_path / name} is a workbook; save its sheet as CSV UTF-8, and give that")
+    (tmp_path / "a.csv").write_bytes(b"PK\x03\x04" + bytes(20))
+    assert "an Excel workbook, whose sheet can be saved as CSV UTF-8" in error_of(lambda: labelled(tmp_path / "a.csv"))
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    for name, text in (("good/1.txt", "fine\n"), ("good/more/2", "很好"), ("bad/1.txt", "poor\n"), ("README", "how")):
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "all" / name, text)
+    records, skipped = left_out(tmp_path / "all")
+    assert sorted(records) == [("fine\n", "good"), ("poor\n", "bad"), ("很好", "good")]
+    assert skipped == {"files without records": 1}
+    note = f"{tmp_path / 'all'}: the label of a text is the name of its folder: bad, good"
+    assert table_notes([str(tmp_path / "all")], labelled=True) == [note]
+    assert table_notes([str(tmp_path / "all")]) == []
+
+
+def test_fasttext_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "\ufeff__label__good a fine day\r\n\n__label__bad  rain __label\nnone\n")
+    records, skipped = left_out(path)
+    assert records == [("a fine day", "good"), ("rain __label", "bad")]
+    assert skipped == {"empty texts": 1, "texts without a label": 1}
+    rows = list(read_rows(str(path), SourceOptions()))
+    assert [row.text for row in rows] == ["a fine day", "", "rain __label", "none"]
+    write(path, "__label__a one\n__label__a __label__b two\n")
+    assert f"a text must have one label, {path} line 2 has 2: a, b; keep one" in error_of(lambda: left_out(path))

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textrnn.commands.messages import refuse
+from textrnn.commands.messages import refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 
@@ -85,6 +85,7 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     given = {"values": tuple(arguments.values), "errors": arguments.errors}
     options = replace(options, **{name: value for name, value in given.items() if value})
     skipped: Counter[str] = Counter()
+    say_how_tables_are_read([str(arguments.input)])
     records = read_unlabelled(str(arguments.input), options, skipped, model.features)
     for batch in in_batches(records, CLASSIFIED_AT_ONCE):
         sequences, told = [sequence for sequence, _ in batch], list[dict[str, Any]]()
@@ -109,6 +110,7 @@ def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> It
     data = data_of_bundle(model.manifest.runtime)
     options = SourceOptions(text=arguments.text or data.text, errors=arguments.errors or data.errors)
     if arguments.input and str(arguments.input) != "-":
+        say_how_tables_are_read([str(arguments.input)])
         return read_rows(str(arguments.input), options)
     texts = arguments.texts or _lines_of_standard_input(options.errors)
     return (Record(text, names=("text",), values=(text,)) for text in texts)

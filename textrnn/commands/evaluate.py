@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.forecast import series_of
-from textrnn.commands.messages import number, refuse
+from textrnn.commands.messages import number, refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     model = load(arguments.model, threads=os.cpu_count() or 1)
     if not isinstance(model, LanguageModel):
         refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
+    say_how_tables_are_read(arguments.source, isinstance(model, Classifier))
     if isinstance(model, Forecaster):
         metrics = _evaluate_forecaster(model, arguments)
     elif isinstance(model, VectorClassifier | Regressor):

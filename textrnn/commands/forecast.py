@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from textrnn.commands.messages import say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def forecast_command(arguments: argparse.Namespace) -> None:
 
     model = load_forecaster(arguments.model)
     if arguments.source:
+        say_how_tables_are_read(arguments.source)
         values, columns = series_of(model, arguments)
     elif (arguments.model / "config.json").exists():
         series = open_run(arguments.model).series()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from textrnn.errors import UserError
@@ -14,6 +16,14 @@ def refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
         if getattr(arguments, name) not in (None, False, []):
             kind = model.manifest.kind.replace("_", " ")
             raise UserError(f"--{name} is for {what}, this is a {kind}; leave it out")
+
+
+def say_how_tables_are_read(sources: Sequence[str], labelled: bool = False) -> None:
+    """Print the notes of `table_notes`, which are none where tables are ordinary."""
+    from textrnn.train.sources import table_notes
+
+    for note in table_notes(sources, labelled):
+        print(note, file=sys.stderr)
 
 
 def number(value: float) -> str:

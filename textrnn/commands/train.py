@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textrnn.commands.messages import say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
 
     try:
         run.remove_leftovers()
+        if not run.quiet:
+            data = run.config.data
+            say_how_tables_are_read([*data.source, *data.validation], run.classifies and not run.reads_vectors)
         run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
         import_tensorflow()
         from textrnn.train.distribution import of_this_process, use

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +110,30 @@ class LabelledDataset:
             ) from error
 
 
-def scan(sources: Sequence[str], options: SourceOptions, names: Sequence[str] = (), quiet: bool = False) -> Scan:
+def scan(
+    sources: Sequence[str],
+    options: SourceOptions,
+    names: Sequence[str] = (),
+    quiet: bool = False,
+    validation: Sequence[str] = (),
+) -> Scan:
     """Read the labels of sources.
 
     Args:
         names: better names of labels, ``"0=negative"``.
+        validation: other sources, whose labels may be renamed too.
+
+    Raises:
+        UserError: as `read_labelled`, or no source has a label that is to be renamed.
     """
     skipped: Counter[str] = Counter()
     renamed = renaming(names)
     records = _with_progress("Labels", read_labelled(sources, options, skipped), None, quiet)
-    return Scan([renamed.get(label, label) for _, label in records], skipped)
+    labels = [label for _, label in records]
+    if set(renamed) - set(labels):
+        others = [label for _, label in read_labelled(validation, options, Counter())]
+        require_labels(renamed, [*labels, *others])
+    return Scan([renamed.get(label, label) for label in labels], skipped)
 
 
 def class_names(labels: Sequence[str], what: str = "texts") -> tuple[str, ...]:
@@ -257,6 +271,16 @@ def renaming(names: Sequence[str]) -> dict[str, str]:
         if not (label and better):
             raise UserError(f"data.label_names must be LABEL=NAME, was: {name!r}; for example 1=positive")
     return {label: better for label, _, better in pairs}
+
+
+def require_labels(renamed: Mapping[str, str], labels: Iterable[str]) -> None:
+    """Raise a UserError if a label that `data.label_names` renames is not among the labels of the source."""
+    found = sorted(set(labels))
+    if missing := sorted(set(renamed) - set(found)):
+        raise UserError(
+            f"data.label_names must rename labels that occur, which are {', '.join(found)!r:.200}, was: "
+            f"'{missing[0]}={renamed[missing[0]]}'; correct or remove it"
+        )
 
 
 def describe(skipped: Mapping[str, int]) -> str:

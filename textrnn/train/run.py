@@ -162,7 +162,7 @@ class Run:
     def _labels_and_split(self) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
         """The classes of the source, and which of its texts are held out; None if there are held-out sources."""
         data = self.config.data
-        labels, _ = scan(data.source, labelled_options(data), data.label_names, self.quiet)
+        labels, _ = scan(data.source, labelled_options(data), data.label_names, self.quiet, data.validation)
         classes = class_names(labels)
         return classes, None if data.validation else held_out_records(labels, data.held_out)
 

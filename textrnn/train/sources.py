@@ -6,9 +6,10 @@ A source is a string:
   in the order of their names. With labels: the short reviews of the folder ``reviews`` beside this file;
 * a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` hold a document a record, in the column
   `SourceOptions.text`; every other name is plain text, and `SourceOptions.documents` says what a document is.
-  ``.gz`` may follow all but ``.parquet``. A ``.csv`` is quoted as in RFC 4180, a ``.tsv`` is not quoted at all; both
-  start with the names of their columns, unless columns are named by number. A ``.json`` or ``.jsonl`` is an object a
-  line, or one array of objects (which is read whole);
+  ``.gz`` may follow all but ``.parquet``. A ``.csv`` is quoted as in RFC 4180, and its delimiter is found: a comma,
+  semicolon, tab or bar, or what its first line ``sep=`` says. A ``.tsv`` is not quoted at all. Both start with the
+  names of their columns, unless columns are named by number; lines may end with a single ``\\r`` too. A ``.json`` or
+  ``.jsonl`` is an object a line, or one array of objects (which is read whole);
 * a folder: all files in it and below, in the order of their names, hidden ones left out;
 * a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``;
   the split is ``train`` unless said. It is downloaded once to Hugging Face's own cache and read from there afterwards.
@@ -18,7 +19,8 @@ What is on this disk goes before what is on the Hub; a file named ``builtin`` is
 Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
 marks the encoding and is no part of the text. A document without a single character is no document.
 
-Labelled text (`read_labelled`) stands in records alone, one with its label in each.
+Labelled text (`read_labelled`) is a record with its label; or a line of a plain text file that begins with
+``__label__NAME``, as fastText has it; or, in a folder without such files, a plain text file in the folder of its class.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec, module_from_spec
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -54,13 +56,20 @@ BLOCK_BYTES = 4 << 20
 LONGEST_FIELD = 64 << 20  # characters
 RECORDS_AT_ONCE = 100
 HUB_SECONDS = 10
+# By which the delimiter of a .csv is found.
+SAMPLED_LINES = 200
+SAMPLED_CHARACTERS = 1 << 18
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_FASTTEXT = "__label__"
+_WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 
 _SIGNATURES = {
     b"\x89PNG\r\n": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF89a": "a GIF image",
     b"%PDF-": "a PDF document",
-    b"PK\x03\x04": "a ZIP archive or office document",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook, whose sheet can be saved as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old office document, whose sheet can be saved as CSV UTF-8",
     b"\x1f\x8b": "gzip data without the name .gz",
     b"\x7fELF": "a program",
     b"\xff\xfe": "UTF-16 text",
@@ -251,7 +260,8 @@ def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Count
         if not found:
             raise UserError(
                 f"a source must hold some labelled text, found none in: {source}; give a file of records "
-                f"({', '.join(_RECORD_READERS)}) with text and label in two columns"
+                f"({', '.join(_RECORD_READERS)}) with text and label in two columns, lines that begin with "
+                f"{_FASTTEXT}NAME, or a folder of text files with a folder for each class"
             )
 
 
@@ -326,7 +336,13 @@ def find(source: str) -> Files | HubDataset:
     try:
         path = Path(source).expanduser()
         if source and (files := _files(path)):
+            if not files.is_folder and text_suffix(path) in _WORKBOOKS:
+                raise UserError(
+                    f"a table must be a text file, {source} is a workbook; save its sheet as CSV UTF-8, and give that"
+                )
             return files
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, the home of nobody
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
@@ -410,12 +426,27 @@ class Files:
                 yield from _read_plain(path, options)
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
-        """Those of the files that hold any; the others are counted."""
+        """Yield those of the files that hold any; the others are counted."""
         for path in self.paths:
             if text_suffix(path) in _RECORD_READERS:
                 yield from _RECORD_READERS[text_suffix(path)](path, options)
+            elif _is_fasttext(path):
+                yield from _read_fasttext(path, options)
+            elif path in self.class_files:
+                yield self._class_record(path, options)
             else:
                 skipped["files without records"] += 1
+
+    @cached_property
+    def class_files(self) -> frozenset[Path]:
+        """The plain text files of a folder a class; none where the folder has files of records."""
+        if not self.is_folder or any(text_suffix(path) in _RECORD_READERS for path in self.paths):
+            return frozenset()
+        return frozenset(path for path in self.paths if len(path.relative_to(self.folder).parts) > 1)
+
+    def _class_record(self, path: Path, options: SourceOptions) -> Record:
+        text = "".join(piece.text for piece in _decode(path, options.errors))
+        return Record(text, label_value(path, path.relative_to(self.folder).parts[0]))
 
     def rows(self, options: SourceOptions) -> Iterator[Record]:
         """Yield those of files of records, the lines of a plain text file, and of a folder each such file as one."""
@@ -424,6 +455,8 @@ class Files:
                 yield from _read_parquet(path, options, whole=True)
             elif text_suffix(path) in _RECORD_READERS:
                 yield from _RECORD_READERS[text_suffix(path)](path, options)
+            elif _is_fasttext(path):
+                yield from _read_fasttext(path, options)
             elif self.is_folder:
                 yield _plain_record("".join(piece.text for piece in _decode(path, options.errors)))
             else:
@@ -561,13 +594,13 @@ def _split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
 # Files of records
 
 
-def _whole_lines(path: Path, errors: str) -> Iterator[str]:
-    """Lines of a file with their newlines; only ``\\n`` ends one."""
+def _whole_lines(path: Path, errors: str, newline: str = "\n") -> Iterator[str]:
+    """Yield the lines of a file with their newlines; nothing else ends one."""
     start = ""
     for piece in _decode(path, errors):
-        for line in io.StringIO(piece.text, newline="\n"):
+        for line in io.StringIO(piece.text, newline=newline):
             start += line
-            if line.endswith("\n"):
+            if line.endswith(newline):
                 yield start
                 start = ""
     if start:
@@ -586,30 +619,150 @@ def _csv_parser() -> Any:
     return parser
 
 
+def _newline_of(path: Path) -> str:
+    """Return what ends the lines of a table: ``\\r`` where no ``\\n`` is near its start, as old spreadsheets write."""
+    with opened(path) as file:
+        start = file.read(SAMPLED_CHARACTERS)
+    return "\r" if b"\r" in start and b"\n" not in start else "\n"
+
+
+def delimiter_of(path: Path) -> str:
+    """Return the delimiter of a ``.csv`` or ``.tsv``, of `DELIMITERS` or what a first line ``sep=`` says."""
+    lines = _whole_lines(path, "replace", _newline_of(path))
+    sample, characters = list[str](), 0
+    for line in islice(lines, SAMPLED_LINES):
+        sample.append(line)
+        characters += len(line)
+        if characters > SAMPLED_CHARACTERS:
+            break
+    if sample and (said := _said_delimiter(sample[0])):
+        return said
+    if text_suffix(path) == ".tsv":
+        return "\t"
+    is_whole = next(lines, None) is None
+    rows = {delimiter: _sampled_rows(sample, delimiter, is_whole) for delimiter in DELIMITERS}
+    widths = {delimiter: {len(row) for row in found} for delimiter, found in rows.items() if len(found) > 1}
+    agreeing = {delimiter: max(found) for delimiter, found in widths.items() if len(found) == 1 and max(found) > 1}
+    # A comma goes before others, unless it stands in numbers alone: 1,5;2,5
+    if "," in agreeing and not (";" in agreeing and _has_decimal_commas(rows[";"])):
+        return ","
+    agreeing.pop(",", None)
+    if not agreeing and len(rows[";"]) > 1 and _has_decimal_commas(rows[";"][1:]) and max(widths[";"]) == 1:
+        return ";"  # one column of numbers with decimal commas
+    return max(agreeing, key=lambda delimiter: agreeing[delimiter], default=",")
+
+
+def _said_delimiter(line: str) -> str:
+    """Return the delimiter that a first line ``sep=;`` names, as spreadsheets write it; empty for any other line."""
+    said = re.fullmatch(r"\"?sep=(.)\"?[\r\n]*", line, re.IGNORECASE)
+    return said[1] if said else ""
+
+
+def _sampled_rows(lines: Sequence[str], delimiter: str, is_whole: bool) -> list[list[str]]:
+    try:
+        rows = list(filter(None, _csv_parser().reader(lines, delimiter=delimiter)))
+    except _csv_parser().Error:
+        return []
+    return rows if is_whole else rows[:-1]  # the last may be cut
+
+
+def _has_decimal_commas(rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether some fields have a comma, and all that do are numbers with a decimal comma."""
+    with_comma = [field for row in rows for field in row if "," in field]
+    return bool(with_comma) and all(DECIMAL_COMMA.fullmatch(field.strip()) for field in with_comma)
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def table_notes(sources: Sequence[str], labelled: bool = False) -> list[str]:
+    """Return what a user should know of how tables are read, a line each: delimiters that are not the ordinary ones.
+
+    Args:
+        labelled: whether labels are read, which may be the names of folders.
+    """
+    notes = []
+    for source in sources:
+        located = _locate(source)
+        if not isinstance(located, Files):
+            continue
+        for path in located.paths:
+            if text_suffix(path) in (".csv", ".tsv"):
+                delimiter = delimiter_of(path)
+                if delimiter != ("\t" if text_suffix(path) == ".tsv" else ","):
+                    notes.append(f"{path}: fields are separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
+        if labelled and (classes := {path.relative_to(located.folder).parts[0] for path in located.class_files}):
+            notes.append(f"{source}: the label of a text is the name of its folder: {', '.join(sorted(classes)):.200}")
+    return notes
+
+
 def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
-    """Fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
+    """Yield the fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
 
     Raises:
         UserError: the file is malformed, or a line has not as many fields as the first.
     """
     parser = _csv_parser()
-    lines = _whole_lines(path, errors)
+    delimiter = delimiter_of(path)
+    record: list[str] = []  # its lines
+    lines = _kept_in(record, _whole_lines(path, errors, _newline_of(path)))
     if text_suffix(path) == ".tsv":
-        rows = parser.reader(lines, delimiter="\t", quoting=parser.QUOTE_NONE)
+        rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
     else:
-        rows = parser.reader(lines, strict=True)
+        rows = parser.reader(lines, delimiter=delimiter, strict=True)
     width = 0
     try:
-        for row in filter(None, rows):  # an empty line is no record
+        for row in rows:
+            is_separator = rows.line_num == 1 and _said_delimiter(record[0])
+            record.clear()
+            if not row or is_separator:  # an empty line is no record
+                continue
             width = width or len(row)
             if len(row) != width:
                 raise UserError(
                     f"every record must have {width} fields as the first line has, {path} line {rows.line_num} "
-                    f"has {len(row)}; mend it (a comma or newline inside a field of a .csv needs quotes around it)"
+                    f"has {len(row)}; mend it (a delimiter or newline inside a field of a .csv needs quotes around it)"
                 )
             yield rows.line_num, row
     except parser.Error as error:
-        raise UserError(f"{path} must be {text_suffix(path)[1:].upper()}, line {rows.line_num}: {error}") from error
+        name = text_suffix(path)[1:].upper()
+        if opened_in := _line_of_quote(record, delimiter):
+            line = rows.line_num - len(record) + opened_in
+            raise UserError(
+                f"{path} must be {name}, the quote that opens in line {line} does not close before the end of its "
+                f"field: {error}; close it, and double quotes inside a field"
+            ) from error
+        raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
+
+
+def _kept_in(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
+
+
+def _line_of_quote(lines: Sequence[str], delimiter: str) -> int:
+    """Return the line, from 1 on, in which the quoted field opens that makes a record malformed; 0 if none does."""
+    found, state = 0, "start"
+    for number, line in enumerate(lines, 1):
+        for character in line:
+            if state == "quoted":
+                state = "closing" if character == '"' else "quoted"
+            elif character == '"' and state in ("start", "closing"):  # one after another is a quote inside the field
+                found = number if state == "start" else found
+                state = "quoted"
+            elif character == delimiter or character in "\r\n":
+                state = "start"
+            elif state == "closing":
+                return found
+            else:
+                state = "plain"
+    return found if state == "quoted" else 0
+
+
+def header(fields: Sequence[str]) -> list[str]:
+    """Return the names of columns that a first line holds, without the blanks and byte order marks around them."""
+    return [field.strip().strip("\ufeff").strip() for field in fields]
 
 
 def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
@@ -617,16 +770,35 @@ def _read_delimited(path: Path, options: SourceOptions) -> Iterator[Record]:
     first = next(rows, None)
     if first is None:
         return
+    names = header(first)
     # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
-    if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in first):
+    if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in names):
         names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
-    else:
-        names = first
     _require_columns(path, names, options)
     places = [names.index(name) for name in options.columns]
     for row in rows:
         text, *label = (row[place] for place in places)
-        yield Record(text, label[0].strip() if label else "", names, row)
+        yield Record(text, label_value(path, label[0]) if label else "", names, row)
+
+
+def _is_fasttext(path: Path) -> bool:
+    """Return whether the first line that is not empty begins with a label of fastText."""
+    with opened(path) as file:
+        start = file.read(1 << 10)
+    return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(_FASTTEXT.encode())
+
+
+def _read_fasttext(path: Path, options: SourceOptions) -> Iterator[Record]:
+    for number, line in enumerate(_whole_lines(path, options.errors), 1):
+        labels = re.findall(rf"(?<!\S){_FASTTEXT}(\S+)", line)
+        if len(labels) > 1:
+            raise UserError(
+                f"a text must have one label, {path} line {number} has {len(labels)}: {', '.join(labels):.200}; keep "
+                "one, or train a classifier for each"
+            )
+        text = re.sub(rf"(?<!\S){_FASTTEXT}\S+\s?", "", line).strip()
+        label = label_value(path, labels[0]) if labels else ""
+        yield Record(text, label, ("label", "text"), (label, text))
 
 
 def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -703,7 +875,11 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
         raise UserError(f"a label must be text or a number, {source} has: {value!r:.60}; name another column")
     if names and isinstance(value, int):
         return names[value]
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    text = str(value).strip()
+    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # as tables write a whole number whose column has gaps
+    return whole[1] if whole else text
 
 
 # What Hugging Face `datasets` reads

@@ -43,6 +43,7 @@ from textrnn.train.sources import (
     delimited_rows,
     find,
     first_line,
+    header,
     json_objects,
     label_value,
     opened,
@@ -400,7 +401,7 @@ def _read_delimited(path: Path, options: VectorOptions) -> Iterator[_Raw]:
     first = next(rows, None)
     if first is None:
         return
-    names = first[1]
+    names = header(first[1])
     numbered = [[str(number) for number in range(start, start + len(names))] for start in (0, 1)]
     # By number, unless the file names its columns so, as pandas writes those that nobody named.
     if names not in numbered and all(name.isdecimal() for name in (*options.values, options.label)):

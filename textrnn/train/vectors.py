@@ -29,6 +29,7 @@ from textrnn.train.labelled import (
     describe,
     held_out_records,
     renaming,
+    require_labels,
     shuffled_batches,
 )
 from textrnn.train.vector_sources import Target, read_vectors, vectors_fingerprint
@@ -241,6 +242,8 @@ def _cut_by_class(
 ) -> _Cut:
     labels = [renamed.get(label, label) for label in map(str, found)]
     if classes is None:
+        if held_out is not None:  # else the sources to evaluate on may have them
+            require_labels(renamed, map(str, found))
         classes = class_names(labels, "sequences")
     place = {label: index for index, label in enumerate(classes)}
     targets = np.array([place.get(label, -1) for label in labels], np.int32)
