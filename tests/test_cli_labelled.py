@@ -35,7 +35,7 @@ WRONG: dict[str, tuple[str, str | bytes | None, list[str], str]] = {
     ),
     "a label column of the config": (
         *("a.csv", GOOD, ["--set", "data.label=stars"]),
-        "was: 'stars'; name the column that holds the label: train --set data.label=NAME",
+        "was: 'stars'; name the column that holds the label: --label NAME",
     ),
     "a number that no column has": (
         *("a.tsv", "one\tgood\ntwo\tbad\n", ["--set", "data.text='1'", "--set", "data.label='3'"]),
