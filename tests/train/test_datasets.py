@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -257,12 +255,20 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 # Several processes
 
 PREPARE = """
-import sys
+import os, signal, sys
 from textrnn.tokenizers import load_tokenizer
 from textrnn.train import sources, stretches
 from textrnn.train.datasets import Path, SourceOptions, prepare
+from textrnn.train.processes import Processes
 sources.BLOCK_BYTES, stretches.STRETCH_BYTES = 256, 1024
 folder = Path(sys.argv[1])
+map_tasks = Processes.map
+def map_until_killed(self, tasks):
+    for result in map_tasks(self, tasks):
+        if len(list(folder.glob("data/*/[0-9]*.json"))) >= 5:
+            os.killpg(0, signal.SIGKILL)
+        yield result
+Processes.map = map_until_killed
 prepare(load_tokenizer(folder, "char"), [str(folder / "a.txt")], SourceOptions(), folder / "data",
         documents_apart=False, held_out=0.1, processes=2, quiet=True)
 """
@@ -323,11 +329,8 @@ def test_a_killed_preparation_goes_on_from_what_is_finished(tmp_path: Path, many
     text, tokenizer = TEXT * 30, CharTokenizer.train([TEXT])
     write(tmp_path / "a.txt", text)
     tokenizer.save(tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", PREPARE, str(tmp_path)], start_new_session=True)
-    while process.poll() is None and len(list(tmp_path.glob("data/*/[0-9]*.json"))) < 5:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    killed = subprocess.run([sys.executable, "-c", PREPARE, str(tmp_path)], start_new_session=True)
+    assert killed.returncode == -signal.SIGKILL
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("data/*/[0-9]*.json")}
     shards = [path.with_name(f"train-{path.stem}.bin") for path in finished]
     written = {path: path.stat().st_mtime_ns for path in shards}

@@ -44,12 +44,10 @@ class Workers:
     """Processes that train one run together."""
 
     def __init__(self, *arguments: object, each: tuple[tuple[object, ...], ...] = ((), ())) -> None:
-        # The ports stay taken until all has ended: only who shares them on purpose, as gRPC does, can use them too.
-        self.ports = [socket.socket(), socket.socket()]
-        for port in self.ports:
-            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            port.bind(("localhost", 0))
-        addresses = [f"localhost:{port.getsockname()[1]}" for port in self.ports]
+        with socket.socket() as one, socket.socket() as other:
+            for free in (one, other):
+                free.bind(("localhost", 0))
+            addresses = [f"localhost:{free.getsockname()[1]}" for free in (one, other)]
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "textrnn", "train", *map(str, (*arguments, *own))],
@@ -80,8 +78,6 @@ class Workers:
         finally:
             for process in self.processes:
                 process.kill()
-            for port in self.ports:
-                port.close()
         return [(process.returncode, *text) for process, text in zip(self.processes, texts, strict=True)]
 
 

@@ -159,7 +159,7 @@ def test_a_graph_that_differs_writes_nothing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("textrnn.train.export_forecaster.forecast_graphs", wrong)
     folder = tmp_path / "bundle"
     message = error_of(lambda: export_forecaster(model, series, settings(), folder))
-    assert "must equal Keras within 0.0001 of the largest value, differed by 0.000" in message
+    assert "must equal Keras within 0.0001 of the largest value, differed by 0.0001" in message
     assert not folder.exists()
 
 
