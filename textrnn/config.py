@@ -298,6 +298,11 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     return _build(Config, values, "")
 
 
+def defaults_of(config: Config) -> Config:
+    """Return the configuration that a task starts from, for the kind of data that it reads."""
+    return from_dict({"task": config.task, "data": {"reads": config.data.reads}})
+
+
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, and what they leave unsaid from `defaults`."""
     merged = {**defaults, **values}

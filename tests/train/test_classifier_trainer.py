@@ -24,7 +24,8 @@ from textrnn.train.checkpoints import load_checkpoint
 from textrnn.train.classifier_trainer import ClassifierTrainer, class_weights
 from textrnn.train.labelled import LabelledDataset
 from textrnn.train.run import create_run, open_run
-from textrnn.train.supervised_trainer import enough_epochs
+from textrnn.train.small_data import enough_epochs
+from textrnn.train.supervised_trainer import ENOUGH_STEPS, FEWEST_EPOCHS
 
 
 def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:
@@ -78,7 +79,7 @@ def test_the_loss_of_a_step_is_weighted_by_class(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 40), (30, 40), (100, 15), (375, 4), (5000, 4)])
 def test_the_fewer_texts_the_more_often_they_are_read(steps: int, epochs: float) -> None:
-    assert enough_epochs(steps) == epochs
+    assert enough_epochs(steps, ENOUGH_STEPS, FEWEST_EPOCHS) == epochs
 
 
 def test_where_nothing_is_said_of_epochs_there_are_enough(tmp_path: Path) -> None:

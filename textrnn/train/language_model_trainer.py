@@ -19,20 +19,14 @@ from textrnn.train.export_onnx import GraphSession, check_parity, export_languag
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.run import Run, run_fingerprint, start_id
+from textrnn.train.small_data import enough_epochs
 from textrnn.train.trainer import Trainer
 from textrnn.train.training_step import TrainingStep, compiled, compiled_for, require_possible
 
 SAMPLE_TEMPERATURE = 0.8
+ENOUGH_STEPS, FEWEST_EPOCHS = 300, 10
 EVALUATION_TOKENS = 500_000  # of the held-out text are read, so that a large corpus does not wait for its evaluations
 EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
-
-
-ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 300, 10, 40
-
-
-def enough_epochs(steps_per_epoch: int) -> float:
-    """Return how often a text is read where nothing is said: 10 times, and a short one more often."""
-    return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 class LanguageModelTrainer(Trainer):
@@ -59,7 +53,7 @@ class LanguageModelTrainer(Trainer):
         super().__init__(
             run,
             model,
-            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
             steps_per_epoch=self.batches.steps_per_epoch,
             units_per_step=config.train.batch_size * config.train.sequence_length,
             state=model.backbone.initial_state(config.train.batch_size),

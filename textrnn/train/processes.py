@@ -117,7 +117,7 @@ class Processes:
                 if what == "failed":
                     raise value
                 self._report(value)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise ProcessDied(self._obituary(process)) from error
         finally:
             self._idle.put(process)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from textrnn.config import Config, ModelConfig, TrainConfig
+from textrnn.config import Config, defaults_of
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.train.series import Series
 
 STEPS_A_PASS = 12  # of a language model at least, where batch and window are the default ones
 BATCHES_A_SET = 8  # of a set of texts or vectors at least, where their size is the default
-DEFAULT_BATCHES = (32, 64)  # of classifiers of texts, and of models that read vectors
+MOST_EPOCHS = 40.0  # where the data decide
 SMALLEST_BATCH, SHORTEST_WINDOW = 8, 32  # to which defaults shrink for more steps a pass
 UNITS = ((50_000, 128), (300_000, 256))  # of each layer, where the text has fewer tokens than the first number
 FITTED_FILE = "fitted.json"
@@ -36,9 +36,9 @@ def fit_to_tokens(config: Config, tokens: int, replicas: int) -> Config:
     Raises:
         UserError: the text is too short for any batch.
     """
-    train, default = config.train, TrainConfig()
+    train, default = config.train, defaults_of(config)
     batch, length = train.batch_size, train.sequence_length
-    if (batch, length) == (default.batch_size, default.sequence_length):
+    if (batch, length) == (default.train.batch_size, default.train.sequence_length):
         while batch * length * STEPS_A_PASS > tokens and batch // 2 >= max(SMALLEST_BATCH, replicas):
             batch //= 2
         while batch * length * STEPS_A_PASS > tokens and length // 2 >= SHORTEST_WINDOW:
@@ -47,12 +47,9 @@ def fit_to_tokens(config: Config, tokens: int, replicas: int) -> Config:
         batch = max(replicas, batch // 2 // replicas * replicas)
     length = min(length, tokens // batch - 1)
     if length < 1:
-        raise UserError(
-            f"training text must have at least {2 * replicas} tokens, has {tokens}; give more text, or lower "
-            "data.held_out"
-        )
+        raise UserError(f"training text must have at least {2 * replicas} tokens, has {tokens}; give more text")
     units = config.model.hidden_dim
-    if units == ModelConfig().hidden_dim:
+    if units == default.model.hidden_dim:
         units = next((few for fewer_than, few in UNITS if tokens < fewer_than), units)
     recompute = train.recompute if length == train.sequence_length else 0
     return replace(
@@ -74,7 +71,7 @@ def fit_to_records(config: Config, records: int, replicas: int) -> Config:
         UserError: there are fewer records than replicas.
     """
     batch = min(config.train.batch_size, records)
-    if config.train.batch_size in DEFAULT_BATCHES:
+    if config.train.batch_size == defaults_of(config).train.batch_size:
         batch = min(batch, max(SMALLEST_BATCH, records // BATCHES_A_SET))
     batch = batch // replicas * replicas
     if not batch:
@@ -87,6 +84,11 @@ def fit_to_series(config: Config, series: Series) -> Config:
     longest = max(1, (series.training - config.model.horizon) // 2)
     length = min(config.train.sequence_length, longest)
     return replace(config, train=replace(config.train, sequence_length=length))
+
+
+def enough_epochs(steps_per_epoch: int, steps: int, fewest: int) -> float:
+    """Return how often data are read where nothing is said: for so many steps, between `fewest` and `MOST_EPOCHS`."""
+    return min(MOST_EPOCHS, float(max(fewest, round(steps / steps_per_epoch))))
 
 
 def fitted_values(config: Config) -> dict[str, int]:

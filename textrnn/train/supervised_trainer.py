@@ -18,12 +18,13 @@ from textrnn.train.export_classifier import Batches
 from textrnn.train.labelled import LabelledDataset, TextBatches
 from textrnn.train.memory import bytes_needed, require_memory
 from textrnn.train.run import Run, run_fingerprint
+from textrnn.train.small_data import enough_epochs
 from textrnn.train.trainer import Trainer
 from textrnn.train.training_step import SupervisedStep, compiled_for_device, require_possible
 from textrnn.train.transfer import start_from
 from textrnn.train.vectors import VectorBatches, VectorDataset
 
-ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 4, 40
+ENOUGH_STEPS, FEWEST_EPOCHS = 1500, 4
 
 
 class SupervisedTrainer(Trainer):
@@ -66,7 +67,7 @@ class SupervisedTrainer(Trainer):
             run,
             model,
             steps_per_epoch=self.batches.steps_per_epoch,
-            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch),
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
             units_per_step=config.train.batch_size,
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
@@ -101,11 +102,6 @@ def batches_of(dataset: LabelledDataset | VectorDataset, batch_size: int, config
     if isinstance(dataset, VectorDataset):
         return VectorBatches(dataset, batch_size, config.seed)
     return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
-
-
-def enough_epochs(steps_per_epoch: int) -> float:
-    """How often texts are read where nothing is said: the fewer there are, the more often."""
-    return float(np.clip(round(ENOUGH_STEPS / steps_per_epoch), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 def _as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:

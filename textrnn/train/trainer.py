@@ -100,10 +100,13 @@ class Trainer(ABC):
 
     @abstractmethod
     def check_parity(self, bundle: Bundle) -> float:
-        """Compare a float32 bundle with the model as it stands; the largest difference of a logit or a state.
+        """Compare a float32 bundle with the model as it stands.
+
+        Returns:
+            the largest difference of an output or a state, as `textrnn.train.export_onnx.relative`.
 
         Raises:
-            UserError: it is above 1e-4.
+            UserError: it is above `TOLERANCE` of that module.
         """
 
     def finish(self) -> None:

@@ -17,7 +17,7 @@ from textrnn.config import (
     ModelConfig,
     TokenizerConfig,
     data_of_bundle,
-    from_dict,
+    defaults_of,
     read_config,
     settings_of_bundle,
 )
@@ -25,10 +25,10 @@ from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.train.checkpoints import BEST, load_checkpoint
+from textrnn.train.small_data import read_fitted, with_fitted_values
 
 if TYPE_CHECKING:  # at run time it would load Keras
     from textrnn.train.model import Model
-from textrnn.train.small_data import read_fitted, with_fitted_values
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -63,7 +63,7 @@ def take_over(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
         raise UserError(
             f"model.init_from must read {config.data.reads}, {folder} reads {source.data.reads}; give another model"
         )
-    default = from_dict({"task": config.task, "data": {"reads": config.data.reads}})
+    default = defaults_of(config)
     of_tokenizer = [f.name for f in fields(source.tokenizer)] if tokenizer else []
     for section, names in (("tokenizer", of_tokenizer), ("model", ARCHITECTURE)):
         for name in names:
