@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, from_dict, load_config, require_fitting
+from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, Scope, from_dict, load_config, require_fitting
 from textrnn.errors import UserError
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
@@ -234,7 +234,8 @@ def test_a_stated_value_wins_over_the_default_of_its_task(name: str, data: st.Da
     value = data.draw(allowed(name))
     config = from_dict({**nested({name: value}), "task": "classification"})
     assert value_of(config, name) == (tuple(value) if isinstance(value, list) else value)
-    assert changed_from(from_dict({"task": "classification"}), config) <= {name}
+    with_it = {"tokenizer.vocabulary_size"} if value == "sentencepiece" else set()
+    assert changed_from(from_dict({"task": "classification"}), config) <= {name} | with_it
 
 
 def test_the_default_of_a_language_model_can_be_stated_for_a_classifier() -> None:
@@ -285,18 +286,27 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.init_from=runs/a"], "model.init_from is for classification and regression, the task was: language_"),
-        (["model.bidirectional=true"], "model.bidirectional is for classification and regression, the task was: lang"),
+        (
+            ["model.init_from=runs/a"],
+            "model.init_from applies to classifiers and regressors, was: runs/a for a language model; leave",
+        ),
+        (
+            ["model.bidirectional=true"],
+            "model.bidirectional applies to classifiers and regressors, was: true for a language model;",
+        ),
         (
             ["task=forecast", "model.bidirectional=true"],
-            "model.bidirectional is for classification and regression, the",
+            "model.bidirectional applies to classifiers and regressors, was: true for a forecaster;",
         ),
         (
             ["task=regression", "model.segment_length=8"],
-            "model.segment_length is for classification, the task was: reg",
+            "model.segment_length applies to classifiers of text, was: 8 for a regressor; leave it out",
         ),
-        (["data.season=7"], "data.season is for forecasts, was: 7 for language_model; leave it out"),
-        (["model.segment_length=8"], "model.segment_length is for classification, the task was: language_model"),
+        (["data.season=7"], "data.season applies to forecasters, was: 7 for a language model; leave it out"),
+        (
+            ["model.segment_length=8"],
+            "model.segment_length applies to classifiers of text, was: 8 for a language model",
+        ),
         (
             ["task=regression", "data.reads=text"],
             "regression reads vectors, data.reads was: 'text'; set data.reads=vec",
@@ -311,38 +321,69 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         ),
         (
             ["task=classification", "data.reads=vectors", "model.input_dropout=0.1"],
-            "model.input_dropout is for text, was: 0.1 for vectors; leave it out",
+            "model.input_dropout applies to all models of text, was: 0.1 for a classifier of vectors; leave it out",
         ),
         (
             ["task=classification", "data.reads=vectors", "model.embedding_dropout=0.1"],
-            "model.embedding_dropout is for text, was: 0.1 for vectors; leave it out",
+            "model.embedding_dropout applies to all models of text, was: 0.1 for a classifier of vectors;",
         ),
         (
             ["task=classification", "data.reads=vectors", "model.segment_length=8"],
-            "model.segment_length is for text, was: 8 for vectors; leave it out",
+            "model.segment_length applies to classifiers of text, was: 8 for a classifier of vectors; leave it out",
         ),
-        (["task=classification", "model.stride=4"], "model.stride is for whole sequences of vectors, was: 4 for text"),
-        (["task=forecast", "model.stride=4"], "model.stride is for whole sequences of vectors, was: 4"),
+        (
+            ["task=classification", "model.stride=4"],
+            "model.stride applies to classifiers and regressors of vectors, was: 4 for a classifier of text",
+        ),
+        (
+            ["task=forecast", "model.stride=4"],
+            "model.stride applies to classifiers and regressors of vectors, was: 4 for a forecaster",
+        ),
         (
             ["task=classification", "model.pooling=last"],
             "model.pooling=last reads a text as one, segment_length was: 64; set it to 0",
         ),
         (
             ["model.recurrence=diagonal", "model.weight_drop=0.2"],
-            "model.weight_drop is of a dense U, was: 0.2 with diagonal",
+            "model.weight_drop applies to all models with model.recurrence=dense, was: 0.2 with model.recurrence=diag",
         ),
         (
             ["task=classification", "model.softmax=adaptive"],
-            "model.softmax=adaptive is for language models, the task was: classification",
+            "model.softmax applies to language models, was: adaptive for a classifier of text; leave it out",
         ),
         (
             ["model.softmax=adaptive"],
             "needs frequent tokens first, as words and unigram pieces are, the tokenizer was: char",
         ),
-        (["model.cutoffs=[100]"], "model.cutoffs are of an adaptive softmax, softmax was: full"),
+        (
+            ["model.cutoffs=[100]"],
+            "model.cutoffs applies to language models with model.softmax=adaptive, was: [100] with model.softmax=full",
+        ),
         (
             ["tokenizer.kind=word", "model.softmax=adaptive", "model.cutoffs=[100, 100]"],
             "model.cutoffs must rise from above 0, were: [100, 100]",
+        ),
+        (
+            ["task=forecast", "model.embedding_dim=8"],
+            "model.embedding_dim applies to language models, or to classifiers",
+        ),
+        (["task=regression", "model.tied=true"], "model.tied applies to language models, was: true for a regressor"),
+        (["task=classification", "train.recompute=8"], "train.recompute applies to language models, was: 8 for a"),
+        (
+            ["data.document=line"],
+            "data.document applies to language models with data.apart=true, was: line with data.ap",
+        ),
+        (
+            ["data.validation=a.txt", "data.held_out=0.2"],
+            'data.held_out applies to all models with no data.validation, was: 0.2 with data.validation=["a.txt"]',
+        ),
+        (
+            ["task=regression", "model.layers=1", "model.dropout=0.1", "model.variational=true"],
+            "with model.dropout above 0 and model.layers above 1, was: true with model.layers=1; leave it out",
+        ),
+        (
+            ["train.optimizer=rmsprop", "train.beta_2=0.9"],
+            "train.beta_2 applies to all models with train.optimizer=adamw",
         ),
         (
             ["model.recurrence=rotation", "model.hidden_dim=65"],
@@ -388,11 +429,29 @@ def test_the_defaults_of_every_task_fit_each_other(task: str) -> None:
         ["task=classification", "model.recurrence=rotation", "model.segment_length=0", "model.pooling=last"],
         ["model.recurrence=diagonal", "model.hidden_dim=65", "model.mixing=glu"],
         ["model.weight_drop=0.2"],
+        ["task=classification", "model.recurrence=rotation", "model.max_excitation=0.0", "train.sample_length=0"],
+        ["train.optimizer=rmsprop", "train.weight_decay=0"],
+        ["task=classification", "tokenizer.kind=char", "tokenizer.lowercase=false"],
     ],
     ids=str,
 )
 def test_settings_that_fit_each_other_pass(overrides: list[str]) -> None:
     require_fitting(load_config(None, overrides))
+
+
+def test_the_pieces_of_a_classifier_are_as_many_as_its_texts_can_have() -> None:
+    of_pieces = load_config(None, ["task=classification", "tokenizer.kind=sentencepiece"])
+    assert (of_pieces.tokenizer.vocabulary_size, Config().tokenizer.vocabulary_size) == (0, 0)
+    stated = load_config(None, ["task=classification", "tokenizer.kind=sentencepiece", "tokenizer.vocabulary_size=500"])
+    assert stated.tokenizer.vocabulary_size == 500
+    require_fitting(of_pieces)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_setting_says_which_runs_it_applies_to(name: str) -> None:
+    assert all(isinstance(scope, Scope) for scope in SETTINGS[name][1]["scopes"])
+    needed = {key for scope in SETTINGS[name][1]["scopes"] for key in scope.needs}
+    assert needed <= set(SETTINGS), "a scope names settings that there are"
 
 
 def test_the_number_of_a_column_needs_no_quotes() -> None:
@@ -412,5 +471,7 @@ def test_there_are_configs_to_load() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_of_the_project_loads_and_differs_from_the_default(path: Path) -> None:
-    assert load_config(path) != Config()
+def test_every_config_of_the_project_loads_fits_and_differs_from_the_default(path: Path) -> None:
+    config = load_config(path)
+    assert config != Config()
+    require_fitting(config)

@@ -1,8 +1,9 @@
-"""Every setting of a training run, with its default and its range.
+"""Every setting of a training run, with its default, its range and its scope: the runs that it applies to.
 
 `Config()` is the default run. A TOML file and ``--set key.path=value`` state differences only; an unknown key is an
 error that names the nearest one. Classification has defaults of its own where those of a language model would not suit
-it: `CLASSIFICATION_DEFAULTS`.
+it: `CLASSIFICATION_DEFAULTS`. `require_applicable` refuses a value that differs from the default of its task and does
+not apply to the run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -27,6 +28,88 @@ else:
 T = TypeVar("T")
 
 TASKS = ("language_model", "classification", "regression", "forecast")
+
+
+@dataclass(frozen=True)
+class Above:
+    """A number that another setting must exceed."""
+
+    least: float
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Runs that a setting applies to.
+
+    Attributes:
+        tasks: the tasks.
+        reads: the inputs, ``"text"`` or ``"vectors"``; a series is vectors.
+        needs: what other settings must be, by key: one of some values, or above a number.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    reads: tuple[str, ...] = ("text", "vectors")
+    needs: Mapping[str, tuple[Any, ...] | Above] = field(default_factory=dict)
+
+    def has(self, config: Config) -> bool:
+        """Return whether a run has one of the tasks and inputs."""
+        return config.task in self.tasks and config.data.reads in self.reads
+
+    def unmet(self, config: Config) -> list[str]:
+        """Return the keys of settings that are not what is needed."""
+        return [key for key, wanted in self.needs.items() if not _meets(_value(config, key), wanted)]
+
+    def __str__(self) -> str:
+        kinds = "all models" if self.tasks == TASKS else " and ".join(_MODELS[task] for task in self.tasks)
+        inputs = "" if len(self.reads) == 2 or self.tasks in _OF_ONE_INPUT else f" of {self.reads[0]}"
+        needs = " and ".join(_described(key, wanted) for key, wanted in self.needs.items())
+        return f"{kinds}{inputs}{' with ' if needs else ''}{needs}"
+
+
+_MODELS = {
+    "language_model": "language models",
+    "classification": "classifiers",
+    "regression": "regressors",
+    "forecast": "forecasters",
+}
+_OF_ONE_INPUT = (("language_model",), ("forecast",), ("regression",))
+EVERY_RUN = Scope()
+LANGUAGE_MODELS = Scope(("language_model",))
+CLASSIFIERS = Scope(("classification",))
+OF_SEQUENCES = Scope(("classification", "regression"))  # whole ones, with one answer for each
+FORECASTS = Scope(("forecast",))
+TEXT = Scope(reads=("text",))
+VECTORS = Scope(reads=("vectors",))
+OF_VECTORS = Scope(("classification", "regression"), ("vectors",))
+CLASSIFIERS_OF_TEXT = Scope(("classification",), ("text",))
+
+
+def _meets(value: Any, wanted: tuple[Any, ...] | Above) -> bool:
+    return value > wanted.least if isinstance(wanted, Above) else value in wanted
+
+
+def _described(key: str, wanted: tuple[Any, ...] | Above) -> str:
+    if isinstance(wanted, Above):
+        return f"{key} above {wanted.least:g}"
+    return f"{key}={' or '.join(map(_shown, wanted))}" if any(wanted) else f"no {key}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as ``--set`` takes it."""
+    return str(value) if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _with(scope: Scope = EVERY_RUN, **needs: tuple[Any, ...] | Above) -> Scope:
+    """Return a scope that needs other settings too; ``model__layers`` is the key ``model.layers``."""
+    return replace(scope, needs={key.replace("__", "."): wanted for key, wanted in needs.items()})
+
+
+def _for(*scopes: Scope, **off: Any) -> dict[str, Any]:
+    """Return the runs that a setting applies to: those of any of `scopes`.
+
+    A value ``off=...`` says that nothing of the kind is done, which is true of all other runs and allowed there.
+    """
+    return {"scopes": scopes, **off}
 
 
 def _between(low: float, high: float, hint: str) -> dict[str, Any]:
@@ -44,38 +127,49 @@ _COLUMN = {"column": True}  # which a whole number may name too
 class DataConfig:
     """Where the text, or the vectors, come from and how they are cut."""
 
-    source: tuple[str, ...] = ("builtin",)
+    source: tuple[str, ...] = field(default=("builtin",), metadata=_for(EVERY_RUN))
     """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual; for classification, short reviews
     in English and Chinese; for vectors, the handwritten digits of scikit-learn, if that is installed)."""
-    reads: str = field(default="text", metadata=_one_of("text", "vectors"))
+    reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors"))
     """Classification: what a record is, a text or a sequence of vectors. Regression and forecasts read vectors."""
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] = field(default=(), metadata=_for(VECTORS))
     """Vectors: the columns that hold the numbers; none lets the source decide."""
-    steps: str = field(default="rows", metadata=_one_of("rows", "values"))
+    steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
     """Vectors: what is read at a step of an array, a row of it, or a single value, row by row."""
-    permutation: int = field(default=0, metadata=_between(0, 2**31 - 1, "0 reads the steps in their order"))
+    permutation: int = field(
+        default=0, metadata=_for(OF_VECTORS) | _between(0, 2**31 - 1, "0 reads the steps in their order")
+    )
     """Vectors: the seed of one fixed order in which the steps of every sequence are read; 0 leaves them as they are."""
-    validation: tuple[str, ...] = ()
+    validation: tuple[str, ...] = field(default=(), metadata=_for(EVERY_RUN))
     """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
-    held_out: float = field(default=0.1, metadata=_between(0.0001, 0.5, "0.1 keeps the last tenth"))
-    text: str = field(default="text", metadata=_COLUMN)
+    held_out: float = field(
+        default=0.1, metadata=_for(_with(data__validation=((),))) | _between(0.0001, 0.5, "0.1 keeps the last tenth")
+    )
+    text: str = field(default="text", metadata=_for(TEXT) | _COLUMN)
     """The column of a table that holds the text: its name, or its number from 1 on where the first line of a .csv or
     .tsv is a record like all others."""
-    label: str = field(default="label", metadata=_COLUMN)
+    label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
     """Classification: the column that holds the label, as `text`."""
-    label_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = field(default=(), metadata=_for(CLASSIFIERS))
     """Classification: better names for labels, as in ["0=negative", "1=positive"]."""
-    max_length: int = field(default=2048, metadata=_between(2, 10_000_000, "2048 reads all but the longest reviews"))
+    max_length: int = field(
+        default=2048,
+        metadata=_for(CLASSIFIERS_OF_TEXT) | _between(2, 10_000_000, "2048 reads all but the longest reviews"),
+    )
     """Classification: tokens of a text that are read. Of a longer one they are its first and last half so many."""
-    document: str = field(default="file", metadata=_one_of("file", "line"))
+    document: str = field(
+        default="file", metadata=_for(_with(LANGUAGE_MODELS, data__apart=(True,))) | _one_of("file", "line")
+    )
     """What one document of a plain text file is."""
-    apart: bool = False
+    apart: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
     """Keep documents apart: each ends with an end token, after which the state starts anew."""
-    season: int = field(default=0, metadata=_between(0, 10_000_000, "365 for days, 12 or 24 for months or hours"))
+    season: int = field(
+        default=0, metadata=_for(FORECASTS) | _between(0, 10_000_000, "365 for days, 12 or 24 for months or hours")
+    )
     """Forecasts: steps after which things recur; told is then beside the model how far off repeating them is."""
-    errors: str = field(default="strict", metadata=_one_of("strict", "replace"))
+    errors: str = field(default="strict", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _one_of("strict", "replace"))
     """What to do with bytes that are not UTF-8."""
-    processes: int = field(default=0, metadata=_between(0, 1024, "0 takes all cores"))
+    processes: int = field(default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1024, "0 takes all cores"))
     """Language models: how many processes prepare a long text; the result is the same for every number."""
 
 
@@ -83,17 +177,25 @@ class DataConfig:
 class TokenizerConfig:
     """How text becomes tokens."""
 
-    kind: str = field(default="char", metadata=_one_of("char", "word", "sentencepiece"))
-    vocabulary_size: int = field(default=0, metadata=_between(0, 10_000_000, "0 lets the corpus decide"))
+    kind: str = field(default="char", metadata=_for(TEXT) | _one_of("char", "word", "sentencepiece"))
+    vocabulary_size: int = field(default=0, metadata=_for(TEXT) | _between(0, 10_000_000, "0 lets the corpus decide"))
     """The largest vocabulary; 0 is every character or word seen. For SentencePiece, 0 is a piece for each 20 characters
     of text, 8,000 at most."""
-    min_count: int = field(default=1, metadata=_between(1, 1_000_000, "1 keeps every character or word"))
+    min_count: int = field(
+        default=1,
+        metadata=_for(_with(TEXT, tokenizer__kind=("char", "word")), off=1)
+        | _between(1, 1_000_000, "1 keeps every character or word"),
+    )
     """Char and word: rarer ones are left out of the vocabulary."""
-    lowercase: bool = False
+    lowercase: bool = field(default=False, metadata=_for(_with(TEXT, tokenizer__kind=("word",)), off=False))
     """Word only."""
-    split: str = field(default="space", metadata=_one_of("space", "punctuation"))
+    split: str = field(
+        default="space", metadata=_for(_with(TEXT, tokenizer__kind=("word",))) | _one_of("space", "punctuation")
+    )
     """Word only: cut at blanks, or at punctuation and between Chinese characters too."""
-    model_type: str = field(default="unigram", metadata=_one_of("unigram", "bpe"))
+    model_type: str = field(
+        default="unigram", metadata=_for(_with(TEXT, tokenizer__kind=("sentencepiece",))) | _one_of("unigram", "bpe")
+    )
     """SentencePiece only."""
 
 
@@ -101,65 +203,102 @@ class TokenizerConfig:
 class ModelConfig:
     """The network: embedding, stacked plain recurrent layers, output."""
 
-    hidden_dim: int = field(default=512, metadata=_between(1, 65_536, "256 to 1024 suit most corpora"))
-    layers: int = field(default=2, metadata=_between(1, 64, "1 to 3 suit most corpora"))
-    embedding_dim: int = field(default=0, metadata=_between(0, 65_536, "0 takes hidden_dim"))
+    hidden_dim: int = field(
+        default=512, metadata=_for(EVERY_RUN) | _between(1, 65_536, "256 to 1024 suit most corpora")
+    )
+    layers: int = field(default=2, metadata=_for(EVERY_RUN) | _between(1, 64, "1 to 3 suit most corpora"))
+    embedding_dim: int = field(
+        default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _between(0, 65_536, "0 takes hidden_dim")
+    )
     """Of tokens. Vectors: numbers that ReLU units make of each before the first layer reads it; 0 for none."""
-    activation: str = field(default="tanh", metadata=_one_of("tanh", "relu", "linear"))
-    residual: bool = True
+    activation: str = field(default="tanh", metadata=_for(EVERY_RUN) | _one_of("tanh", "relu", "linear"))
+    residual: bool = field(default=True, metadata=_for(_with(model__layers=Above(1)), off=False))
     """Add each layer's input to its output, from the second layer on."""
-    normalization: str = field(default="none", metadata=_one_of("none", "layer"))
+    normalization: str = field(default="none", metadata=_for(EVERY_RUN) | _one_of("none", "layer"))
     """Layer normalisation (Ba et al. 2016) of what each layer hands on; never inside the recurrence."""
-    tied: bool = False
+    tied: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
     """Use the embedding as the output matrix too (Press & Wolf 2017)."""
-    softmax: str = field(default="full", metadata=_one_of("full", "adaptive"))
+    softmax: str = field(default="full", metadata=_for(LANGUAGE_MODELS) | _one_of("full", "adaptive"))
     """Language models: the loss over the whole vocabulary; or first over the frequent words and groups of the rarer
     ones, then within a group (Grave et al. 2017). With `tied` the embedding of rarer words is narrower too (Baevski &
     Auli 2019)."""
-    cutoffs: tuple[int, ...] = ()
+    cutoffs: tuple[int, ...] = field(default=(), metadata=_for(_with(LANGUAGE_MODELS, model__softmax=("adaptive",))))
     """Adaptive softmax: the id at which each group of rarer words begins; none chooses them by the vocabulary."""
-    dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"))
+    dropout: float = field(
+        default=0.0, metadata=_for(EVERY_RUN) | _between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB")
+    )
     """Dropped between the layers and before the output (Zaremba et al. 2014)."""
-    input_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.2 to 0.4 is usual for words"))
+    input_dropout: float = field(
+        default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.2 to 0.4 is usual for words")
+    )
     """Text: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
-    variational: bool = False
+    variational: bool = field(
+        default=False,
+        metadata=_for(
+            _with(Scope(("language_model", "forecast")), model__dropout=Above(0)),
+            _with(TEXT, model__input_dropout=Above(0)),
+            _with(OF_SEQUENCES, model__dropout=Above(0), model__layers=Above(1)),
+        ),
+    )
     """Drop the same units at all steps of a sequence (Gal & Ghahramani 2016); else each step draws anew."""
-    embedding_dropout: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 is usual for words"))
+    embedding_dropout: float = field(default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.1 is usual for words"))
     """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
-    init_from: str = ""
+    init_from: str = field(default="", metadata=_for(OF_SEQUENCES))
     """Classification: start from a language model or a classifier, its run or its float32 bundle: tokenizer, embedding
     and layers. Of vectors, and regression: from the run of another such model, with its output layer if it has as many
     outputs."""
-    bidirectional: bool = False
+    bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES))
     """Classification and regression: a second stack of layers reads the text from its end."""
-    segment_length: int = field(default=0, metadata=_between(0, 1_000_000, "32 to 128 suit most texts"))
+    segment_length: int = field(
+        default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 1_000_000, "32 to 128 suit most texts")
+    )
     """Classification: read a text in segments of so many tokens, side by side, each from a fresh state (Johnson & Zhang
     2016); 0 reads it as one."""
-    recurrence: str = field(default="dense", metadata=_one_of("dense", "diagonal", "rotation"))
+    recurrence: str = field(default="dense", metadata=_for(EVERY_RUN) | _one_of("dense", "diagonal", "rotation"))
     """The matrix U: dense; diagonal, each unit remembering on its own (Li et al. 2018); or rotations, in which units
     remember in pairs that turn (a complex diagonal, Orvieto et al. 2023)."""
-    recurrent_start: str = field(default="orthogonal", metadata=_one_of("orthogonal", "identity"))
+    recurrent_start: str = field(
+        default="orthogonal",
+        metadata=_for(_with(model__recurrence=("dense",), model__init_from=("",))) | _one_of("orthogonal", "identity"),
+    )
     """Dense U: what it is when training starts (Saxe et al. 2014; Le et al. 2015)."""
-    recurrent_scale: float = field(default=0.0, metadata=_between(0.0, 10.0, "1 keeps what is remembered"))
+    recurrent_scale: float = field(
+        default=0.0,
+        metadata=_for(_with(model__recurrence=("dense",), model__init_from=("",)))
+        | _between(0.0, 10.0, "1 keeps what is remembered"),
+    )
     """Dense U: by which its start is multiplied; 0 takes 1, and less for ReLU."""
-    max_excitation: float = field(default=0.0, metadata=_between(0.0, 100.0, "0.98 bounds the states"))
+    max_excitation: float = field(
+        default=0.0,
+        metadata=_for(_with(model__recurrence=("dense",), model__activation=("relu",)), off=0.0)
+        | _between(0.0, 100.0, "0.98 bounds the states"),
+    )
     """Dense U with ReLU: the positive weights with which the last state excites a unit sum to at most so much, by
     construction. Below 1, states stay below the largest input / (1 - max_excitation) on texts of any length. 0 is no
     limit."""
-    memory: float = field(default=100.0, metadata=_between(1.0, 1e9, "about the length of what belongs together"))
+    memory: float = field(
+        default=100.0,
+        metadata=_for(_with(model__recurrence=("diagonal", "rotation")), FORECASTS)
+        | _between(1.0, 1e9, "about the length of what belongs together"),
+    )
     """Diagonal U and rotations: when training starts, units forget to 1/e in 1 to so many steps. None ever grows."""
-    mixing: str = field(default="none", metadata=_one_of("none", "relu", "glu"))
+    mixing: str = field(default="none", metadata=_for(EVERY_RUN) | _one_of("none", "relu", "glu"))
     """What a layer hands on of its state: itself; or o_t = g(V h_t + c), with ReLU or a gated linear unit (Dauphin et
     al. 2017) as g."""
-    stride: int = field(default=1, metadata=_between(1, 1_000, "4 suits a sequence of hundreds of single values"))
+    stride: int = field(
+        default=1, metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
+    )
     """Vectors: the layers above the first read every so-manyth of its states, which hold what lies between (after El
     Hihi & Bengio 1996): as much less work."""
-    pooling: str = field(default="all", metadata=_one_of("all", "mean", "last"))
+    pooling: str = field(default="all", metadata=_for(OF_SEQUENCES) | _one_of("all", "mean", "last"))
     """Classification and regression: what is read of a sequence: largest and mean of each state and the mean of the
     input, the mean state alone, or the last state alone."""
-    horizon: int = field(default=1, metadata=_between(1, 10_000, "1 to 30 are usual"))
+    horizon: int = field(default=1, metadata=_for(FORECASTS) | _between(1, 10_000, "1 to 30 are usual"))
     """Forecasts: how many steps ahead are told at each step."""
-    weight_drop: float = field(default=0.0, metadata=_between(0.0, 0.95, "0.1 to 0.5 for a small corpus"))
+    weight_drop: float = field(
+        default=0.0,
+        metadata=_for(_with(model__recurrence=("dense",))) | _between(0.0, 0.95, "0.1 to 0.5 for a small corpus"),
+    )
     """Entries of the recurrent matrix U dropped, the same for all steps of a batch (Merity et al. 2018)."""
 
 
@@ -167,39 +306,55 @@ class ModelConfig:
 class TrainConfig:
     """The training loop."""
 
-    epochs: float = field(default=0.0, metadata=_between(0.0, 1e6, "10 to 20 for a corpus of a few MB"))
+    epochs: float = field(
+        default=0.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e6, "10 to 20 for a corpus of a few MB")
+    )
     """Passes over the training data. 0 lets their number decide: 10 for a language model, and up to 40 for a text of
     fewer than 30 steps a pass; 4 for classification, and up to 40 for fewer than 12,000 texts; for forecasts as many as
     300 steps take."""
-    batch_size: int = field(default=64, metadata=_between(1, 65_536, "64 is usual"))
+    batch_size: int = field(default=64, metadata=_for(EVERY_RUN) | _between(1, 65_536, "64 is usual"))
     """How many places of the corpus, or records, are read side by side. The default is smaller for few data."""
-    sequence_length: int = field(default=128, metadata=_between(1, 1_000_000, "64 to 256 are usual"))
+    sequence_length: int = field(
+        default=128, metadata=_for(LANGUAGE_MODELS, FORECASTS) | _between(1, 1_000_000, "64 to 256 are usual")
+    )
     """Steps through which gradients flow; the state is carried on beyond them. The default is shorter for few data."""
-    learning_rate: float = field(default=2e-3, metadata=_between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024"))
-    optimizer: str = field(default="adamw", metadata=_one_of("adamw", "rmsprop"))
+    learning_rate: float = field(
+        default=2e-3, metadata=_for(EVERY_RUN) | _between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024")
+    )
+    optimizer: str = field(default="adamw", metadata=_for(EVERY_RUN) | _one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
-    schedule: str = field(default="cosine", metadata=_one_of("cosine", "constant"))
+    schedule: str = field(default="cosine", metadata=_for(EVERY_RUN) | _one_of("cosine", "constant"))
     """Of the learning rate after the warm-up: down to zero on a cosine, or constant."""
-    warmup_steps: int = field(default=100, metadata=_between(0, 10_000_000, "100 is usual"))
-    weight_decay: float = field(default=0.01, metadata=_between(0.0, 10.0, "0.01 is usual"))
-    beta_2: float = field(default=0.99, metadata=_between(0.0, 0.999999, "0.99 to 0.999"))
-    gradient_clip: float = field(default=1.0, metadata=_between(1e-9, 1e9, "1.0 is usual"))
+    warmup_steps: int = field(default=100, metadata=_for(EVERY_RUN) | _between(0, 10_000_000, "100 is usual"))
+    weight_decay: float = field(
+        default=0.01, metadata=_for(_with(train__optimizer=("adamw",)), off=0.0) | _between(0.0, 10.0, "0.01 is usual")
+    )
+    beta_2: float = field(
+        default=0.99, metadata=_for(_with(train__optimizer=("adamw",))) | _between(0.0, 0.999999, "0.99 to 0.999")
+    )
+    gradient_clip: float = field(default=1.0, metadata=_for(EVERY_RUN) | _between(1e-9, 1e9, "1.0 is usual"))
     """Largest norm of the whole gradient (Pascanu et al. 2013)."""
-    precision: str = field(default="float32", metadata=_one_of("float32", "bfloat16"))
+    precision: str = field(default="float32", metadata=_for(EVERY_RUN) | _one_of("float32", "bfloat16"))
     """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
-    recompute: int = field(default=0, metadata=_between(0, 1_000_000, "128 suits sequences of thousands of steps"))
+    recompute: int = field(
+        default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1_000_000, "128 suits sequences of thousands of steps")
+    )
     """Keep the activations of so many steps at a time and compute them a second time: sequences of any length in
     bounded memory, at the cost of another forward pass. Divides sequence_length; 0 keeps all."""
-    evaluations: int = field(default=10, metadata=_between(1, 100_000, "10 evaluations over the run"))
+    evaluations: int = field(default=10, metadata=_for(EVERY_RUN) | _between(1, 100_000, "10 evaluations over the run"))
     """How many times the held-out text is evaluated, evenly over the run, the end among them."""
-    patience: int = field(default=0, metadata=_between(0, 100_000, "0 never stops early"))
+    patience: int = field(default=0, metadata=_for(EVERY_RUN) | _between(0, 100_000, "0 never stops early"))
     """Stop after so many evaluations without a better held-out loss."""
-    checkpoint_seconds: float = field(default=60.0, metadata=_between(0.0, 1e9, "60 loses a minute at most"))
-    class_weights: str = field(default="none", metadata=_one_of("none", "balanced"))
+    checkpoint_seconds: float = field(
+        default=60.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e9, "60 loses a minute at most")
+    )
+    class_weights: str = field(default="none", metadata=_for(CLASSIFIERS) | _one_of("none", "balanced"))
     """Classification: "balanced" lets every class count as much as any other, however few its texts."""
-    sample_length: int = field(default=200, metadata=_between(0, 100_000, "0 writes no sample"))
+    sample_length: int = field(
+        default=200, metadata=_for(LANGUAGE_MODELS, off=0) | _between(0, 100_000, "0 writes no sample")
+    )
     """Tokens of sample text shown at each evaluation."""
-    prompt: str = ""
+    prompt: str = field(default="", metadata=_for(LANGUAGE_MODELS))
     """What the sample text starts from."""
 
 
@@ -207,8 +362,8 @@ class TrainConfig:
 class Config:
     """One training run, whole."""
 
-    task: str = field(default="language_model", metadata=_one_of(*TASKS))
-    seed: int = field(default=1, metadata=_between(0, 2**31 - 1, "any whole number"))
+    task: str = field(default="language_model", metadata=_for(EVERY_RUN) | _one_of(*TASKS))
+    seed: int = field(default=1, metadata=_for(EVERY_RUN) | _between(0, 2**31 - 1, "any whole number"))
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
@@ -294,8 +449,17 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     elif reads_vectors or values.get("task") == "regression":
         values = _over(VECTOR_DEFAULTS, values)
     elif values.get("task") == "classification":
-        values = _over(CLASSIFICATION_DEFAULTS, values)
+        values = _over(_classification_defaults(values.get("tokenizer")), values)
     return _build(Config, values, "")
+
+
+def _classification_defaults(tokenizer: object) -> Mapping[str, Any]:
+    """Return what a classification run starts from where `tokenizer` are the settings stated for it."""
+    defaults = CLASSIFICATION_DEFAULTS
+    if isinstance(tokenizer, Mapping) and tokenizer.get("kind") == "sentencepiece":
+        # So many words are few for a language; so many pieces are more than most labelled sets can have.
+        defaults = {**defaults, "tokenizer": {**defaults["tokenizer"], "vocabulary_size": 0}}
+    return defaults
 
 
 def defaults_of(config: Config) -> Config:
@@ -342,49 +506,75 @@ def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) ->
 
 
 def require_fitting(config: Config) -> None:
-    """Refuse settings that do not fit each other.
+    """Refuse settings that do not apply to the run, or do not fit each other.
 
     Raises:
         UserError: the first that does not.
     """
     task, data, model = config.task, config.data, config.model
-    whole = ("classification", "regression")  # whole sequences, and one answer for each
-    for name, tasks in (("init_from", whole), ("bidirectional", whole), ("segment_length", ("classification",))):
-        value = getattr(model, name)
-        if value and task not in tasks:
-            raise UserError(f"model.{name} is for {' and '.join(tasks)}, the task was: {task}; leave it out")
     if task in ("regression", "forecast") and data.reads != "vectors":
         raise UserError(f"{task} reads vectors, data.reads was: {data.reads!r}; set data.reads=vectors")
     if task == "language_model" and data.reads != "text":
         raise UserError(f"a language model reads text, data.reads was: {data.reads!r}; set task=forecast for numbers")
-    if data.reads == "vectors":
-        for name in ("input_dropout", "embedding_dropout", "segment_length"):
-            if value := getattr(model, name):
-                raise UserError(f"model.{name} is for text, was: {value!r} for vectors; leave it out")
-    if model.softmax == "adaptive" and task != "language_model":
-        raise UserError(f"model.softmax=adaptive is for language models, the task was: {task}; leave it out")
+    require_applicable(config, defaults_of(config))
     tokens = config.tokenizer.model_type if config.tokenizer.kind == "sentencepiece" else config.tokenizer.kind
     if model.softmax == "adaptive" and tokens in ("char", "bpe"):
         raise UserError(
             "model.softmax=adaptive needs frequent tokens first, as words and unigram pieces are, the tokenizer was: "
             f"{tokens}; set tokenizer.kind=word"
         )
-    if model.cutoffs and model.softmax != "adaptive":
-        raise UserError(f"model.cutoffs are of an adaptive softmax, softmax was: {model.softmax}; set it to adaptive")
     if any(low >= high for low, high in itertools.pairwise((0, *model.cutoffs))):
         raise UserError(f"model.cutoffs must rise from above 0, were: {list(model.cutoffs)}; 2000 and 10000 are usual")
-    if model.stride > 1 and (data.reads == "text" or task == "forecast"):
-        raise UserError(f"model.stride is for whole sequences of vectors, was: {model.stride} for text; leave it out")
     if model.pooling == "last" and model.segment_length:
         raise UserError(
             f"model.pooling=last reads a text as one, segment_length was: {model.segment_length}; set it to 0"
         )
-    if data.season and task != "forecast":
-        raise UserError(f"data.season is for forecasts, was: {data.season} for {task}; leave it out")
-    if model.recurrence != "dense" and model.weight_drop:
-        raise UserError(f"model.weight_drop is of a dense U, was: {model.weight_drop} with {model.recurrence}")
     if model.recurrence == "rotation" and model.hidden_dim % 2:
         raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")
+
+
+def require_applicable(config: Config, default: Config) -> None:
+    """Refuse a setting that the run would ignore.
+
+    Args:
+        config: of the run.
+        default: the configuration whose values are no statement of the user, and never refused.
+
+    Raises:
+        UserError: a value differs from the default and is out of the setting's scope.
+    """
+    for key, metadata in settings().items():
+        value, scopes = _value(config, key), metadata["scopes"]
+        if value in (_value(default, key), metadata.get("off")):
+            continue
+        within = [scope.unmet(config) for scope in scopes if scope.has(config)]
+        if [] in within:
+            continue
+        if within:
+            given = "with " + " and ".join(f"{other}={_shown(_value(config, other))}" for other in within[0])
+        elif config.task == "classification":
+            given = f"for a classifier of {config.data.reads}"
+        else:
+            given = f"for a {_MODELS[config.task].removesuffix('s')}"
+        raise UserError(
+            f"{key} applies to {', or to '.join(map(str, scopes))}, was: {_shown(value)} {given}; leave it out"
+        )
+
+
+def settings() -> dict[str, Mapping[str, Any]]:
+    """Return the metadata of every setting by its key: ``scopes``, and ``range`` or ``choices`` if it has any."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for each in dataclasses.fields(Config):
+        if dataclasses.is_dataclass(each.default):
+            found |= {f"{each.name}.{inner.name}": inner.metadata for inner in dataclasses.fields(each.default)}
+        else:
+            found[each.name] = each.metadata
+    return found
+
+
+def _value(config: Config, key: str) -> Any:
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(config, section) if section else config, name)
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

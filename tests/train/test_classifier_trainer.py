@@ -242,6 +242,8 @@ def test_the_temperature_is_the_best_one_and_is_in_the_bundle(trained_classifier
 def test_a_language_model_refuses_what_is_for_classification(tmp_path: Path, setting: str) -> None:
     config = load_config(None, [setting])
     name = setting.partition("=")[0]
-    with pytest.raises(UserError, match=f"^{name} is for classification.*, the task was: language_model; leave it out"):
+    with pytest.raises(
+        UserError, match=f"^{name} applies to classifiers.*, was: .* for a language model; leave it out"
+    ):
         create_run(tmp_path / "run", config)
     assert files_of(tmp_path) == {}

@@ -102,7 +102,7 @@ def test_a_bundle_is_as_the_run_and_can_be_exported_again(trained_forecaster: Tr
     [
         ({"model__horizon": 500}, "set model.horizon to 198 or less"),
         ({"data__values": "Date"}, "has 'day 0' in the column 'Date'"),
-        ({"model__stride": 2}, "model.stride is for whole sequences"),
+        ({"model__stride": 2}, "model.stride applies to classifiers and regressors of vectors"),
     ],
 )
 def test_bad_input_is_told_in_one_line_and_leaves_nothing(

@@ -29,7 +29,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.config import ARCHITECTURE, Config, DataConfig, TokenizerConfig, read_config, require_fitting
+from textrnn.config import (
+    ARCHITECTURE,
+    Config,
+    DataConfig,
+    TokenizerConfig,
+    defaults_of,
+    read_config,
+    require_applicable,
+    require_fitting,
+)
 from textrnn.errors import UserError
 from textrnn.files import new_folder
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
@@ -220,7 +229,9 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
     with new_folder(folder) as temporary:
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
+            default = defaults_of(config)
             config, tokenizer, arrays = take_over(config)
+            require_applicable(config, _with_model_of(default, config))  # which its layers can change
             if tokenizer:
                 tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
@@ -254,6 +265,11 @@ def _as_taken_over(config: Config, found: Config) -> Config:
     """A configuration as it is once the model it starts from has given what it gives; it gave that to `found`."""
     if not config.model.init_from or config.model.init_from != found.model.init_from:
         return config
+    return _with_model_of(config, found)
+
+
+def _with_model_of(config: Config, found: Config) -> Config:
+    """Return a configuration with the tokenizer and the architecture of another."""
     model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})
     return replace(config, tokenizer=found.tokenizer, model=model)
 
