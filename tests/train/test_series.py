@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import error_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from textrnn.train.series import Series, Windows, following, prepare_series, read_series
+from textrnn.train.series import Series, Windows, following, prepare_series, read_series, series_notes
 
 TABLE = 'Date,Level,"Flow"\r\n2020-01-01,1.5,10\r\n2020-01-02,"2",-20\r\n2020-01-03,2.5,3e1'
 LEVEL_AND_FLOW = [[1.5, 10], [2, -20], [2.5, 30]]
@@ -171,3 +174,106 @@ def test_a_batch_depends_on_nothing_but_seed_and_step() -> None:
     np.testing.assert_array_equal(first.batch(7).values, again.batch(7).values)
     assert not np.array_equal(first.batch(7).values, other.batch(7).values)
     assert not np.array_equal(first.batch(7).values, first.batch(8).values)
+
+
+# What says when a step was
+
+
+def notes_of(source: str, *columns: str) -> list[str]:
+    return [note.partition(": ")[2] for note in series_notes([source], columns)]
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        ("level;flow\n1,5;2\n-2,25;3,75\n", [[1.5, 2], [-2.25, 3.75]]),
+        ("1,5;2\n2,5;3\n", [[1.5, 2], [2.5, 3]]),
+        ("date;level\n01.02.2024;1,5\n02.02.2024;2,5\n", [[1.5], [2.5]]),
+        ("level\tflow\n1,5\t2e1\n2,5\t3\n", [[1.5, 20], [2.5, 3]]),
+    ],
+    ids=["named", "not named", "dated", "tabs"],
+)
+def test_numbers_may_have_decimal_commas_where_commas_separate_nothing(
+    tmp_path: Path, table: str, values: list[list[float]]
+) -> None:
+    assert read_series([write(tmp_path / "a.csv", table)])[0].tolist() == values
+
+
+def test_a_decimal_comma_and_a_point_in_one_number_are_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "level;flow\n1,5;2\n1.234,5;3\n")
+    assert "line 3 has '1.234,5' in the column 'level'" in error_of(lambda: read_series([source]))
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "note"),
+    [
+        (",level\n0,4\n1,9\n2,7\n", [[4], [9], [7]], "the column '' counts the rows"),
+        ("year,level\n1990,4\n1991,9\n1992,7\n", [[4], [9], [7]], "the column 'year' counts the rows"),
+        ("year,level\n1992,7\n1991,9\n1990,4\n", [[4], [9], [7]], "the column 'year' counts the rows"),
+        ("t,level\n1700000000,4\n1700003600,9\n1700007200,7\n", [[4], [9], [7]], "the column 't' counts the rows"),
+        ("index,level\n0,4\n", [[4]], "the column 'index' counts the rows"),
+        ("day,level\n20240131,4\n20240201,9\n20240205,7\n", [[4], [9], [7]], "the column 'day' holds dates"),
+    ],
+)
+def test_a_column_that_counts_the_rows_is_not_forecast_and_that_is_said(
+    tmp_path: Path, table: str, values: list[list[float]], note: str
+) -> None:
+    source = write(tmp_path / "a.csv", table)
+    assert read_series([source])[0].tolist() == values
+    assert notes_of(source)[0].startswith(note)
+
+
+@pytest.mark.parametrize("table", ["level\n1\n2\n3\n", "level,flow\n1,3\n2,9\n4,7\n", "a,b\n2,3\n2,4\n2,7\n"])
+def test_other_columns_are_forecast(tmp_path: Path, table: str) -> None:
+    source = write(tmp_path / "a.csv", table)
+    assert read_series([source])[0].shape == (3, table.partition("\n")[0].count(",") + 1)
+    assert notes_of(source) == []
+
+
+def test_a_column_that_is_named_is_forecast_though_it_counts(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "year,level\n1990,4\n1991,9\n1992,7\n")
+    assert read_series([source], ("year",))[0].tolist() == [[1990], [1991], [1992]]
+    assert notes_of(source, "year") == []
+
+
+DAYS = [date(2024, 1, 3) + timedelta(days=9 * step) for step in range(12)]  # some are above the 12th of their month
+
+
+@pytest.mark.parametrize(
+    "format_", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%y", "%d %b %Y", "%Y年%m月%d日", "%Y-%m-%dT12:30:05.250Z"]
+)
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@given(order=st.permutations(range(len(DAYS))))
+@settings(max_examples=5)
+def test_steps_are_in_the_order_of_their_dates(
+    tmp_path_factory: pytest.TempPathFactory, format_: str, ending: str, order: list[int]
+) -> None:
+    rows = [(DAYS[step].strftime(format_), step * step) for step in order]
+    if ending == "csv":
+        table = "when,level\n" + "".join(f'"{when}",{level}\n' for when, level in rows)
+    else:
+        table = "".join(json.dumps({"when": when, "level": level}) + "\n" for when, level in rows)
+    source = write(tmp_path_factory.mktemp("series") / f"a.{ending}", table)
+    assert read_series([source])[0][:, 0].tolist() == [step * step for step in range(len(DAYS))]
+    in_order = order == sorted(order)
+    assert notes_of(source) == [
+        "the column 'when' holds dates and is not forecast"
+        + ("" if in_order else "; the rows are read in the order of its dates")
+    ] or order == sorted(order, reverse=True)
+
+
+@pytest.mark.parametrize("format_", ["%m/%d/%Y", "%d/%m/%Y"])
+def test_dates_that_fall_turn_the_rows_round_whatever_comes_first_day_or_month(tmp_path: Path, format_: str) -> None:
+    days = [date(2024, 3, 1) + timedelta(days=step) for step in range(12)][::-1]
+    table = "date,level\n" + "".join(f"{day.strftime(format_)},{day.day}\n" for day in days)
+    source = write(tmp_path / "a.csv", table)
+    assert read_series([source])[0][:, 0].tolist() == list(range(1, 13))
+    assert notes_of(source) == [
+        "the column 'date' holds dates and is not forecast; its newest come first, the rows are read from the last on"
+    ]
+
+
+def test_dates_that_stand_twice_leave_the_rows_as_they_are(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "date,level\n2024-01-02,1\n2024-01-01,2\n2024-01-02,3\n")
+    assert read_series([source])[0][:, 0].tolist() == [1, 2, 3]
+    assert "dates stand twice and in no order" in notes_of(source)[0]

@@ -18,11 +18,20 @@ def refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
             raise UserError(f"--{name} is for {what}, this is a {kind}; leave it out")
 
 
-def say_how_tables_are_read(sources: Sequence[str], labelled: bool = False) -> None:
-    """Print the notes of `table_notes`, which are none where tables are ordinary."""
+def say_how_tables_are_read(
+    sources: Sequence[str], labelled: bool = False, series: Sequence[str] | None = None
+) -> None:
+    """Print the notes of `table_notes`, which are none where tables are ordinary, and of a series those of its columns.
+
+    Args:
+        labelled: whether labels are read.
+        series: the columns of a series that are named; None for sources that are no series.
+    """
+    from textrnn.train.series import series_notes
     from textrnn.train.sources import table_notes
 
-    for note in table_notes(sources, labelled):
+    notes = table_notes(sources, labelled)
+    for note in notes if series is None else [*notes, *series_notes(sources, series)]:
         print(note, file=sys.stderr)
 
 

@@ -2,12 +2,14 @@
 
 A source is a string, as in `textrnn.train.sources`; of files these are read, several of them one after the other:
 
-* ``.csv`` and ``.tsv``: a step a line, in the columns that are named or all that hold numbers; dates are passed over.
-  Where a number stands in the first line it is a record like all others, and columns are named by their numbers, from
-  1 on;
+* ``.csv`` and ``.tsv``: a step a line, in the columns that are named or all that hold numbers, but for a first one that
+  counts the rows. Where fields are not separated by commas, a number may have a decimal comma. Where a number stands in
+  the first line it is a record like all others, and columns are named by their numbers, from 1 on;
 * ``.npz``: an array ``x``, or the one that is named or alone, ``(time,)`` or ``(time, features)``;
 * ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: a step a record, a column holding a number or a
   list of them.
+
+A column of dates is passed over, and puts the steps in the order of time.
 
 A value that is missing is an error: what should stand in its place is for whoever knows the series to say.
 """
@@ -15,7 +17,7 @@ A value that is missing is an error: what should stand in its place is for whoev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,8 +28,10 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 from textrnn.train.sources import (
+    DECIMAL_COMMA,
     HubDataset,
     delimited_rows,
+    delimiter_of,
     find,
     first_line,
     json_objects,
@@ -35,6 +39,7 @@ from textrnn.train.sources import (
     record_batches,
     text_suffix,
 )
+from textrnn.train.time_columns import counts, is_compact_dates, order_in_time, order_of_count
 from textrnn.vectors import require_width, to_numbers
 
 RECORDS_AT_ONCE = 1000
@@ -139,10 +144,21 @@ def read_series(sources: Sequence[str], columns: Sequence[str] = ()) -> tuple[Ar
     return np.concatenate([table.values for table in tables]), first.columns
 
 
+def series_notes(sources: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
+    """Return what a user should know of how a series is read, a line each: what is passed over, and another order.
+
+    Raises:
+        UserError: as `read_series`.
+    """
+    tables = (table for source in sources for table in _tables(source, columns))
+    return [f"{table.place}: {note}" for table in tables for note in table.notes]
+
+
 class _Table(NamedTuple):
     place: str
     values: Array
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def _tables(source: str, columns: Sequence[str]) -> Iterator[_Table]:
@@ -164,8 +180,9 @@ def _read_delimited(path: Path, columns: Sequence[str]) -> _Table:
     first = next(rows, None)
     if first is None:
         raise UserError(f"a series must hold values, {path} is empty; give another file")
+    number = _number_with_comma if delimiter_of(path) != "," else _number
     names = [_field(field) for field in first[1]]
-    if any(_is_number(name) for name in names) and not (columns and set(columns) <= set(names)):
+    if any(number(name) is not None for name in names) and not (columns and set(columns) <= set(names)):
         names, rows = [str(number) for number in range(1, len(names) + 1)], chain([first], rows)
     lines = [(line, [_field(field) for field in row]) for line, row in rows]
     if columns:
@@ -173,19 +190,56 @@ def _read_delimited(path: Path, columns: Sequence[str]) -> _Table:
         places = [names.index(column) for column in columns]
     else:
         of_columns = (next((row[place] for _, row in lines if row[place]), "") for place in range(len(names)))
-        places = [place for place, field in enumerate(of_columns) if _is_number(field)]
+        places = [place for place, field in enumerate(of_columns) if number(field) is not None]
+    if not columns and len(places) > 1 and is_compact_dates([row[places[0]] for _, row in lines]):
+        del places[0]
     if not places:
         raise _no_numbers(path, names)
+    values: list[list[float]] = []
     for line, row in lines:
+        values.append([])
         for place in places:
-            if not _is_number(row[place]):
+            value = number(row[place])
+            if value is None:
                 what = f"has {row[place]!r:.60}" if row[place] else "has none"
                 raise UserError(
                     f"every step must have a number, {path} line {line} {what} in the column {names[place]!r}; fill "
                     "the gap, or name other columns: data.values"
                 )
-    values = [to_numbers([float(row[place]) for place in places], f"{path} line {line}") for line, row in lines]
-    return _Table(str(path), _stacked(path, values), tuple(names[place] for place in places))
+            values[-1].append(value)
+    steps = [to_numbers(row, f"{path} line {line}") for (line, _), row in zip(lines, values, strict=True)]
+    others = {name: [row[place] for _, row in lines] for place, name in enumerate(names) if place not in places}
+    of_places = [[names[place]] for place in places]
+    return _in_time(
+        path, [np.asarray(step) for step in steps], of_places, others, [] if columns else [row[0] for row in values]
+    )
+
+
+def _in_time(
+    source: object,
+    steps: Sequence[Array],
+    columns: Sequence[Sequence[str]],
+    others: Mapping[str, Sequence[str]],
+    count: Sequence[float],
+) -> _Table:
+    """Return a table of steps in the order of time.
+
+    Args:
+        steps: numbers of each, ``(features,)``.
+        columns: the names of the features that each column holds.
+        others: fields of the columns that are not read, by name.
+        count: numbers of the first column, exactly, if it is passed over where they count the rows.
+    """
+    values, names, notes = _stacked(source, steps), [name for column in columns for name in column], []
+    order = order_in_time(others, len(steps))
+    if count and len(columns) > 1 and counts(names[0], count):
+        order = order or order_of_count(names[0], count)
+        notes.append(f"the column {names[0]!r} counts the rows and is not forecast, unless --values names it")
+        values, names = values[:, 1:], names[1:]
+    if order:
+        values = values[order.places]
+        notes += [order.note] if order.note else []
+    return _Table(str(source), values, tuple(names), tuple(notes))
 
 
 def _field(field: str) -> str:
@@ -193,12 +247,15 @@ def _field(field: str) -> str:
     return field.strip().strip('"').strip()
 
 
-def _is_number(field: str) -> bool:
+def _number(field: str) -> float | None:
     try:
-        float(field)
+        return None if "_" in field else float(field)  # an underscore is a number to Python alone
     except ValueError:
-        return False
-    return "_" not in field  # which Python alone reads as a number
+        return None
+
+
+def _number_with_comma(field: str) -> float | None:
+    return _number(field.replace(",", ".") if DECIMAL_COMMA.fullmatch(field) else field)
 
 
 def _read_npz(path: Path, columns: Sequence[str]) -> _Table:
@@ -237,11 +294,15 @@ def _unbatched(batch: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _of_records(source: object, records: Iterable[tuple[str, dict[str, Any]]], columns: Sequence[str]) -> _Table:
     """A step a record."""
+    stated = bool(columns)
     steps: list[Array] = []
     widths: list[int] = []
+    others: dict[str, list[str]] = {}
+    count: list[float] = []
     for place, record in records:
-        if not steps and not columns:
+        if not columns:
             columns = [name for name, value in record.items() if _holds_numbers(value)]
+            others = {name: [] for name, value in record.items() if isinstance(value, str)}
             if not columns:
                 raise _no_numbers(source, list(record))
         _require_columns(place, list(record), columns)
@@ -251,12 +312,17 @@ def _of_records(source: object, records: Iterable[tuple[str, dict[str, Any]]], c
                     f"every step must have a number, {place} has {record[name]!r:.60} in the column {name!r}; fill the "
                     "gap, or name other columns: data.values"
                 )
-        parts = [np.atleast_1d(to_numbers(record[name], place)).astype(np.float32) for name in columns]
+        parts = [np.atleast_1d(to_numbers(record[name], place)) for name in columns]
         widths = widths or [len(part) for part in parts]
         step = np.concatenate(parts)
         require_width(step[None], sum(widths), place, "the first had")
         steps.append(step)
-    return _Table(str(source), _stacked(source, steps), _feature_names(columns, widths))
+        for name, fields in others.items():
+            fields.append(str(record.get(name)))
+        if not stated and not isinstance(record[columns[0]], list):
+            count.append(record[columns[0]])
+    names = [[name] if width == 1 else _numbered(name, width) for name, width in zip(columns, widths, strict=False)]
+    return _in_time(source, steps, names, others, count)
 
 
 def _holds_numbers(value: object) -> bool:
