@@ -430,5 +430,8 @@ def test_sentiment_is_classification_and_names_the_run(tmp_path: Path, monkeypat
     config = {"task": "classification", "data": {"source": ["a.csv"]}}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     resume = ("train", "a.csv", "--resume", "--out", "run")
-    assert "belongs to another configuration" in told(call(*resume))  # a language model is another
-    assert "'a.csv'" in told(call(*resume, "--task", "sentiment"))  # only the text is missing
+    for task in ([], ["--task", "sentiment"]):  # only the text is missing
+        assert "'a.csv'" in told(call(*resume, *task))
+    assert "task, which was 'classification' and is 'language_model' now" in told(
+        call(*resume, "--task", "language_model")
+    )

@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[str, str | bytes | None, list[str], str]] = {
     ),
     "validation without the labels": (
         *("a.csv", GOOD, ["--set", "data.validation=other.csv"]),
-        "labels must be 'neg, pos', too few texts of other.csv have one: 2 texts with a label never seen in training",
+        "other.csv have one: 2 texts with a label never seen in training",
     ),
     "no validation": ("a.csv", GOOD, ["--set", "data.validation=none.csv"], "was: 'none.csv'"),
     "too many pieces": (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,14 @@ def test_a_model_is_measured_on_a_source(trained_forecaster: TrainedRun, tmp_pat
     short = write_wave(tmp_path / "short.csv", 5)
     assert "must be longer than the horizon of 5" in told(call("evaluate", trained_forecaster.folder, short))
     assert "--window is for" in told(call("evaluate", trained_forecaster.folder, "--window", 3))
+
+
+def test_a_series_from_standard_input_is_forecast_as_its_file(
+    trained_forecaster: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = call("forecast", trained_forecaster.folder, trained_forecaster.source, "--json")
+    with trained_forecaster.source.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read())))
+    result = call("forecast", trained_forecaster.folder, "-", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["forecast"] == json.loads(expected.out)["forecast"]

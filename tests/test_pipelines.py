@@ -145,7 +145,7 @@ def test_a_stage_refuses_the_run_of_another_configuration(piped: tuple[Path, Res
     for main in (train_tokenizer.main, run_all.main):
         result = call(folder / "tiny.toml", "--out", folder / "run", "--set", "seed=2", main=main)
         assert result.code == 1
-        assert "belongs to another configuration" in result.err
+        assert "seed, which was 1 and is 2 now" in result.err
     assert files_of(folder) == before
 
 

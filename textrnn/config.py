@@ -57,7 +57,7 @@ class Scope:
 
     def unmet(self, config: Config) -> list[str]:
         """Return the keys of settings that are not what is needed."""
-        return [key for key, wanted in self.needs.items() if not _meets(_value(config, key), wanted)]
+        return [key for key, wanted in self.needs.items() if not _meets(value_of(config, key), wanted)]
 
     def __str__(self) -> str:
         kinds = "all models" if self.tasks == TASKS else " and ".join(_MODELS[task] for task in self.tasks)
@@ -544,14 +544,14 @@ def require_applicable(config: Config, default: Config) -> None:
         UserError: a value differs from the default and is out of the setting's scope.
     """
     for key, metadata in settings().items():
-        value, scopes = _value(config, key), metadata["scopes"]
-        if value in (_value(default, key), metadata.get("off")):
+        value, scopes = value_of(config, key), metadata["scopes"]
+        if value in (value_of(default, key), metadata.get("off")):
             continue
         within = [scope.unmet(config) for scope in scopes if scope.has(config)]
         if [] in within:
             continue
         if within:
-            given = "with " + " and ".join(f"{other}={_shown(_value(config, other))}" for other in within[0])
+            given = "with " + " and ".join(f"{other}={_shown(value_of(config, other))}" for other in within[0])
         elif config.task == "classification":
             given = f"for a classifier of {config.data.reads}"
         else:
@@ -572,7 +572,8 @@ def settings() -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _value(config: Config, key: str) -> Any:
+def value_of(config: Config, key: str) -> Any:
+    """Return the value of a setting by its key, as ``model.layers``."""
     section, _, name = key.rpartition(".")
     return getattr(getattr(config, section) if section else config, name)
 
@@ -594,7 +595,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise UserError(f"--set takes key.path=value, was: {override}; for example --set train.epochs=5")
-        _insert(values, key.strip(), _toml_value(text.strip()))
+        _insert(values, key.strip(), _tomlvalue_of(text.strip()))
     return from_dict(values)
 
 
@@ -615,7 +616,7 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
 
 
-def _toml_value(text: str) -> Any:
+def _tomlvalue_of(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except ValueError:

@@ -256,7 +256,9 @@ def test_the_weights_are_stored_once(trained: TrainedRun, tmp_path: Path) -> Non
 
 def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: TrainedRun) -> None:
     manifest = read_bundle(trained.folder / "bundle").manifest
-    assert manifest.config == json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))
+    config["data"]["source"] = [trained.source.name]
+    assert manifest.config == config
     modules = {"textrnn": textrnn, "tensorflow": tf, "onnx": onnx, "onnxruntime": onnxruntime}
     assert manifest.created_with == {name: module.__version__ for name, module in modules.items()}
     lines = [json.loads(line) for line in (trained.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -378,6 +378,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = without_network(trainer_of(tmp_path / "run"), monkeypatch)
     trainer.fit()
+    trainer.run.prepare()
     path = trainer.run.checkpoint
     path.write_bytes(path.read_bytes()[:-100])
     before = files_of(tmp_path / "run")

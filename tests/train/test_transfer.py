@@ -147,7 +147,7 @@ def test_a_run_goes_on_when_its_source_is_gone(trained: TrainedRun, tmp_path: Pa
     shutil.rmtree(tmp_path / "source")
     again = ["train", *arguments_of(settings), "--resume", "--out", tmp_path / "run", "--quiet"]
     other = settings_of(tmp_path / "opinions.jsonl", tmp_path / "elsewhere", data__max_length=16)
-    assert "belongs to another configuration" in told(call("train", *arguments_of(other), *again[-4:]))
+    assert f"{tmp_path / 'run'} differs in " in told(call("train", *arguments_of(other), *again[-4:]))
     assert call(*again) == (0, f"{tmp_path / 'run' / 'bundle'}\n", "")
 
     _, source = load_checkpoint(trained.folder / "best.npz")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.forecast import series_of
@@ -42,24 +43,30 @@ ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
+    from textrnn.config import data_of_bundle
     from textrnn.forecasting import Forecaster
     from textrnn.runtime import Classifier, LanguageModel, load
+    from textrnn.train.places import keep_input
     from textrnn.vector_runtime import Regressor, VectorClassifier
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
     if not isinstance(model, LanguageModel):
         refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
-    say_how_tables_are_read(arguments.source, isinstance(model, Classifier))
-    if isinstance(model, Forecaster):
-        metrics = _evaluate_forecaster(model, arguments)
-    elif isinstance(model, VectorClassifier | Regressor):
-        metrics = _evaluate_on_vectors(model, arguments)
-    elif isinstance(model, Classifier):
-        metrics = _evaluate_classifier(model, arguments)
-    else:
-        metrics = _evaluate_language_model(model, arguments)
+    source = arguments.source or "held out"
+    with TemporaryDirectory() as folder:
+        in_columns = not isinstance(model, LanguageModel) or data_of_bundle(model.manifest.runtime).text != "text"
+        arguments.source = keep_input(arguments.source, Path(folder), in_columns)
+        if not isinstance(model, Forecaster):
+            say_how_tables_are_read(arguments.source, isinstance(model, Classifier))
+        if isinstance(model, Forecaster):
+            metrics = _evaluate_forecaster(model, arguments)
+        elif isinstance(model, VectorClassifier | Regressor):
+            metrics = _evaluate_on_vectors(model, arguments)
+        elif isinstance(model, Classifier):
+            metrics = _evaluate_classifier(model, arguments)
+        else:
+            metrics = _evaluate_language_model(model, arguments)
     if arguments.json:
-        source = arguments.source or "held out"
         document = {"model": str(arguments.model), "source": source, "window": arguments.window, **metrics}
         print(json.dumps(document, ensure_ascii=False))
         return
@@ -218,7 +225,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
 
     refuse(model, arguments, window="language models", text="texts", label="classifiers and regressors")
     if arguments.source:
-        (values, _), begin = series_of(model, arguments), 1
+        (values, _), begin = series_of(model, arguments.source, arguments.values), 1
     else:
         series = _run_of(arguments.model).series()
         values, begin = series.values, series.training

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.messages import say_how_tables_are_read
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 
 def forecast_command(arguments: argparse.Namespace) -> None:
     from textrnn.runtime import load_forecaster
+    from textrnn.train.places import keep_input
     from textrnn.train.run import open_run
 
     model = load_forecaster(arguments.model)
     if arguments.source:
-        say_how_tables_are_read(arguments.source)
-        values, columns = series_of(model, arguments)
+        with TemporaryDirectory() as folder:
+            sources = keep_input(arguments.source, Path(folder), in_columns=True)
+            values, columns = series_of(model, sources, arguments.values)
     elif (arguments.model / "config.json").exists():
         series = open_run(arguments.model).series()
         values, columns = series.values, series.columns
@@ -38,9 +43,13 @@ def forecast_command(arguments: argparse.Namespace) -> None:
         print("\t".join([str(number), *(f"{value:.6g}" for value in row)]))
 
 
-def series_of(model: Forecaster, arguments: argparse.Namespace) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """The values of the SOURCE of a forecaster, and the names of its columns."""
+def series_of(
+    model: Forecaster, sources: Sequence[str], columns: Sequence[str]
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The values of the sources of a forecaster, and the names of its columns; how they are read is said."""
     from textrnn.config import data_of_bundle
     from textrnn.train.series import read_series
 
-    return read_series(arguments.source, tuple(arguments.values) or data_of_bundle(model.manifest.runtime).values)
+    columns = tuple(columns) or data_of_bundle(model.manifest.runtime).values
+    say_how_tables_are_read(sources, series=columns)
+    return read_series(sources, columns)

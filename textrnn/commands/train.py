@@ -6,9 +6,10 @@ import argparse
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.messages import say_how_tables_are_read
 from textrnn.errors import UserError
@@ -45,9 +46,12 @@ def train_run(run: Run, new: bool = False) -> Path:
         UserError: as the stages raise it.
         Stopped: a signal asked to stop; the run can be resumed.
     """
+    from textrnn.train.run_lock import locked
+
     resume = f"go on with: textrnn train --resume --out {shlex.quote(str(run.folder))}"
     try:
-        return _train_and_export(run, new, resume)
+        with locked(run.folder):
+            return _train_and_export(run, new, resume)
     except KeyboardInterrupt as interrupt:
         raise Stopped(f"stopped; {resume}") from interrupt
 
@@ -59,7 +63,8 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
         run.remove_leftovers()
         if not run.quiet:
             data = run.config.data
-            say_how_tables_are_read([*data.source, *data.validation], run.classifies and not run.reads_vectors)
+            series = data.values if run.forecasts else None
+            say_how_tables_are_read([*data.source, *data.validation], run.classifies and not run.reads_vectors, series)
         run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
         import_tensorflow()
         from textrnn.train.distribution import of_this_process, use
@@ -97,12 +102,15 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
     distribution = import_tensorflow(lambda: _join(cluster))
     from textrnn.train.distribution import use
+    from textrnn.train.run_lock import locked
     from textrnn.train.tasks import trainer_of
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
-    with distribution.losses_told(kept), use(distribution):
+    with distribution.losses_told(kept), use(distribution), ExitStack() as stack:
         run = run_of_all(distribution, folder, config, resume, quiet)
+        if distribution.is_chief:
+            stack.enter_context(locked(folder))
         try:
             trainer = trainer_of(run)
         except UserError:
@@ -122,30 +130,44 @@ def _join(cluster: Cluster) -> Distribution:
 
 
 def train_command(arguments: argparse.Namespace) -> None:
-    from textrnn.config import load_config
     from textrnn.train.cluster import cluster_of
     from textrnn.train.run import create_run, open_run
 
-    task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
-    config = load_config(arguments.config, [*task, *arguments.set])
-    given = {name: getattr(arguments, name) for name in ("errors", "text", "label")}
-    given |= {name: tuple(getattr(arguments, name)) for name in ("source", "values")}
-    config = replace(config, data=replace(config.data, **{name: value for name, value in given.items() if value}))
     folder = arguments.out or Path("runs") / _run_name(arguments)
-    stated = not arguments.resume or arguments.config or arguments.set or task or any(given.values())
+    config = _stated_config(arguments, folder)
     if cluster := cluster_of(os.environ):
-        run = _train_with_others(cluster, folder, config if stated else None, arguments.resume, arguments.quiet)
+        run = _train_with_others(cluster, folder, config, arguments.resume, arguments.quiet)
         print(run.bundle)
         if cluster.is_chief and not arguments.quiet:
             print(f"try: {_what_to_try(run)}", file=sys.stderr)
         return
-    if arguments.resume:
-        run = open_run(folder, config if stated else None, arguments.quiet)
+    if config is None or arguments.resume:
+        run = open_run(folder, config, arguments.quiet)
     else:
         run = create_run(folder, config, arguments.quiet)
     print(train_run(run, new=not arguments.resume))
     if not arguments.quiet:
         print(f"try: {_what_to_try(run)}", file=sys.stderr)
+
+
+def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None:
+    """Return the configuration that a command states; None where it only resumes a run."""
+    from textrnn.config import load_config, read_config
+
+    options: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "values")
+    }
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value
+    }
+    if arguments.resume and not (arguments.config or arguments.set or arguments.task or given.keys() - {"source"}):
+        if not given:
+            return None
+        config = read_config(folder)  # a run that goes on need not be told its settings again
+    else:
+        task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
+        config = load_config(arguments.config, [*task, *arguments.set])
+    return replace(config, data=replace(config.data, **given))
 
 
 def _what_to_try(run: Run) -> str:

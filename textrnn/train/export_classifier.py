@@ -41,6 +41,7 @@ from textrnn.train.export_onnx import (
 )
 from textrnn.train.labelled import TextBatch, TextBatches
 from textrnn.train.layers import as_multiplied
+from textrnn.train.places import without_folders
 from textrnn.train.report import ClassificationMetrics, measure
 from textrnn.train.vectors import VectorBatch, VectorBatches
 
@@ -120,7 +121,7 @@ def export_classifier(
             labels=labels,
             runtime=runtime_block(settings, **_runtime(settings, tokenizer is not None)),
             metrics=metrics,
-            config=settings.to_dict(),
+            config=without_folders(settings).to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, Path(name) / finished)

@@ -37,6 +37,7 @@ from textrnn.train.export_onnx import (
 from textrnn.train.forecast_report import forecast_errors
 from textrnn.train.forecaster import Forecaster
 from textrnn.train.layers import as_multiplied
+from textrnn.train.places import without_folders
 from textrnn.train.series import Series
 
 PARITY_STEPS = 512  # of the series on which a graph is compared with Keras
@@ -77,7 +78,7 @@ def export_forecaster(
             graphs=specs,
             runtime=runtime_block(settings),
             metrics={"held_out": errors},
-            config=settings.to_dict(),
+            config=without_folders(settings).to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, work)

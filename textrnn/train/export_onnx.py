@@ -50,6 +50,7 @@ from textrnn.train.cell_graphs import (
 from textrnn.train.datasets import TokenDataset
 from textrnn.train.language_model import LanguageModel
 from textrnn.train.layers import as_multiplied
+from textrnn.train.places import without_folders
 
 TOLERANCE = 1e-4  # largest difference between Keras and onnxruntime, relative to the largest logit or state above 1
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
@@ -131,7 +132,7 @@ def export_language_model(
             graphs=specs,
             runtime=runtime_block(settings, never_drawn=never_drawn.tolist()),
             metrics=metrics,
-            config=settings.to_dict(),
+            config=without_folders(settings).to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, finished)

@@ -21,6 +21,7 @@ from textrnn.train.classifier import Classifier
 from textrnn.train.export_classifier import GraphSession, require_parity, vector_runtime, whole_sequence_graph
 from textrnn.train.export_onnx import runtime_block, versions, write_graphs
 from textrnn.train.layers import as_multiplied
+from textrnn.train.places import without_folders
 from textrnn.train.regression import Scaling, errors
 from textrnn.train.vectors import VectorBatches
 
@@ -71,7 +72,7 @@ def export_regressor(
             graphs=specs[finished],
             runtime=runtime_block(settings, **vector_runtime(settings)),
             metrics=metrics,
-            config=settings.to_dict(),
+            config=without_folders(settings).to_dict(),
             created_with=versions(),
         )
         return write_bundle(folder, manifest, Path(name) / finished)

@@ -4,9 +4,10 @@
 
     RUN/config.json         every setting
         fitted.json         those that are smaller because the data are few
+        stdin.*             the data, where they came from standard input
         tokenizer.*         trained on the training part of the text
         init.npz            of a classifier that starts from another model: what it took over
-        data/               token ids on disk
+        data/               token ids on disk; sources.json: what the sources were, by their content
         checkpoint.npz      exact resume
         best.npz            the weights with the lowest held-out loss
         history.jsonl       one line a measurement      curves.png  the same as a picture
@@ -38,9 +39,11 @@ from textrnn.config import (
     read_config,
     require_applicable,
     require_fitting,
+    settings,
+    value_of,
 )
 from textrnn.errors import UserError
-from textrnn.files import new_folder
+from textrnn.files import new_folder, write_atomically
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.train.checkpoints import BEST, Progress, save_checkpoint
@@ -53,14 +56,17 @@ from textrnn.train.labelled import (
     scan,
     training_records,
 )
+from textrnn.train.places import absolute_sources, keep_input, with_kept_input, with_sources_of
 from textrnn.train.series import Series, prepare_series
 from textrnn.train.small_data import read_fitted, with_fitted_values
-from textrnn.train.sources import SourceOptions, count_bytes
+from textrnn.train.sources import SourceOptions, count_bytes, source_fingerprint
 from textrnn.train.stretches import Corpus
 from textrnn.train.transfer import take_over
+from textrnn.train.vector_sources import vectors_fingerprint
 from textrnn.train.vectors import VectorDataset, VectorOptions, prepare_vectors
 from textrnn.train.vocabulary import learn_tokenizer
 
+MOST_DIFFERENCES = 3  # that a message names
 LEAST_HELD_OUT = 8  # bytes of text: two characters of any script
 
 
@@ -95,6 +101,10 @@ class Run:
     @property
     def initial(self) -> Path:
         return self.folder / "init.npz"
+
+    @property
+    def sources(self) -> Path:
+        return self.folder / "data" / "sources.json"
 
     @property
     def classifies(self) -> bool:
@@ -201,12 +211,58 @@ class Run:
 
     def prepare(self) -> Sequence[TokenDataset | LabelledDataset | VectorDataset | Series]:
         """What is trained on and what is held out, whatever the task; the tokenizer too if there is one."""
+        self._require_sources()
         if self.forecasts:
             return (self.series(),)
         if self.reads_vectors:
             return self.vector_datasets()
         tokenizer = self.tokenizer()
         return self.labelled_datasets(tokenizer) if self.classifies else self.datasets(tokenizer)
+
+    def contents(self) -> dict[str, str | None]:
+        """What the sources hold, as digests by the name of the setting; None where there is no source."""
+        data = self.config.data
+        return {
+            f"data.{name}": self._digest(sources) if sources else None
+            for name, sources in (("source", data.source), ("validation", data.validation))
+        }
+
+    def _digest(self, sources: tuple[str, ...]) -> str:
+        data = self.config.data
+        if self.forecasts:
+            return self.series().source_fingerprint  # of both, read together
+        if self.reads_vectors:
+            return vectors_fingerprint(sources, vector_options(data))
+        return source_fingerprint(sources, labelled_options(data) if self.classifies else source_options(data))
+
+    def _require_sources(self) -> None:
+        """Keep what the sources hold the first time, and say later if they are gone."""
+        if not self.sources.exists():
+            contents = self.contents()
+            with write_atomically(self.sources) as temporary:
+                temporary.parent.mkdir(exist_ok=True)
+                temporary.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+            return
+        data = self.config.data
+        for place in (*data.source, *data.validation):
+            if Path(place).is_absolute() and not Path(place).exists():
+                raise UserError(
+                    f"the data of a run must be where they were, {place} is not there; give the place they moved to:"
+                    f" textrnn train NEW_PLACE --resume --out {self.folder}"
+                )
+
+    def require_same_content(self) -> None:
+        """Refuse sources whose content is not what the run was made from."""
+        if not self.sources.exists():
+            return  # nothing was made of them yet
+        before = json.loads(self.sources.read_text(encoding="utf-8"))
+        for name, digest in self.contents().items():
+            if before.get(name) != digest:
+                places = ", ".join(getattr(self.config.data, name.removeprefix("data.")))
+                raise UserError(
+                    f"{self.folder} was made from other data, {places or 'none'} ({name}) has other content; resume it"
+                    f" without a SOURCE, or train anew into another --out"
+                )
 
     def remove_unless_trained(self) -> None:
         """Remove a new folder that would only stand in the way of another try."""
@@ -226,7 +282,11 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
     require_fitting(config)
+    config = absolute_sources(config)
     with new_folder(folder) as temporary:
+        in_columns = config.task != "language_model" or config.data.text != defaults_of(config).data.text
+        sources = keep_input(config.data.source, temporary, in_columns, folder)
+        config = replace(config, data=replace(config.data, source=sources))
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
             default = defaults_of(config)
@@ -235,8 +295,7 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
             if tokenizer:
                 tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
-        settings = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        (temporary / "config.json").write_text(settings, encoding="utf-8")
+        (temporary / "config.json").write_text(_as_json(config), encoding="utf-8")
     return Run(folder, config, quiet)
 
 
@@ -245,20 +304,43 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
 
     Args:
         folder: the run folder.
-        config: if given, the configuration the run must have, all but `data.processes`.
+        config: if given, the configuration the run must have, all but `data.processes` and the places of its sources.
+            Sources at other places are kept as those of the run.
         quiet: show no progress.
 
     Raises:
-        UserError: no run there, or one of another configuration.
+        UserError: no run there, or one of another configuration or of other data.
     """
-    found = read_config(folder)
-    if config is not None:  # how many processes there are changes nothing else
+    found = with_kept_input(read_config(folder), folder)
+    if config is not None:
+        stated = with_kept_input(_as_taken_over(absolute_sources(config), found), folder)
+        found = with_sources_of(found, stated)
         found = replace(found, data=replace(found.data, processes=config.data.processes))
-    if config is not None and _as_taken_over(config, found) != found:
-        raise UserError(
-            f"{folder} belongs to another configuration; resume it without --config and --set, or give another --out"
-        )
-    return Run(folder, with_fitted_values(found, read_fitted(folder)), quiet)
+        if differing := _differences(stated, found):
+            raise UserError(
+                f"a run goes on with the settings it was made with, {folder} differs in {'; '.join(differing)}; resume"
+                " it with --out alone, or give another --out"
+            )
+    run = Run(folder, with_fitted_values(found, read_fitted(folder)), quiet)
+    if config is not None and found.data != read_config(folder).data:
+        run.require_same_content()
+        with write_atomically(folder / "config.json") as temporary:
+            temporary.write_text(_as_json(found), encoding="utf-8")
+    return run
+
+
+def _as_json(config: Config) -> str:
+    return json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _differences(stated: Config, found: Config) -> list[str]:
+    """Settings that differ, the first of them, as people read them."""
+    differing = [
+        f"{key}, which was {value_of(found, key)!r} and is {value_of(stated, key)!r} now"
+        for key in settings()
+        if value_of(stated, key) != value_of(found, key)
+    ]
+    return differing if len(differing) <= MOST_DIFFERENCES else [*differing[:MOST_DIFFERENCES], "other settings"]
 
 
 def _as_taken_over(config: Config, found: Config) -> Config:
@@ -308,9 +390,10 @@ def run_fingerprint(
     config: Config, tokenizer: Tokenizer | None, *datasets: TokenDataset | LabelledDataset | VectorDataset | Series
 ) -> str:
     """What a checkpoint belongs to: the settings that decide the weights, the tokenizer and the data."""
-    settings = config.to_dict()
-    del settings["data"]["processes"]  # which decides no weight
-    parts = [json.dumps(settings, sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
+    decides = config.to_dict()
+    for name in ("processes", "source", "validation"):  # no weight follows from it, and their content stands below
+        del decides["data"][name]
+    parts = [json.dumps(decides, sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
     parts += [dataset.source_fingerprint for dataset in datasets]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import Config
 from textrnn.errors import UserError
-from textrnn.train.run import Run, create_run, labelled_options, open_run, source_options, vector_options
-from textrnn.train.sources import source_fingerprint
-from textrnn.train.vector_sources import vectors_fingerprint
+from textrnn.train.places import STANDARD_INPUT, absolute_sources, with_sources_of
+from textrnn.train.run import Run, create_run, open_run
 
 if TYPE_CHECKING:
     from textrnn.train.distribution import Distribution
@@ -37,6 +37,9 @@ def run_of_all(distribution: Distribution, folder: Path, config: Config | None, 
         config = open_run(folder, config).config
     if config is None:
         raise UserError("a new run needs a configuration, was given none")
+    if STANDARD_INPUT in config.data.source:
+        raise UserError("workers read the same data, data.source was -, the standard input of each; give a file")
+    own = absolute_sources(config)
     distribution.require_same(_facts(Run(folder, config)))
 
     def make() -> Run:
@@ -50,7 +53,11 @@ def run_of_all(distribution: Distribution, folder: Path, config: Config | None, 
             raise
         return run
 
-    return distribution.chief_first(make, lambda: _open(folder))
+    def follow() -> Run:
+        run = _open(folder)
+        return replace(run, config=with_sources_of(run.config, own))
+
+    return distribution.chief_first(make, follow)
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -60,19 +67,10 @@ def _facts(run: Run) -> dict[str, Any]:
     for section, value in settings.items():
         parts = value if isinstance(value, dict) else {"": value}
         facts |= {f"{section}.{name}".rstrip("."): each for name, each in parts.items()}
-    data = run.config.data
-    for name, sources in (("data.source", data.source), ("data.validation", data.validation)):
-        facts[f"content of {name}"] = _fingerprint(run, sources) if sources else None
+    for name, digest in run.contents().items():
+        del facts[name]  # the same data may lie elsewhere on another host
+        facts[f"content of {name}"] = digest
     return dict(json.loads(json.dumps(facts)))
-
-
-def _fingerprint(run: Run, sources: tuple[str, ...]) -> str:
-    data = run.config.data
-    if run.forecasts:
-        return run.series().source_fingerprint  # of both, read together
-    if run.reads_vectors:
-        return vectors_fingerprint(sources, vector_options(data))
-    return source_fingerprint(sources, labelled_options(data) if run.classifies else source_options(data))
 
 
 def _open(folder: Path) -> Run:

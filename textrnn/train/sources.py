@@ -288,7 +288,8 @@ def _plain_record(text: str) -> Record:
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
     """SHA-256, as hexadecimal digits, of what `read_documents` would read.
 
-    Files count by name (inside the folder given), size and content, wherever the folder lies. A Hugging Face dataset
+    Files count by size and content, wherever they lie; those of a folder by their names inside it too, a single one by
+    the end of its name, which says how it is read. A Hugging Face dataset
     counts by its name, configuration and split, so that a prepared one is found again without a network.
     """
     parts = [_locate(source, options.label is not None).identity() for source in sources]
@@ -465,9 +466,12 @@ class Files:
 
     def identity(self) -> list[Any]:
         try:
-            return [[p.relative_to(self.folder).as_posix(), p.stat().st_size, sha256(p)] for p in self.paths]
+            return [[self._name(path), path.stat().st_size, sha256(path)] for path in self.paths]
         except OSError as error:
             raise _unreadable(error) from error
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix() if self.is_folder else text_suffix(path)
 
     def text_bytes(self) -> int | None:
         if any(path.suffix.lower() == ".gz" or text_suffix(path) in _RECORD_READERS for path in self.paths):

@@ -1,0 +1,110 @@
+"""Where the sources of a run are: absolute paths in the run, bare names in its bundle, standard input in a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from textrnn.config import Config
+from textrnn.errors import UserError
+
+STANDARD_INPUT = "-"
+KEPT_INPUT = "stdin"  # the name, without its ending, of the file that keeps standard input
+
+
+def absolute_sources(config: Config) -> Config:
+    """Return a configuration that names the files that are there by absolute paths, wherever it is used later."""
+    return _each_place(config, _absolute)
+
+
+def without_folders(config: Config) -> Config:
+    """Return a configuration that names files without their folders, which tell nothing on another machine."""
+    return _each_place(config, lambda place: Path(place).name if Path(place).is_absolute() else place)
+
+
+def with_sources_of(config: Config, other: Config) -> Config:
+    """Return a configuration with the sources of another."""
+    return replace(config, data=replace(config.data, source=other.data.source, validation=other.data.validation))
+
+
+def with_kept_input(config: Config, folder: Path) -> Config:
+    """Return a configuration whose kept standard input is in the run folder, which may have been moved."""
+
+    def found(place: str) -> str:
+        here = folder / Path(place).name
+        is_kept = place == STANDARD_INPUT or Path(place).stem == KEPT_INPUT
+        kept = [here] if here.exists() else list(folder.glob(f"{KEPT_INPUT}.*"))
+        return str(kept[0].absolute()) if is_kept and kept and not Path(place).exists() else place
+
+    return _each_place(config, found)
+
+
+def keep_input(sources: Sequence[str], folder: Path, in_columns: bool, later: Path | None = None) -> tuple[str, ...]:
+    """Write standard input to a file, where `-` is among the sources.
+
+    Args:
+        sources: files, folders, ids, and `-` once at most.
+        folder: where to write it.
+        in_columns: whether what is neither JSON nor an archive is a table, not plain text.
+        later: what the folder will be called, if not `folder`.
+
+    Returns:
+        The sources, with the file in the place of `-`.
+
+    Raises:
+        UserError: standard input is closed or empty, or the disk refuses.
+    """
+    if STANDARD_INPUT not in sources:
+        return tuple(sources)
+    if sys.stdin is None or sys.stdin.closed:
+        raise UserError("a source was -, standard input, which is closed; give a file")
+    try:
+        begin = sys.stdin.buffer.read(1 << 16)
+        path = folder / f"{KEPT_INPUT}{_suffix(begin, in_columns)}"
+        with path.open("wb") as file:
+            file.write(begin)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise UserError(f"standard input could not be kept in {folder}: {error.strerror}; give a file") from error
+    if not begin:
+        raise UserError("a source was -, standard input, which is empty; give it some text, or a file")
+    kept = str(((later or folder) / path.name).absolute())
+    return tuple(kept if source == STANDARD_INPUT else source for source in sources)
+
+
+def _suffix(begin: bytes, in_columns: bool) -> str:
+    """Return the end of the name that says what bytes hold."""
+    if begin.startswith(b"PAR1"):
+        return ".parquet"
+    if begin.startswith(b"PK\x03\x04"):
+        return ".npz"
+    text = begin.decode("utf-8", "replace").removeprefix("\ufeff").lstrip()
+    if text.startswith("{"):
+        with suppress(ValueError):
+            return ".jsonl" if isinstance(json.loads(text.partition("\n")[0]), dict) else ".txt"
+    if in_columns and text.startswith("["):
+        return ".json"
+    # Lines of fastText are plain text.
+    return ".csv" if in_columns and not text.startswith("__label__") else ".txt"
+
+
+def _absolute(place: str) -> str:
+    with suppress(OSError, ValueError, RuntimeError):  # a name too long, a NUL in it, the home of nobody
+        path = Path(place).expanduser()
+        if place and path.exists():
+            return str(path.absolute())
+    return place
+
+
+def _each_place(config: Config, change: Callable[[str], str]) -> Config:
+    data, model = config.data, config.model
+    source, validation = (tuple(change(place) for place in places) for places in (data.source, data.validation))
+    start = change(model.init_from) if model.init_from else ""
+    return replace(
+        config, data=replace(data, source=source, validation=validation), model=replace(model, init_from=start)
+    )
