@@ -80,7 +80,7 @@ def test_what_is_no_history_is_refused(model: Forecaster) -> None:
     assert "has: nan" in error_of(lambda: model.forecast([1, float("nan")]))
     assert "the history has 2 values a step" in error_of(lambda: model.forecast([[1, 2]]))
     assert "the history is (0, 1)" in error_of(lambda: model.forecast([]))
-    assert "steps must be 1 or above, was: 0" in error_of(lambda: model.forecast([1], steps=0))
+    assert "steps must be a whole number, 1 or above, was: 0" in error_of(lambda: model.forecast([1], steps=0))
 
 
 def test_other_models_are_no_forecasters(tmp_path: Path) -> None:

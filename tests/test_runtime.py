@@ -93,7 +93,7 @@ class TestLoading:
 
     def test_more_threads_write_the_same(self, model: LanguageModel, folder: Path) -> None:
         assert load(folder, threads=2).generate("he", seed=1) == model.generate("he", seed=1)
-        with pytest.raises(UserError, match="threads must be 1 or above, was: 0"):
+        with pytest.raises(UserError, match="threads must be a whole number, 1 or above, was: 0"):
             load(folder, threads=0)
 
     @pytest.mark.parametrize("place", ["{outside}/model.bin", "../model.bin"])

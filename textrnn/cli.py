@@ -21,16 +21,23 @@ from textrnn.errors import UserError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 well, 1 a failure told in one line, 2 a wrong call, 130 stopped by a signal."""
-    arguments = _parse(argv)
+    if sys.stderr is None:  # closed: what is meant for it must not go to standard output
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the process lives)
+    debug = False
     try:
+        arguments = _parse(argv)
+        debug = arguments.debug
+        _require_output(arguments)
         arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # so that a full disk is told of here
     except UserError as error:
-        if arguments.debug:
+        if debug:
             raise
         print("textrnn:", *str(error).splitlines(), file=sys.stderr)
         return 1
     except UnicodeEncodeError as error:  # half a character in an argument, or an output that lacks the character
-        if arguments.debug:
+        if debug:
             raise
         character = ascii(error.object[error.start])
         print(
@@ -42,12 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if arguments.debug:
+        if debug:
             raise
-        print(
-            f"textrnn: {error.filename or 'a file'} could not be used: {error.strerror}; check it and try again",
-            file=sys.stderr,
-        )
+        what = f"{error.filename} could not be used" if error.filename else "standard output could not be written"
+        print(f"textrnn: {what}: {error.strerror}; check it and try again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("textrnn: stopped", file=sys.stderr)
@@ -56,6 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"textrnn: {stopped}", file=sys.stderr)
         return 130
     return 0
+
+
+def _require_output(arguments: argparse.Namespace) -> None:
+    """Refuse a command whose result would go nowhere; what train and export make is in files."""
+    if sys.stdout is None and arguments.run not in (train_command, export_command) and not _writes_file(arguments):
+        raise UserError("standard output is closed, and the result goes there; direct it to a file or a terminal")
+
+
+def _writes_file(arguments: argparse.Namespace) -> bool:
+    return bool(getattr(arguments, "output", None) or getattr(arguments, "png", None))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

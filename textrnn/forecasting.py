@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from textrnn.bundle import Bundle, Manifest
-from textrnn.errors import UserError
-from textrnn.sessions import Sessions
+from textrnn.bundle import Bundle
+from textrnn.errors import UserError, require_whole_number
+from textrnn.sessions import OfBundle, Sessions, checked_state
 from textrnn.vectors import require_width, to_numbers
 
 READ_AT_ONCE = 1 << 20  # numbers told at once while a series is read, 4 MB
@@ -25,7 +25,7 @@ READ_AT_ONCE = 1 << 20  # numbers told at once while a series is read, 4 MB
 Array = NDArray[np.float32]
 
 
-class Forecaster:
+class Forecaster(OfBundle):
     """Tells how a series goes on.
 
     Attributes:
@@ -35,7 +35,7 @@ class Forecaster:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self.manifest: Manifest = bundle.manifest
+        super().__init__(bundle, threads=threads)
         if lacking := {"step", "sequence"} - set(self.manifest.graphs):
             raise UserError(f"a forecaster must have a {min(lacking)} graph, {bundle.folder} has none; export it again")
         self._sessions = Sessions(bundle, threads)
@@ -67,8 +67,7 @@ class Forecaster:
             UserError: no value, values that are not finite numbers, or of another width than the model's.
         """
         steps = self.horizon if steps is None else steps
-        if steps < 1:
-            raise UserError(f"steps must be 1 or above, was: {steps!r}; the model tells {self.horizon} at once")
+        require_whole_number("steps", steps, 1, f"the model tells {self.horizon} at once")
         parts: list[Array] = []
         history, state = self._checked(values, "the history"), self.initial_state(1)
         while len(parts) * self.horizon < steps:
@@ -100,9 +99,11 @@ class Forecaster:
             forecasts, float32 ``(batch, horizon, features)``, and the next state.
 
         Raises:
-            UserError: values that are not finite numbers, or of another width than the model's.
+            UserError: values that are not finite numbers, or of another width than the model's; or a state of another
+                shape.
         """
         vectors = self._checked(values, "the step")
+        state = checked_state(state, self.initial_state(len(vectors)))
         forecast, state = self._sessions("step").run(["forecast", "next_state"], {"vectors": vectors, "state": state})
         return forecast, state
 

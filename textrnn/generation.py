@@ -10,13 +10,12 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
+from textrnn.errors import UserError, is_several, require_whole_number, shown
 from textrnn.sampling import SamplingOptions, log_softmax, random_streams, sample
 from textrnn.tokenizers.base import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, Tokenizer
 
@@ -72,16 +71,15 @@ class GenerationOptions(SamplingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.length, Integral) and self.length >= 0):
-            raise UserError(f"length must be a whole number, 0 or above, was: {self.length!r}; give a number of tokens")
-        if not (isinstance(self.beams, Integral) and self.beams >= 1):
-            raise UserError(f"beams must be a whole number, 1 or above, was: {self.beams!r}; use 1 to sample")
-        if not (isinstance(self.count, Integral) and self.count >= 1):
-            raise UserError(f"count must be a whole number, 1 or above, was: {self.count!r}; give a number of texts")
-        if not (self.seed is None or (isinstance(self.seed, Integral) and self.seed >= 0)):
-            raise UserError(f"seed must be a whole number, 0 or above, was: {self.seed!r}; leave it out for a new text")
-        if not all(isinstance(text, str) and text for text in self.stops):
-            raise UserError(f"stop must be strings of at least one character, was: {self.stop!r}; leave out empty ones")
+        require_whole_number("length", self.length, 0, "give a number of tokens")
+        require_whole_number("beams", self.beams, 1, "use 1 to sample")
+        require_whole_number("count", self.count, 1, "give a number of texts")
+        if self.seed is not None:
+            require_whole_number("seed", self.seed, 0, "leave it out for a new text")
+        if not is_several(self.stop) or not all(isinstance(text, str) and text for text in self.stops):
+            raise UserError(
+                f"stop must be strings of at least one character, was: {shown(self.stop)}; leave out empty ones"
+            )
         if self.beams > 1 and self.count > 1:
             raise UserError(f"beam search gives one text, count was: {self.count}; use beams or count, not both")
         for option in fields(SamplingOptions):

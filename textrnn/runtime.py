@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,15 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from textrnn import generation
-from textrnn.bundle import Bundle, Manifest, find_bundle, read_bundle
+from textrnn.bundle import Bundle, find_bundle, read_bundle
 from textrnn.classification import TextPrediction, head_and_tail, probabilities, read_texts
-from textrnn.errors import UserError
+from textrnn.errors import UserError, is_several, require_whole_number, shown
 from textrnn.explanation import Explanation, explain
 from textrnn.forecasting import Forecaster
 from textrnn.generation import GenerationOptions, State
 from textrnn.sampling import SamplingOptions, log_softmax
 from textrnn.scoring import Scorer, TextMetrics, text_size
-from textrnn.sessions import Sessions, classify_session
+from textrnn.sessions import OfBundle, Sessions, checked_state, classify_session
 from textrnn.tokenizers import END_ID, Tokenizer, load_tokenizer
 from textrnn.tokenizers.base import check_text
 from textrnn.vector_runtime import Regressor, VectorClassifier
@@ -59,9 +59,11 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     Raises:
         UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
     """
-    if threads < 1:
-        raise UserError(f"threads must be 1 or above, was: {threads!r}; small models are fastest on 1")
-    bundle = read_bundle(find_bundle(Path(path)))
+    require_whole_number("threads", threads, 1, "small models are fastest on 1")
+    if not isinstance(path, str | PathLike) or not isinstance(fspath(path), str):
+        raise UserError(f"a model must be a bundle or a run folder, was: {shown(path)}; give its path")
+    # Absolute: graphs are loaded when they are first used, wherever the current folder is by then.
+    bundle = read_bundle(find_bundle(Path(path)).absolute())
     kinds: dict[str, Callable[..., Any]] = {
         "language_model": LanguageModel,
         "classifier": Classifier,
@@ -113,7 +115,7 @@ def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
     return model
 
 
-class Classifier:
+class Classifier(OfBundle):
     """A text classifier of a bundle.
 
     Padding counts in nothing that is computed, so that a text has the same probabilities, up to the last digits,
@@ -127,7 +129,7 @@ class Classifier:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self.manifest: Manifest = bundle.manifest
+        super().__init__(bundle, threads=threads)
         self._session, self.labels = classify_session(bundle, threads)
         self.tokenizer = load_bundled_tokenizer(bundle)
         self.max_length: int = self.manifest.runtime["max_length"]
@@ -145,8 +147,8 @@ class Classifier:
         """
         if isinstance(texts, str):
             raise UserError("texts must be several strings, was one; put it in a list")
-        if not isinstance(texts, Iterable):
-            raise UserError(f"texts must be several strings, was: {texts!r:.60}; give a list of strings")
+        if not is_several(texts):
+            raise UserError(f"texts must be several strings, was: {shown(texts)}; give a list of strings")
         texts = list(texts)
         for text in texts:
             if not isinstance(text, str):
@@ -166,8 +168,14 @@ class Classifier:
         ]
 
     def predict(self, texts: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
-        """Compute probabilities, float64 (texts, classes), of texts as ids, each (tokens,)."""
-        texts = list(texts)
+        """Compute probabilities, float64 (texts, classes), of texts as ids, each (tokens,).
+
+        Raises:
+            UserError: one of them is no array of ids of the vocabulary.
+        """
+        if not is_several(texts):
+            raise UserError(f"texts must be several arrays of ids, was: {shown(texts)}; give a list of arrays")
+        texts = [_checked_ids(ids, self.tokenizer.vocabulary_size, 1) for ids in texts]
         if not texts:
             return np.zeros((0, len(self.labels)))
         logits = read_texts(self._read, texts, len(self.labels), self.max_length, self._segment_length)
@@ -211,7 +219,7 @@ def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
     return tokenizer
 
 
-class LanguageModel:
+class LanguageModel(OfBundle):
     """A language model of a bundle: writes text, scores text, tells what comes next.
 
     Every text begins with the bundle's start token and the zero state. Results of one batch are computed together, so
@@ -225,8 +233,7 @@ class LanguageModel:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self.manifest: Manifest = bundle.manifest
-        self._bundle = bundle
+        super().__init__(bundle, threads=threads)
         self._sessions = Sessions(bundle, threads)
         self._layers, _, self._hidden = self._state_shape()
         # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
@@ -300,8 +307,9 @@ class LanguageModel:
 
         The first draws the random numbers that `generate` draws with the same seed.
         """
+        pieces = self._write(prompt, count, options, whole=True)
         texts: list[list[str]] = [[] for _ in range(count)]
-        for index, piece in self._write(prompt, count, options, whole=True):
+        for index, piece in pieces:
             texts[index].append(piece)
         return ["".join(pieces) for pieces in texts]
 
@@ -316,10 +324,12 @@ class LanguageModel:
 
         Read in parts with the state carried, so that memory does not grow with the logits of a long text.
         """
+        ids = _checked_ids(ids, self.vocabulary_size, 1)
         return -Scorer(self.read, self.vocabulary_size, self.start_id).add(ids)
 
     def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
         """The `top` most probable tokens after a text and their probabilities, the highest first."""
+        require_whole_number("top", top, 1, "give a number of tokens")
         ids = np.concatenate([[self.start_id], self.tokenizer.encode(text)])
         logits, _ = self._prefill(ids[None], self.initial_state(1))
         probs = np.exp(log_softmax(logits)[0])
@@ -341,11 +351,11 @@ class LanguageModel:
             Logits of the next token (batch, vocabulary) float32, next state.
 
         Raises:
-            UserError: an id outside the vocabulary.
+            UserError: ids that are no ids of the vocabulary, or a state of another shape.
         """
-        logits, state = self._sessions("step").run(
-            ["logits", "next_state"], {"ids": self._checked(ids), "state": state}
-        )
+        ids = _checked_ids(ids, self.vocabulary_size, 1)
+        state = checked_state(state, self.initial_state(len(ids)))
+        logits, state = self._sessions("step").run(["logits", "next_state"], {"ids": ids, "state": state})
         return logits, state
 
     def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
@@ -359,11 +369,11 @@ class LanguageModel:
             Logits after each token (batch, time, vocabulary) float32, state after the last.
 
         Raises:
-            UserError: an id outside the vocabulary.
+            UserError: ids that are no ids of the vocabulary, or a state of another shape.
         """
-        ids = self._checked(ids)
-        if state is None:
-            state = self.initial_state(len(ids))
+        ids = _checked_ids(ids, self.vocabulary_size, 2)
+        zero = self.initial_state(len(ids))
+        state = zero if state is None else checked_state(state, zero)
         logits, state = self._sessions("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
         return logits, state
 
@@ -438,15 +448,6 @@ class LanguageModel:
             logits, state = self.read(ids[:, begin : begin + chunk], state)
         return logits[:, -1], state
 
-    def _checked(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-        ids = np.asarray(ids)
-        if ids.size and (ids.min() < 0 or ids.max() >= self.vocabulary_size):
-            raise UserError(
-                f"ids must be between 0 and {self.vocabulary_size - 1}, were: {ids.min()} to {ids.max()}; "
-                "encode the text with this model's tokenizer"
-            )
-        return ids.astype(np.int32)
-
     def _read_never_drawn(self) -> NDArray[np.int32]:
         """The ids of `textrnn.generation.untrained`, as the manifest lists them."""
         listed = self.manifest.runtime["never_drawn"]
@@ -470,6 +471,25 @@ class LanguageModel:
         if not (isinstance(layers, int) and isinstance(batch, str) and isinstance(hidden, int)):
             raise UserError(f'state must have the shape (layers, "batch", hidden), was: {shape}; export it again')
         return layers, batch, hidden
+
+
+def _checked_ids(ids: object, vocabulary_size: int, dimensions: int) -> NDArray[np.int32]:
+    """An array of ids as the graphs read it, or a UserError."""
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # lists of different lengths
+        array = np.empty((), object)
+    if array.ndim != dimensions or (array.size and array.dtype.kind not in "iu"):
+        raise UserError(
+            f"ids must be an array of whole numbers with {dimensions} dimensions, was: {shown(ids)}; encode the text "
+            "with this model's tokenizer"
+        )
+    if array.size and (array.min() < 0 or array.max() >= vocabulary_size):
+        raise UserError(
+            f"ids must be between 0 and {vocabulary_size - 1}, were: {array.min()} to {array.max()}; "
+            "encode the text with this model's tokenizer"
+        )
+    return array.astype(np.int32)
 
 
 class _Stepper:

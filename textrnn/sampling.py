@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, isfinite, log
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
+from textrnn.errors import UserError, require_whole_number, shown
 
 Logits = NDArray[np.floating[Any]]
 
@@ -43,18 +43,17 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         if not (isinstance(self.temperature, Real) and 0 <= self.temperature < inf):
             raise UserError(
-                f"temperature must be 0 or above, was: {self.temperature!r}; "
+                f"temperature must be 0 or above, was: {shown(self.temperature)}; "
                 "use 0.2 to 1.2 for most text, 0 for the most probable token"
             )
-        if not (isinstance(self.top_k, Integral) and self.top_k >= 0):
-            raise UserError(f"top_k must be a whole number, 0 or above, was: {self.top_k!r}; use 0 to keep all tokens")
+        require_whole_number("top_k", self.top_k, 0, "use 0 to keep all tokens")
         if not (isinstance(self.top_p, Real) and 0 < self.top_p <= 1):
-            raise UserError(f"top_p must be above 0 and at most 1, was: {self.top_p!r}; use 1 to keep all tokens")
+            raise UserError(f"top_p must be above 0 and at most 1, was: {shown(self.top_p)}; use 1 to keep all tokens")
         if not (isinstance(self.min_p, Real) and 0 <= self.min_p <= 1):
-            raise UserError(f"min_p must be between 0 and 1, was: {self.min_p!r}; use 0 to keep all tokens")
+            raise UserError(f"min_p must be between 0 and 1, was: {shown(self.min_p)}; use 0 to keep all tokens")
         if not (isinstance(self.repetition_penalty, Real) and 0 < self.repetition_penalty < inf):
             raise UserError(
-                f"repetition_penalty must be above 0, was: {self.repetition_penalty!r}; "
+                f"repetition_penalty must be above 0, was: {shown(self.repetition_penalty)}; "
                 "use 1 for none, 1.1 to 1.3 for less repetition"
             )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle, Graph
-from textrnn.errors import UserError
+from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
+from textrnn.errors import UserError, shown
 
 ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
 READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
@@ -25,6 +29,46 @@ CONTRACTS_OF_VECTORS = {  # the same, of a bundle without a tokenizer
     "step": TELLS_WHAT_FOLLOWS,
     "sequence": TELLS_WHAT_FOLLOWS,
 }
+
+
+class OfBundle:
+    """A model of a bundle: it is copied, pickled and sent to other processes as the place of its files.
+
+    Attributes:
+        manifest: the bundle's manifest.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self._bundle = bundle
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._bundle.folder)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[Path, int], Any], tuple[Path, int]]:
+        return self._of_folder, (self._bundle.folder, self._threads)
+
+    @classmethod
+    def _of_folder(cls, folder: Path, threads: int) -> OfBundle:
+        return cls(read_bundle(find_bundle(folder)), threads=threads)
+
+
+def checked_state(state: object, zero: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a state as the graphs read it.
+
+    Args:
+        state: what was given.
+        zero: a state of the shape that it must have.
+
+    Raises:
+        UserError: it has another shape, or holds no numbers.
+    """
+    array = state if isinstance(state, np.ndarray) else np.empty(0)
+    if array.shape != zero.shape or array.dtype.kind != "f":
+        was = f"{array.dtype} {array.shape}" if isinstance(state, np.ndarray) else shown(state)
+        raise UserError(f"a state must be float32 {zero.shape}, was: {was}; begin with initial_state({zero.shape[1]})")
+    return array.astype(np.float32, copy=False)
 
 
 class Sessions:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle, Manifest
+from textrnn.bundle import Bundle
 from textrnn.classification import Prediction, like_lengths, probabilities
-from textrnn.errors import UserError
-from textrnn.sessions import Sessions, classify_session
+from textrnn.errors import UserError, is_several, shown
+from textrnn.sessions import OfBundle, Sessions, classify_session
 from textrnn.vectors import padded, to_sequence
 
 Arrays = NDArray[Any] | Sequence[Any]
@@ -29,7 +29,7 @@ Arrays = NDArray[Any] | Sequence[Any]
 BATCH_VALUES = 1 << 22
 
 
-class VectorClassifier:
+class VectorClassifier(OfBundle):
     """A classifier of sequences of vectors: images, sounds, series.
 
     Attributes:
@@ -39,7 +39,7 @@ class VectorClassifier:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self.manifest: Manifest = bundle.manifest
+        super().__init__(bundle, threads=threads)
         session, self.labels = classify_session(bundle, threads)
         self._read = _Reader(bundle, "classify", session)
         self.features = self._read.features
@@ -66,7 +66,7 @@ class VectorClassifier:
         return probabilities(self._read(arrays, arranged))
 
 
-class Regressor:
+class Regressor(OfBundle):
     """Tells the values that sequences of vectors stand for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Regressor:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self.manifest: Manifest = bundle.manifest
+        super().__init__(bundle, threads=threads)
         if "regress" not in self.manifest.graphs:
             raise UserError(f"a regressor must have a regress graph, {bundle.folder} lacks one; export it again")
         self._read = _Reader(bundle, "regress", Sessions(bundle, threads)("regress"))
@@ -112,6 +112,10 @@ class _Reader:
     def __call__(self, arrays: Arrays, arranged: bool) -> NDArray[np.float32]:
         if isinstance(arrays, str | bytes) or (isinstance(arrays, np.ndarray) and arrays.ndim == 0):
             arrays = [arrays]  # refused as any record of this kind
+        if not is_several(arrays):
+            raise UserError(
+                f"a model of vectors reads several records, was given: {shown(arrays)}; give a list of them"
+            )
         sequences = [self._sequence(array, f"record {number}", arranged) for number, array in enumerate(arrays, 1)]
         results = np.empty((len(sequences), self.outputs), np.float32)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
+from textrnn.errors import UserError, shown
 
 Predict = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float64]]
 """Texts as ids, each (tokens,) and possibly empty -> probabilities (texts, classes).
@@ -85,6 +85,8 @@ def explain(
     Raises:
         UserError: a label that there is not, or a text without tokens.
     """
+    if label is not None and not isinstance(label, str):
+        raise UserError(f"label must be a string, one of {', '.join(labels)}, was: {shown(label)}; leave it out")
     if label is not None and label not in labels:
         nearest = difflib.get_close_matches(label, labels, 1, 0.0)[0]
         raise UserError(f"label must be one of {', '.join(labels)}, was: {label!r}; did you mean {nearest!r}?")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
+from textrnn.errors import UserError, shown
 from textrnn.files import write_atomically
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -84,7 +84,7 @@ class Tokenizer(ABC):
         """Ids of a text, int32 `(tokens,)`, without special tokens.
 
         Raises:
-            UserError: the text holds a lone surrogate, which no UTF-8 file can.
+            UserError: it is no string, or holds a lone surrogate, which no UTF-8 file can.
         """
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]], after: str = "") -> str:
@@ -227,7 +227,9 @@ def check_at_least(name: str, value: int, least: int) -> None:
 
 
 def check_text(text: str) -> None:
-    """Refuse a text that UTF-8 cannot spell."""
+    """Refuse what is no string, and a text that UTF-8 cannot spell."""
+    if not isinstance(text, str):
+        raise UserError(f"a text must be a string, was: {shown(text)}; give a string")
     if text.isascii():
         return
     try:

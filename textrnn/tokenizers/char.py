@@ -118,6 +118,8 @@ class CharTokenizer(Tokenizer):
         return self._codes.size
 
     def encode(self, text: str) -> NDArray[np.int32]:
+        if not isinstance(text, str):
+            check_text(text)
         starts = range(0, len(text), ENCODE_BLOCK)
         try:
             blocks = [self._encode_block(text[start : start + ENCODE_BLOCK]) for start in starts]
