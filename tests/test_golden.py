@@ -66,3 +66,10 @@ def test_the_configuration_in_a_bundle_is_not_parsed(name: str, tmp_path: Path) 
     manifest["config"] = {"task": 7, "renamed": {"hidden_dim": "many"}, "data": None, "model": [{}], "train": {"x": {}}}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert said_by(textrnn.load(folder)) == said_by(textrnn.load(GOLDEN / name))
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name.endswith("int8")])
+def test_a_golden_bundle_in_8_bits_has_weights_in_8_bits(name: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.load(GOLDEN / name / "model.onnx", load_external_data=False).graph.initializer
+    assert {onnx.TensorProto.INT8, onnx.TensorProto.UINT8} & {weight.data_type for weight in weights}
