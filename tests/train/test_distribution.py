@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from textrnn.train.distribution import Distribution
 from textrnn.train.training_step import draw_replica_masks
 
 ROOT = Path(__file__).resolve().parents[2]
+DRIVER = Path(__file__).with_name("die_in_training.py")
 MIRRORED = Path(__file__).with_name("train_mirrored.py")
 PATIENCE = 300  # seconds, after which something hangs
 # Masks of rows and masks of weights: both must be those of one process.
@@ -41,16 +40,23 @@ SETTINGS = tiny_settings(
 
 
 class Workers:
-    """Processes that train one run together."""
+    """Processes that train one run together.
 
-    def __init__(self, *arguments: object, each: tuple[tuple[object, ...], ...] = ((), ())) -> None:
+    Args:
+        arguments: of `textrnn train`, for all of them.
+        each: more arguments for each.
+        dies_at: the step in which the last of them is killed; 0 for none.
+    """
+
+    def __init__(self, *arguments: object, each: tuple[tuple[object, ...], ...] = ((), ()), dies_at: int = 0) -> None:
+        programs = [["-m", "textrnn"], [str(DRIVER), "kill", str(dies_at)] if dies_at else ["-m", "textrnn"]]
         with socket.socket() as one, socket.socket() as other:
             for free in (one, other):
                 free.bind(("localhost", 0))
             addresses = [f"localhost:{free.getsockname()[1]}" for free in (one, other)]
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "textrnn", "train", *map(str, (*arguments, *own))],
+                [sys.executable, *program, "train", *map(str, (*arguments, *own))],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -62,14 +68,8 @@ class Workers:
                 },
                 umask=0 if index else 0o022,  # so that files tell who made them
             )
-            for index, own in enumerate(each)
+            for index, (program, own) in enumerate(zip(programs, each, strict=True))
         ]
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while all(process.poll() is None for process in self.processes) and not condition():
-            assert time.monotonic() < end, "no progress"
-            time.sleep(0.01)
 
     def end(self) -> list[tuple[int, str, str]]:
         """Exit code, output and messages of each."""
@@ -110,9 +110,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_workers_are_one_process_though_one_is_killed(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    workers = Workers(alone.parent / "animals.txt", *SETTINGS, "--quiet", "--out", folder)
-    workers.wait_until(lambda: (folder / "history.jsonl").exists() and len(history(folder)) > 20)
-    workers.processes[1].kill()
+    workers = Workers(alone.parent / "animals.txt", *SETTINGS, "--quiet", "--out", folder, dies_at=20)
     (code, out, err), (killed, _, _) = workers.end()
     assert (code, out, killed) == (1, "", -signal.SIGKILL)
     assert err == (

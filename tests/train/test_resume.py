@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from conftest import TrainedRun, tiny_settings, write_small_text
 from textrnn.train.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-DRIVER = Path(__file__).with_name("die_while_saving.py")
+DRIVER = Path(__file__).with_name("die_in_training.py")
 TEXTRNN = ("-m", "textrnn")
 SETTINGS = tiny_settings(
     model__hidden_dim=16,
@@ -69,13 +68,6 @@ def steps_of(folder: Path) -> int:
     return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else 0
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + PATIENCE
-    while process.poll() is None and not condition():
-        assert time.monotonic() < end, "no progress"
-        time.sleep(0.002)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("uninterrupted")
@@ -88,7 +80,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 @pytest.fixture(scope="module")
 def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """The same run, killed five times at random, twice while it writes a file, and stopped once by Ctrl-C."""
+    """The same run, killed three times at random, twice while it writes a file, and stopped once by Ctrl-C."""
     source, total = uninterrupted.folder.parent / "animals.txt", steps_of(uninterrupted.folder)
     folder = tmp_path_factory.mktemp("killed") / "run"
     chance = random.Random(1)
@@ -102,20 +94,14 @@ def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> En
     assert list(folder.glob(".best.npz.*"))
     load_checkpoint(folder / "checkpoint.npz")
 
-    for number in range(5):
-        step = total * (number + 1 + chance.random()) / 8
-        with training(TEXTRNN, "--resume", "--out", folder) as process:
-            wait_until(lambda step=step: steps_of(folder) >= step, process)  # type: ignore[misc]
-            time.sleep(chance.random() / 100)
-            process.kill()
-            process.communicate()
+    for _ in range(3):
+        step = chance.randint(1, total // 6)
+        with training((str(DRIVER), "kill", str(step)), "--resume", "--out", folder) as process:
+            process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL, f"ended at step {steps_of(folder)} of {total}"
         load_checkpoint(folder / "checkpoint.npz")
 
-    with training(TEXTRNN, "--resume", "--out", folder) as process:
-        before = steps_of(folder)
-        wait_until(lambda: steps_of(folder) > before, process)
-        process.send_signal(signal.SIGINT)
+    with training((str(DRIVER), "interrupt", "2"), "--resume", "--out", folder) as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, "")
     assert err.startswith("textrnn: stopped at step ")
