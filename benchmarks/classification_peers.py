@@ -29,7 +29,7 @@ import numpy as np
 from measure import peer
 from numpy.typing import NDArray
 
-from textrnn.train.labelled import held_out_records
+from textrnn.data.labelled_texts import held_out_records
 
 HELD_OUT = 0.1
 WORD = r"\w+(?:'\w+)*|[^\w\s]"
@@ -229,7 +229,7 @@ def _fasttext(characters: bool) -> Begin:
 
 def _keras_book(examples: Sequence[Example], seed: int) -> Callable[..., Predict]:
     """The epoch is chosen on the held-out tenth, which for this one is not trained on afterwards."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import keras

@@ -40,9 +40,10 @@ from numpy.typing import NDArray
 from textrnn import cli
 from textrnn.classification import head_and_tail, padded_length
 from textrnn.config import from_dict
+from textrnn.data.sources import SourceOptions, read_labelled
 from textrnn.errors import UserError
-from textrnn.runtime import Classifier, load_classifier
-from textrnn.train.sources import SourceOptions, read_labelled
+from textrnn.runtime.load import load_classifier
+from textrnn.runtime.text_classifier import Classifier
 
 KERAS = "Keras predict"
 FASTTEXT_TEXTS = 5_000  # trained on: enough for a vocabulary as large as one would have
@@ -137,7 +138,7 @@ def cost(candidates: Mapping[str, Classify], texts: Sequence[str], batch: int, s
 
 def keras_candidates(model: Classifier) -> dict[str, Classify]:
     """The model's network in Keras's own layers."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     segment = from_dict(model.manifest.config).model.segment_length

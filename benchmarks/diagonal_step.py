@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def candidates(steps: int, batch: int, units: int, inputs: int) -> dict[str, Callable[[], object]]:
     """Steps of training by the form of U; with inputs, of the whole layer."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf
 
-    from textrnn.train import elementwise
-    from textrnn.train.products import dense
-    from textrnn.train.recurrent import recurrence
+    from textrnn.training.network import elementwise
+    from textrnn.training.network.products import dense
+    from textrnn.training.network.recurrent import recurrence
 
     read = tf.random.stateless_normal((steps, batch, inputs or units), (1, 1))
     kernel = tf.random.stateless_normal((inputs or 1, units), (1, 2)) / max(1, inputs) ** 0.5

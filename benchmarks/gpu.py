@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             torch = None
     import keras
 
-    from textrnn.train.recurrent import SimpleRNN
+    from textrnn.training.network.recurrent import SimpleRNN
 
     device = jax.devices()[0].device_kind
     print(f"milliseconds, forward and backward, on: {device}")

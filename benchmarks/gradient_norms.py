@@ -1,8 +1,8 @@
 """How much of a gradient comes back to an input of long ago, when training starts.
 
-Of a layer of `textrnn.train.layers` with random inputs: the norm of the gradient of ``v h_T`` at ``x_{T-d}``, over the
-distance d, for random directions v. Its root mean square is the Frobenius norm of the Jacobian of the last state at
-that input, which is what Pascanu et al. (2013) follow to find it vanish or explode.
+Of a layer of `textrnn.training.network.layers` with random inputs: the norm of the gradient of ``v h_T`` at
+``x_{T-d}``, over the distance d, for random directions v. Its root mean square is the Frobenius norm of the Jacobian of
+the last state at that input, which is what Pascanu et al. (2013) follow to find it vanish or explode.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ FLOOR = 1e-30  # below it a float32 gradient is as good as none
 
 def gradient_norms(length: int, units: int, batch: int) -> dict[str, NDArray[np.float64]]:
     """Norms at distances ``0 ... length - 1``, by start; diagonals and rotations remember for up to `length` steps."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf
 
-    from textrnn.train.layers import Start, recurrent_layer
+    from textrnn.training.network.layers import Start, recurrent_layer
 
     inputs = tf.random.stateless_normal((length, batch, units), (1, 1))
     directions = tf.random.stateless_normal((batch, units), (1, 2))

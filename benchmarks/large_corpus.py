@@ -36,11 +36,11 @@ TOKENIZERS = ("char", "word", "sentencepiece")
 
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Everything that comes before the first step of training, in this process; seconds of its two parts."""
+    from textrnn.data.sources import SourceOptions
+    from textrnn.data.stretches import Corpus
+    from textrnn.data.token_datasets import prepare
+    from textrnn.data.vocabulary import learn_tokenizer
     from textrnn.tokenizers.base import Tokenizer
-    from textrnn.train.datasets import prepare
-    from textrnn.train.sources import SourceOptions
-    from textrnn.train.stretches import Corpus
-    from textrnn.train.vocabulary import learn_tokenizer
 
     folder, sources = Path(job["folder"]), [job["corpus"]]
     start = time.perf_counter()
@@ -98,15 +98,15 @@ def _own_megabytes(number: int) -> float:
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """Steps of training on several datasets in turn, with one model: median seconds of a step, and of its batch."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf
 
     from textrnn.config import ModelConfig, TrainConfig
-    from textrnn.train.datasets import Batches, TokenDataset
-    from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, optimizer_of
+    from textrnn.data.token_datasets import Batches, TokenDataset
+    from textrnn.training.loop.training_step import TrainingStep, optimizer_of
+    from textrnn.training.network.language_model import LanguageModel
 
     model = LanguageModel(ModelConfig(hidden_dim=job["units"], layers=1), job["vocabulary"])
     step = TrainingStep(model, optimizer_of(TrainConfig(), 1_000_000, model))

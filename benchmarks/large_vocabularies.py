@@ -27,7 +27,7 @@ import numpy as np
 from measure import alternate, has_bfloat16, median_rows, print_table, write_json
 from numpy.typing import NDArray
 
-from textrnn.train.tensorflow_setup import import_tensorflow
+from textrnn.training.tensorflow_setup import import_tensorflow
 
 FULL, ADAPTIVE, TIED = "full", "adaptive", "adaptive, tied"
 HELD_OUT = 100_000  # words of held-out text that are read
@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def training(arguments: argparse.Namespace, vocabulary: int, softmax: str, total_steps: int) -> tuple[Any, Any]:
     """A model and the step that trains it, as the trainer makes them."""
     from textrnn.config import ModelConfig, TrainConfig
-    from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, optimizer_of
+    from textrnn.training.loop.training_step import TrainingStep, optimizer_of
+    from textrnn.training.network.language_model import LanguageModel
 
     config = ModelConfig(
         hidden_dim=arguments.units,
@@ -192,8 +192,8 @@ def held_out(arguments: argparse.Namespace, softmax: str) -> dict[str, Any]:
     """Train on a real text and measure the loss on held-out text."""
     import tensorflow as tf
 
+    from textrnn.data.token_datasets import Batches, evaluation_batches
     from textrnn.tokenizers import train_tokenizer
-    from textrnn.train.datasets import Batches, evaluation_batches
 
     texts = {}
     for part in ("train", "valid"):

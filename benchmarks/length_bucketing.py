@@ -21,10 +21,10 @@ from typing import Any
 from measure import alternate, print_table, write_json
 
 from textrnn.config import load_config
+from textrnn.data.labelled_texts import TextBatches
 from textrnn.errors import UserError
-from textrnn.train.labelled import TextBatches
-from textrnn.train.run import create_run
-from textrnn.train.tensorflow_setup import import_tensorflow
+from textrnn.training.loop.run import create_run
+from textrnn.training.tensorflow_setup import import_tensorflow
 
 RANDOM, BY_LENGTH = "random order", "by length"
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tokenizer = run.tokenizer()
             train, held_out = run.labelled_datasets(tokenizer)
             import_tensorflow()
-            from textrnn.train.classifier_trainer import ClassifierTrainer
+            from textrnn.training.tasks.classification import ClassifierTrainer
 
             rows = compare(ClassifierTrainer(run, tokenizer, train, held_out), arguments.seconds)
     except UserError as error:

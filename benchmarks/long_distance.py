@@ -107,7 +107,7 @@ class Watch:
 
 def measure_run(name: str, member: str, length: int, records: int, seconds: float, more: Sequence[str]) -> Row:
     """Train a member and measure it; the figure is None where its loss did not stay finite."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import keras
@@ -125,8 +125,8 @@ def measure_run(name: str, member: str, length: int, records: int, seconds: floa
 
 
 def _train(task: Task, config: Config, length: int, folder: Path, seconds: float, probes: bool = True) -> Row:
-    from textrnn.train.run import create_run
-    from textrnn.train.tasks import trainer_of
+    from textrnn.training.loop.run import create_run
+    from textrnn.training.tasks.table import trainer_of
 
     run = create_run(folder, config, quiet=True)
     trainer = trainer_of(run)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from textrnn.files import write_atomically
-from textrnn.train.processor import cores, has_bfloat16
+from textrnn.hardware import cores, has_bfloat16
 
 PACKAGES = [
     "numpy",
@@ -117,7 +117,7 @@ def matrix_product_peak(size: int = 2048, runs: int = 9) -> dict[str, float]:
     bfloat16 is measured where the processor computes in it. The median of several runs; call it in the run whose
     figures it goes with, as shared machines change by the hour.
     """
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf

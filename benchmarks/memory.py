@@ -37,7 +37,7 @@ def segment(steps: int, most: int) -> int:
 def measure_here(name: str, case: Case, recompute: int, seconds: float) -> dict[str, float]:
     """Take some steps in this process."""
     if not name.startswith("torch"):
-        from textrnn.train.tensorflow_setup import import_tensorflow
+        from textrnn.training.tensorflow_setup import import_tensorflow
 
         import_tensorflow()
     run = CANDIDATES[name](case, recompute)

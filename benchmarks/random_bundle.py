@@ -57,10 +57,10 @@ def random_config(units: int, layers: int) -> ModelConfig:
 
 def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, quantize: str | None = None) -> Bundle:
     """Write the bundle of an untrained network."""
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from textrnn.train.export_onnx import build_graphs, runtime_block, write_graphs
+    from textrnn.training.export.language_model import build_graphs, runtime_block, write_graphs
 
     tokenizer = tokenizer_of_size(vocabulary_size)
     source = folder.with_name(f"{folder.name}.source")

@@ -6,8 +6,9 @@
 One thread for every candidate, run in turn; medians in microseconds a token. The networks are untrained. `layer by
 layer` is the sequence graph of float32 bundles, `step after step` that of int8 ones; `single steps` calls the step
 graph for every token, `RNN operator` is onnxruntime's own, `Keras export` what `keras_model.export(format="onnx")`
-makes of Embedding, SimpleRNN and Dense. The second table is what `PREFILL_FROM` in textrnn/runtime.py comes from: the
-length from which a prompt is read sooner by the sequence graph, its loading included, than by the generate graph.
+makes of Embedding, SimpleRNN and Dense. The second table is what `PREFILL_FROM` in textrnn/runtime/language_model.py
+comes from: the length from which a prompt is read sooner by the sequence graph, its loading included, than by the
+generate graph.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def readers(
     bundles: Mapping[str | None, Bundle], folder: Path, units: int, layers: int, vocabulary_size: int
 ) -> dict[str, Read]:
     """Every way to read, ids (batch, time) -> logits, each in a session of its own."""
-    from textrnn.train.cell_graphs import stepwise_graph
-    from textrnn.train.export_onnx import cell_graph, graph_weights
+    from textrnn.training.export.cell_graphs import stepwise_graph
+    from textrnn.training.export.language_model import cell_graph, graph_weights
 
     weights = random_weights(units, layers, vocabulary_size)
     config = random_config(units, layers)

@@ -51,8 +51,8 @@ from measure import print_table, write_json
 from textrnn.config import load_config
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
-from textrnn.train.history import read_history
-from textrnn.train.processor import cores
+from textrnn.hardware import cores
+from textrnn.training.loop.history import read_history
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FOLD_SEED = 0

@@ -27,7 +27,7 @@ from measure import alternate, peer, print_table, write_json
 from numpy.typing import NDArray
 
 from textrnn.tokenizers import train_tokenizer
-from textrnn.train.tensorflow_setup import import_tensorflow
+from textrnn.training.tensorflow_setup import import_tensorflow
 
 UNSEEN = "\N{SNOWMAN}"
 PIECE_CHARACTERS = 1 << 14  # of the batches that some like better than one string; near the best size for them

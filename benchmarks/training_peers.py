@@ -61,8 +61,8 @@ def our_step(case: Case, precision: str = "float32", recompute: int = 0) -> Run:
     import tensorflow as tf
 
     from textrnn.config import ModelConfig, TrainConfig
-    from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, optimizer_of
+    from textrnn.training.loop.training_step import TrainingStep, optimizer_of
+    from textrnn.training.network.language_model import LanguageModel
 
     model = LanguageModel(
         ModelConfig(hidden_dim=case.units, layers=case.layers, residual=False), case.vocabulary, 1, precision

@@ -24,7 +24,7 @@ import numpy as np
 from measure import alternate, has_bfloat16, matrix_product_peak, median_rows, print_table, write_json
 from training_peers import OURS, Case, our_steps, peer_steps
 
-from textrnn.train.tensorflow_setup import import_tensorflow
+from textrnn.training.tensorflow_setup import import_tensorflow
 
 TRAINER_STEPS = 500  # taken with the network left out, to see what is around it
 
@@ -44,10 +44,10 @@ def network_parts(case: Case, precision: str) -> dict[str, Callable[[], object]]
     """The parts of the product's step for a network of one layer, each compiled alone as the step compiles it."""
     import tensorflow as tf
 
-    from textrnn.train import cpu_loop, scan_loop
-    from textrnn.train.language_model import cross_entropy
-    from textrnn.train.products import dense, lookup, transposed_product
-    from textrnn.train.recurrent import runs_as_graph
+    from textrnn.training.network import cpu_loop, scan_loop
+    from textrnn.training.network.language_model import cross_entropy
+    from textrnn.training.network.products import dense, lookup, transposed_product
+    from textrnn.training.network.recurrent import runs_as_graph
 
     as_graph = runs_as_graph(case.batch, case.units, precision)
     loop: Any = cpu_loop if as_graph else scan_loop
@@ -95,8 +95,8 @@ def update_alone(case: Case) -> Callable[[], float]:
     import tensorflow as tf
 
     from textrnn.config import ModelConfig, TrainConfig
-    from textrnn.train.language_model import LanguageModel
-    from textrnn.train.training_step import TrainingStep, optimizer_of
+    from textrnn.training.loop.training_step import TrainingStep, optimizer_of
+    from textrnn.training.network.language_model import LanguageModel
 
     model = LanguageModel(ModelConfig(hidden_dim=case.units, layers=case.layers, residual=False), case.vocabulary)
     step = TrainingStep(model, optimizer_of(TrainConfig(), 1_000_000, model))
@@ -111,7 +111,7 @@ def update_alone(case: Case) -> Callable[[], float]:
 
 def read_batches(case: Case) -> Callable[[], object]:
     """The input pipeline: one batch of a corpus of a million tokens, or of what one batch needs."""
-    from textrnn.train.datasets import Batches
+    from textrnn.data.token_datasets import Batches
 
     count = max(1_000_000, 2 * case.batch * (case.steps + 1))
     ids = np.random.default_rng(0).integers(0, case.vocabulary, count).astype(np.min_scalar_type(case.vocabulary))
@@ -131,9 +131,9 @@ def trainer_around_the_step(case: Case) -> float:
     import tensorflow as tf
 
     from textrnn.config import from_dict
-    from textrnn.train.language_model_trainer import LanguageModelTrainer
-    from textrnn.train.run import create_run
-    from textrnn.train.training_step import TrainingStep
+    from textrnn.training.loop.run import create_run
+    from textrnn.training.loop.training_step import TrainingStep
+    from textrnn.training.tasks.language_model import LanguageModelTrainer
 
     loss = tf.constant(1.0)
     calls: list[float] = []

@@ -32,19 +32,19 @@ Figures = dict[str, Any]
 def work(job: Figures) -> Figures:
     """What one worker does and finds: the loss and seconds of each step, and the seconds of reducing so many bytes."""
     from textrnn.config import load_config
-    from textrnn.train.cluster import cluster_of
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.distributed.cluster import cluster_of
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     def meet() -> Any:
-        from textrnn.train.distribution import join, of_this_process
+        from textrnn.training.distributed.distribution import join, of_this_process
 
         cluster = cluster_of(os.environ)
         return join(cluster) if cluster else of_this_process()
 
     distribution = import_tensorflow(meet)
-    from textrnn.train.distribution import use
-    from textrnn.train.shared_run import run_of_all
-    from textrnn.train.tasks import trainer_of
+    from textrnn.training.distributed.distribution import use
+    from textrnn.training.loop.shared_run import run_of_all
+    from textrnn.training.tasks.table import trainer_of
 
     with use(distribution):
         config = load_config(None, job["settings"])

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from textrnn.bundle import Bundle, find_bundle, read_bundle
 from textrnn.errors import UserError
-from textrnn.train.run import open_run
-from textrnn.train.tensorflow_setup import import_tensorflow
+from textrnn.training.loop.run import open_run
+from textrnn.training.tensorflow_setup import import_tensorflow
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, f
         )
     run = open_run(folder, quiet=True)
     import_tensorflow()
-    from textrnn.train.tasks import trainer_of
+    from textrnn.training.tasks.table import trainer_of
 
     trainer = trainer_of(run)
     trainer.best_weights()

@@ -10,9 +10,9 @@ import sys
 from stage import stage
 
 from textrnn.cli import main as textrnn
+from textrnn.data.labelled_texts import texts_of_records
 from textrnn.errors import UserError
-from textrnn.train.labelled import texts_of_records
-from textrnn.train.run import Run, labelled_options
+from textrnn.training.loop.run import Run, labelled_options
 
 TEXTS = 5
 

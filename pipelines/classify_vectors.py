@@ -12,7 +12,7 @@ from stage import stage
 
 import textrnn
 from textrnn.errors import UserError
-from textrnn.train.run import Run
+from textrnn.training.loop.run import Run
 
 SEQUENCES = 5
 

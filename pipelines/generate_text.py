@@ -10,7 +10,7 @@ import sys
 from stage import stage
 
 from textrnn.cli import main as textrnn
-from textrnn.train.run import Run
+from textrnn.training.loop.run import Run
 
 
 @stage

@@ -2,9 +2,10 @@
 
 python pipelines/score_dataset.py runs/imdb reviews.parquet --text review --out told --workers 2
 
-A classifier adds columns of labels and probabilities, a language model of nats and bits per character (textrnn/bulk.py
-says which). A source is a file or a folder of files, .txt (a text a line), .csv, .tsv, .jsonl or .parquet; records keep
-their order. With RAY_ADDRESS set, that cluster works, and the model and files must be where all of it sees them.
+A classifier adds columns of labels and probabilities, a language model of nats and bits per character
+(textrnn/runtime/bulk.py says which). A source is a file or a folder of files, .txt (a text a line), .csv, .tsv, .jsonl
+or .parquet; records keep their order. With RAY_ADDRESS set, that cluster works, and the model and files must be where
+all of it sees them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn.bulk import Classify, Score
 from textrnn.bundle import find_bundle, read_bundle
 from textrnn.errors import UserError
+from textrnn.runtime.bulk import Classify, Score
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 ADDERS: dict[str, type] = {"classifier": Classify, "language_model": Score}

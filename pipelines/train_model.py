@@ -10,7 +10,7 @@ import sys
 from stage import stage
 
 from textrnn.commands.train import train_run
-from textrnn.train.run import Run
+from textrnn.training.loop.run import Run
 
 
 @stage

@@ -9,7 +9,7 @@ import sys
 
 from stage import stage
 
-from textrnn.train.run import Run
+from textrnn.training.loop.run import Run
 
 
 @stage

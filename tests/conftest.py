@@ -199,7 +199,7 @@ def trained_on_vectors(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
 @pytest.fixture(scope="session")
 def trained_regressor(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """It tells height and slope of lines; its first checkpoint lies beside the run, as ``first.npz``."""
-    from textrnn.train import trainer  # which loads TensorFlow
+    from textrnn.training.loop import trainer  # which loads TensorFlow
 
     folder = tmp_path_factory.mktemp("trained_regressor")
     source = write_lines(folder / "lines.npz", values=True)

@@ -14,7 +14,7 @@ from commands import error_of
 from tiny_bundle import write_tiny_bundle, write_tiny_classifier
 
 import textrnn
-from textrnn.bulk import Classify, Score
+from textrnn.runtime.bulk import Classify, Score
 
 TEXTS = ["a good film", "", "bad bad film", "电影"]
 

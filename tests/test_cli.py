@@ -16,7 +16,6 @@ from commands import call, files_of, told
 from conftest import POEMS, TrainedRun, tiny_settings, write_small_text
 
 import textrnn
-from textrnn import runtime
 from textrnn.bundle import read_bundle
 from textrnn.cli import main
 
@@ -115,7 +114,7 @@ def test_generate_is_repeatable_by_its_seed(trained: TrainedRun) -> None:
     assert first.out.startswith("the cat")
     assert len(first.out) == len("the cat") + 60 + 1
     assert first.out != other.out
-    text = runtime.load(trained.folder).generate("the cat", length=60, seed=1)
+    text = textrnn.load(trained.folder).generate("the cat", length=60, seed=1)
     assert first.out == f"the cat{text}\n"
 
 
@@ -147,7 +146,7 @@ def test_generate_ends_before_a_stop_text(trained: TrainedRun) -> None:
 
 
 def test_beams_find_a_text_at_least_as_probable_as_the_greedy_one(trained: TrainedRun) -> None:
-    model = runtime.load(trained.folder)
+    model = textrnn.load(trained.folder)
     found = call("generate", trained.folder, "--beams", 4, "--length", 12, "--prompt", "a ")
     greedy = call("generate", trained.folder, "--temperature", 0, "--length", 12, "--prompt", "a ")
     assert found.code == greedy.code == 0
@@ -228,7 +227,7 @@ def test_the_held_out_text_is_the_end_of_the_source(trained: TrainedRun, tmp_pat
     text = trained.source.read_text(encoding="utf-8")
     held_out = text[int(len(text) * 0.9) :]
     assert document["characters"] == len(held_out)
-    score = runtime.load(trained.folder).score(held_out)
+    score = textrnn.load(trained.folder).score(held_out)
     assert document["nats"] == pytest.approx(score.nats, rel=1e-5)
     assert document["source"] == "held out"
 
@@ -240,13 +239,13 @@ def test_evaluate_reads_text_files(trained: TrainedRun, tmp_path: Path) -> None:
     result = call("evaluate", trained.folder / "bundle", *files, "--json")
     document = json.loads(result.out)
     text = "".join(file.read_text(encoding="utf-8") for file in files)
-    assert document["nats"] == pytest.approx(runtime.load(trained.folder).score(text).nats, rel=1e-5)
+    assert document["nats"] == pytest.approx(textrnn.load(trained.folder).score(text).nats, rel=1e-5)
     assert (document["characters"], document["bytes"]) == (len(text), len(text.encode()))
     assert document["source"] == [str(file) for file in files]
 
 
 def test_documents_apart_are_evaluated_apart(trained_poems: TrainedRun, tmp_path: Path) -> None:
-    model = runtime.load(trained_poems.folder)
+    model = textrnn.load(trained_poems.folder)
     sums = []
     for poem in POEMS[:2]:
         (tmp_path / "poem.txt").write_text(f"{poem}\n", encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from commands import call, files_of, told
 
 import textrnn
-from textrnn.train import tensorflow_setup
+from textrnn.training import tensorflow_setup
 
 GOOD = "text,label\n" + "".join(f"text {number},{'pos' if number % 2 else 'neg'}\n" for number in range(80))
 

@@ -19,8 +19,8 @@ from tiny_bundle import write_tiny_vector_classifier as write_classifier
 
 import textrnn
 from textrnn.commands import classify
-from textrnn.train.checkpoints import load_checkpoint
-from textrnn.train.vectors import VectorDataset
+from textrnn.data.labelled_vectors import VectorDataset
+from textrnn.training.loop.checkpoints import load_checkpoint
 
 SERIES = [[0.5, 1.5, -2.0], [3.0, 0.25, 1.0], [-1.0, -1.0, 2.0]]
 

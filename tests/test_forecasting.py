@@ -17,10 +17,10 @@ from test_layering import TRAINING_ONLY, loaded_by
 from tiny_bundle import write_tiny_bundle
 
 import textrnn
-from textrnn import forecasting
-from textrnn.forecasting import Forecaster
-from textrnn.runtime import load_forecaster
-from textrnn.train.series import read_series
+from textrnn.data.series import read_series
+from textrnn.runtime import forecaster as forecasting
+from textrnn.runtime.forecaster import Forecaster
+from textrnn.runtime.load import load_forecaster
 
 Array = NDArray[Any]
 

@@ -17,10 +17,10 @@ from tiny_bundle import write_tiny_bundle, write_tiny_classifier, write_tiny_reg
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the bottom up. A module belongs to the longest name here that begins its own; it may import its own layer and
-# those below. `textrnn` itself is `__init__.py`, the public names of inference.
-LAYERS = [
-    {"textrnn.errors", "textrnn.files", "textrnn.fonts"},
+# From the bottom up. A module belongs to the longest name here that begins its own; it may import its own room and
+# those below. `textrnn` itself is `__init__.py`, the public names.
+ROOMS = [
+    {"textrnn.errors", "textrnn.files", "textrnn.fonts", "textrnn.hardware"},
     {
         "textrnn.config",
         "textrnn.tokenizers",
@@ -30,53 +30,41 @@ LAYERS = [
         "textrnn.generation",
         "textrnn.classification",
         "textrnn.explanation",
-        "textrnn.vectors",
     },
-    {"textrnn.bundle", "textrnn.sessions", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.runtime"},
-    {"textrnn.bulk"},
+    {"textrnn.bundle"},
+    {"textrnn.data"},
+    {"textrnn.metrics"},
+    {"textrnn.runtime"},
     {"textrnn"},
-    {"textrnn.train"},
-    {
-        "textrnn.train.trainer",
-        "textrnn.train.language_model_trainer",
-        "textrnn.train.classifier_trainer",
-        "textrnn.train.supervised_trainer",
-        "textrnn.train.regressor_trainer",
-        "textrnn.train.forecaster_trainer",
-        "textrnn.train.tasks",
-        "textrnn.train.export_onnx",
-        "textrnn.train.export_classifier",
-        "textrnn.train.export_regressor",
-        "textrnn.train.export_forecaster",
-    },
+    {"textrnn.training"},
+    {"textrnn.training.network"},
+    {"textrnn.training.distributed"},
+    {"textrnn.training.loop"},
+    {"textrnn.training.export", "textrnn.training.adaptation"},
+    {"textrnn.training.tasks"},
     {"textrnn.commands"},
     {"textrnn.cli", "textrnn.__main__"},
 ]
+MOST_MODULES = 15  # in a room, so that one look finds the one
 
 # Where a package from outside may be imported; what is not listed may be imported nowhere.
 HOMES = {
     "numpy": {"textrnn"},
     "tomllib": {"textrnn.config"},  # of the standard library from Python 3.11
     "tomli": {"textrnn.config"},
-    "tqdm": {"textrnn.runtime", "textrnn.train", "textrnn.commands"},
+    "tqdm": {"textrnn.runtime", "textrnn.data", "textrnn.training", "textrnn.commands"},
     "sentencepiece": {"textrnn.tokenizers.sentence_piece"},
     # The exporters quantise with onnxruntime and run every graph they write before they give it a name.
-    "onnxruntime": {
-        "textrnn.sessions",
-        "textrnn.runtime",
-        "textrnn.train.export_onnx",
-        "textrnn.train.export_classifier",
-    },
-    "tensorflow": {"textrnn.train"},
-    "keras": {"textrnn.train"},
-    "datasets": {"textrnn.train"},
-    "onnx": {"textrnn.train"},
+    "onnxruntime": {"textrnn.runtime", "textrnn.training.export"},
+    "tensorflow": {"textrnn.training"},
+    "keras": {"textrnn.training"},
+    "datasets": {"textrnn.data"},
+    "onnx": {"textrnn.training.export", "textrnn.training.loop.warm_start"},
     # No dependencies: used where they happen to be installed, and asked for where they are not.
-    "sklearn": {"textrnn.train.vector_sources"},
-    "PIL": {"textrnn.train.vector_sources"},
-    "matplotlib": {"textrnn.train", "textrnn.explanation.picture", "textrnn.fonts"},
+    "sklearn": {"textrnn.data.vector_sources"},
+    "PIL": {"textrnn.data.vector_sources"},
+    "matplotlib": {"textrnn.metrics", "textrnn.training.loop.history", "textrnn.explanation.picture", "textrnn.fonts"},
 }
-RUNTIME = ("textrnn.runtime", "textrnn.bulk", "textrnn.forecasting", "textrnn.vector_runtime", "textrnn.sessions")
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}
 
 
@@ -84,8 +72,8 @@ def is_within(module: str, home: str) -> bool:
     return module == home or module.startswith(f"{home}.")
 
 
-def layer(module: str) -> int | None:
-    homes = [(len(home), level) for level, names in enumerate(LAYERS) for home in names if is_within(module, home)]
+def room(module: str) -> int | None:
+    homes = [(len(home), level) for level, names in enumerate(ROOMS) for home in names if is_within(module, home)]
     name_length, level = max(homes)
     # A module that nobody placed must not hide behind the package's own name.
     return None if name_length == len("textrnn") and module != "textrnn" else level
@@ -120,11 +108,11 @@ def violation(module: str, imported: str) -> str | None:
         if homes is None:
             return f"{package} is not a dependency"
         return None if any(is_within(module, home) for home in homes) else f"{package} belongs in {sorted(homes)}"
-    own, other = layer(module), layer(imported)
+    own, other = room(module), room(imported)
     if own is None or other is None:
-        return f"{module if own is None else imported} has no layer; give it one in {Path(__file__).name}"
-    if is_within(module, "textrnn.train") and any(is_within(imported, name) for name in RUNTIME):
-        return "train and runtime meet only in the bundle folder"
+        return f"{module if own is None else imported} has no room; give it one in {Path(__file__).name}"
+    if is_within(module, "textrnn.training") and is_within(imported, "textrnn.runtime"):
+        return "training and runtime meet only in the bundle folder"
     return None if other <= own else "imports point down"
 
 
@@ -132,8 +120,8 @@ def violations(root: Path) -> list[str]:
     found = []
     for path in sorted((root / "textrnn").rglob("*.py")):
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        if layer(module) is None:
-            found.append(f"{module} has no layer; give it one in {Path(__file__).name}")
+        if room(module) is None:
+            found.append(f"{module} has no room; give it one in {Path(__file__).name}")
             continue
         for line, imported in imports(path, root):
             if wrong := violation(module, imported):
@@ -151,31 +139,40 @@ def test_imports_point_down_and_heavy_packages_stay_at_home() -> None:
         ("errors.py", "import textrnn.config", "imports point down"),
         ("files.py", "from textrnn import sampling", "imports point down"),
         ("config.py", "from textrnn.bundle import load", "imports point down"),
-        ("sampling.py", "def f():\n    import textrnn.runtime", "imports point down"),
-        ("runtime.py", "import textrnn.train.trainer", "imports point down"),
-        ("runtime.py", "from textrnn import train", "imports point down"),
-        ("bundle.py", "import importlib\nimportlib.import_module('textrnn.train')", "imports point down"),
+        ("sampling.py", "def f():\n    import textrnn.runtime.load", "imports point down"),
+        ("data/sources.py", "from textrnn.metrics import report", "imports point down"),
+        ("data/sources.py", "import textrnn.runtime.load", "imports point down"),
+        ("metrics/report.py", "import textrnn.training.loop.trainer", "imports point down"),
+        ("runtime/load.py", "import textrnn.training.loop.trainer", "imports point down"),
+        ("runtime/load.py", "from textrnn import training", "imports point down"),
+        ("bundle.py", "import importlib\nimportlib.import_module('textrnn.training')", "imports point down"),
         ("generation.py", "from textrnn import load", "imports point down"),
-        ("train/evaluation.py", "from textrnn.train.trainer import Trainer", "imports point down"),
-        ("train/trainer.py", "import textrnn.cli", "imports point down"),
-        ("train/export_onnx.py", "from textrnn.runtime import Model", "train and runtime meet only in the bundle"),
-        ("train/evaluation.py", "import textrnn.runtime as model", "train and runtime meet only in the bundle"),
+        ("training/network/layers.py", "from textrnn.training.loop.trainer import Trainer", "imports point down"),
+        ("training/loop/trainer.py", "import textrnn.training.tasks.table", "imports point down"),
+        ("training/export/classifier.py", "from textrnn.training.tasks import table", "imports point down"),
+        ("training/loop/trainer.py", "import textrnn.cli", "imports point down"),
+        ("training/export/classifier.py", "from textrnn.runtime.load import load", "meet only in the bundle"),
+        ("training/loop/trainer.py", "import textrnn.runtime.load as model", "meet only in the bundle"),
         ("tokenizers/char.py", "from .base import Tokenizer", "imports are absolute"),
         ("cli.py", "def train():\n    import tensorflow as tf", "tensorflow belongs in"),
+        ("data/sources.py", "import tensorflow as tf", "tensorflow belongs in"),
         ("generation.py", "from keras import ops", "keras belongs in"),
         ("tokenizers/word.py", "import datasets.features", "datasets belongs in"),
-        ("runtime.py", "import onnx", "onnx belongs in"),
+        ("training/loop/trainer.py", "import datasets", "datasets belongs in"),
+        ("runtime/load.py", "import onnx", "onnx belongs in"),
+        ("training/loop/trainer.py", "import onnx", "onnx belongs in"),
         ("bundle.py", "import matplotlib.pyplot as plt", "matplotlib belongs in"),
         ("bundle.py", "import onnxruntime", "onnxruntime belongs in"),
-        ("train/trainer.py", "import onnxruntime", "onnxruntime belongs in"),
+        ("training/loop/trainer.py", "import onnxruntime", "onnxruntime belongs in"),
         ("tokenizers/char.py", "import sentencepiece", "sentencepiece belongs in"),
-        ("train/datasets.py", "import sentencepiece", "sentencepiece belongs in"),
+        ("data/sources.py", "import sentencepiece", "sentencepiece belongs in"),
         ("config.py", "import torch", "torch is not a dependency"),
-        ("server.py", "", "textrnn.server has no layer"),
+        ("server.py", "", "textrnn.server has no room"),
     ],
 )
 def test_a_breach_is_found(tmp_path: Path, path: str, code: str, rule: str) -> None:
-    for module in ("__init__", "config", "sampling", "bundle", "runtime", "cli", "train/trainer", "train/__init__"):
+    rooms = ("data", "metrics", "runtime", "training", "training/loop", "training/tasks")
+    for module in ("config", "sampling", "bundle", "cli", *(f"{name}/__init__" for name in (".", *rooms))):
         file = tmp_path / "textrnn" / f"{module}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("import json\nimport numpy as np\nfrom textrnn import errors\n", encoding="utf-8")
@@ -183,10 +180,21 @@ def test_a_breach_is_found(tmp_path: Path, path: str, code: str, rule: str) -> N
     assert violations(tmp_path) == []
 
     file = tmp_path / "textrnn" / path
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(code, encoding="utf-8")
     (found,) = violations(tmp_path)
     assert rule in found
+
+
+def folders_of_code() -> list[Path]:
+    return sorted({path.parent for path in (ROOT / "textrnn").rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", folders_of_code(), ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_a_room_is_small_and_says_what_is_in_it(folder: Path) -> None:
+    modules = [path.name for path in folder.glob("*.py") if not path.name.startswith("__")]
+    assert len(modules) <= MOST_MODULES, modules
+    assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("folder", ["pipelines", "export"])

@@ -29,7 +29,8 @@ import textrnn
 from textrnn import UserError, runtime
 from textrnn.bundle import Graph, write_bundle
 from textrnn.generation import GenerationOptions, generate
-from textrnn.runtime import LanguageModel, load
+from textrnn.runtime.language_model import LanguageModel
+from textrnn.runtime.load import load
 from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
 
 NETWORK = tiny_network()

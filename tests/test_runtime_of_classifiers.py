@@ -23,10 +23,10 @@ from tiny_bundle import (
 )
 
 import textrnn
-from textrnn import runtime
 from textrnn.classification import head_and_tail, probabilities
 from textrnn.errors import UserError
-from textrnn.runtime import Classifier, load_classifier, load_language_model
+from textrnn.runtime.load import load_classifier, load_language_model
+from textrnn.runtime.text_classifier import Classifier
 
 WEIGHTS = tiny_classifier_weights()
 TOKENIZER = tiny_words()
@@ -199,4 +199,4 @@ def test_a_graph_that_is_not_what_the_manifest_says(folder: Path, tmp_path: Path
     manifest["graphs"]["classify"]["outputs"][0]["name"] = "probs"
     path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(UserError, match=r"model\.onnx must have the outputs .* of its manifest"):
-        runtime.load(tmp_path / "bundle")
+        textrnn.load(tmp_path / "bundle")

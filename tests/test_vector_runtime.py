@@ -28,11 +28,11 @@ from tiny_bundle import (
 )
 
 import textrnn
-from textrnn import vector_runtime
 from textrnn.classification import Prediction, probabilities
-from textrnn.runtime import load_classifier, load_language_model
-from textrnn.vector_runtime import Regressor, VectorClassifier
-from textrnn.vectors import arrange
+from textrnn.data.vectors import arrange
+from textrnn.runtime import vector_models as vector_runtime
+from textrnn.runtime.load import load_classifier, load_language_model
+from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
 numbers = st.floats(-3, 3, width=32)
 series = st.integers(1, 9).flatmap(lambda time: any_array(np.float32, (time, 2), elements=numbers))

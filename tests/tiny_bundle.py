@@ -16,8 +16,8 @@ from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write
 from textrnn.config import ModelConfig
 from textrnn.tokenizers import BEGINNING_ID, PAD_ID, UNKNOWN_ID, WordTokenizer
 from textrnn.tokenizers.char import FIRST_CHARACTER, CharTokenizer
-from textrnn.train import cell_graphs
-from textrnn.train.cell_graphs import IR_VERSION, OPSET
+from textrnn.training.export import cell_graphs
+from textrnn.training.export.cell_graphs import IR_VERSION, OPSET
 
 TEXT = "hello world"
 NEVER_DRAWN = [PAD_ID, UNKNOWN_ID, BEGINNING_ID]
@@ -284,8 +284,8 @@ def tiny_classifier_weights() -> dict[str, NDArray[np.float64]]:
 
 def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
     """Write the bundle of that network; `changes` are other entries of its manifest."""
-    from textrnn.train.export_classifier import classify_graph  # which loads TensorFlow
-    from textrnn.train.export_onnx import write_graphs
+    from textrnn.training.export.classifier import classify_graph  # which loads TensorFlow
+    from textrnn.training.export.language_model import write_graphs
 
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)
@@ -326,7 +326,7 @@ def write_tiny_vector_classifier(
     folder: Path, features: int = 1, stride: int = 1, data: dict[str, Any] | None = None, **changes: Any
 ) -> Bundle:
     """Write the bundle of a network of `tiny_vector_weights`; `changes` are other entries of its manifest."""
-    from textrnn.train.export_classifier import classify_graph
+    from textrnn.training.export.classifier import classify_graph
 
     weights = _float32(tiny_vector_weights(len(CLASSES), features, stride))
     graph = {"classify": classify_graph(vector_model(stride), weights)}
@@ -338,8 +338,8 @@ def write_tiny_regressor(
     folder: Path, features: int = 1, stride: int = 1, data: dict[str, Any] | None = None, **changes: Any
 ) -> Bundle:
     """As `write_tiny_vector_classifier`; its values are scaled by `VALUES_SCALE` and `VALUES_MEAN`."""
-    from textrnn.train.export_regressor import regress_graph
-    from textrnn.train.regression import Scaling
+    from textrnn.metrics.regression import Scaling
+    from textrnn.training.export.regressor import regress_graph
 
     weights = _float32(tiny_vector_weights(OUTPUTS, features, stride))
     scaling = Scaling(np.stack([VALUES_MEAN - VALUES_SCALE, VALUES_MEAN + VALUES_SCALE]))
@@ -357,7 +357,7 @@ def _runtime(stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:
-    from textrnn.train.export_onnx import write_graphs
+    from textrnn.training.export.language_model import write_graphs
 
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)

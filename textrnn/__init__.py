@@ -25,9 +25,9 @@ __all__ = ["UserError", "__version__", "load"]
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     """Load a model: what it is depends on what was trained.
 
-    A `textrnn.runtime.LanguageModel`; of labelled texts, a `textrnn.runtime.Classifier`; of vectors, a
-    `textrnn.vector_runtime.VectorClassifier` or `textrnn.vector_runtime.Regressor`; of a series, a
-    `textrnn.forecasting.Forecaster`.
+    A `textrnn.runtime.language_model.LanguageModel`; of labelled texts, a `textrnn.runtime.text_classifier.Classifier`;
+    of vectors, a `textrnn.runtime.vector_models.VectorClassifier` or `textrnn.runtime.vector_models.Regressor`; of a
+    series, a `textrnn.runtime.forecaster.Forecaster`.
 
     Args:
         path: a bundle folder, or a run folder with a bundle in it.
@@ -36,9 +36,9 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     Raises:
         UserError: no bundle there, or a file of it is missing, damaged or of a newer format.
     """
-    from textrnn import runtime
+    from textrnn.runtime.load import load as load_model
 
-    return runtime.load(path, threads=threads)
+    return load_model(path, threads=threads)
 
 
 def __getattr__(name: str) -> str:

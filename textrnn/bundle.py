@@ -138,7 +138,7 @@ class Manifest:
         runtime: what the runtime needs beside the graphs, by kind of model:
             language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
             classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
-            vector_classifier, regressor: ``steps`` and ``permutation`` of a record (`textrnn.vectors.arrange`),
+            vector_classifier, regressor: ``steps`` and ``permutation`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, with which another training
             starts from this model.

@@ -22,9 +22,9 @@ from textrnn.files import write_atomically
 
 if TYPE_CHECKING:
     from textrnn.classification import TextPrediction
-    from textrnn.runtime import Classifier
-    from textrnn.train.sources import Record
-    from textrnn.vector_runtime import Regressor, VectorClassifier
+    from textrnn.data.sources import Record
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     Classified = tuple[Record, TextPrediction | None]
 
@@ -34,8 +34,8 @@ TABLES = (".csv", ".jsonl")  # that --output writes
 
 
 def classify_command(arguments: argparse.Namespace) -> None:
-    from textrnn.runtime import load, require_classifier
-    from textrnn.vector_runtime import Regressor, VectorClassifier
+    from textrnn.runtime.load import load, require_classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     loaded = load(arguments.model)
     if isinstance(loaded, VectorClassifier | Regressor):
@@ -71,11 +71,11 @@ def classify_command(arguments: argparse.Namespace) -> None:
 
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
     from textrnn.config import data_of_bundle
-    from textrnn.train.evaluation import in_batches
-    from textrnn.train.labelled import describe
-    from textrnn.train.run import vector_options
-    from textrnn.train.vector_sources import read_unlabelled
-    from textrnn.vector_runtime import VectorClassifier
+    from textrnn.data.labelled_texts import describe
+    from textrnn.data.vector_sources import read_unlabelled
+    from textrnn.metrics.evaluation import in_batches
+    from textrnn.runtime.vector_models import VectorClassifier
+    from textrnn.training.loop.run import vector_options
 
     refuse(model, arguments, **dict.fromkeys(("why", "label", "png", "text", "output"), "classifiers of texts"))
     if arguments.texts or str(arguments.input or "-") == "-":
@@ -103,7 +103,7 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
 def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> Iterator[Record]:
     """Yield the arguments, or the records or lines of a file, or the lines of standard input, as records."""
     from textrnn.config import data_of_bundle
-    from textrnn.train.sources import Record, SourceOptions, read_rows
+    from textrnn.data.sources import Record, SourceOptions, read_rows
 
     if arguments.texts and arguments.input:
         raise UserError("classify takes texts or --input FILE, was given both; leave one out")

@@ -19,12 +19,13 @@ from textrnn.commands.messages import number, refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
-    from textrnn.forecasting import Forecaster
-    from textrnn.runtime import Classifier, LanguageModel
+    from textrnn.metrics.evaluation import Part
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
     from textrnn.tokenizers.base import Tokenizer
-    from textrnn.train.evaluation import Part
-    from textrnn.train.run import Run
-    from textrnn.vector_runtime import Regressor, VectorClassifier
+    from textrnn.training.loop.run import Run
 
 ADAPTED = {
     "cache": "continuous cache",
@@ -44,10 +45,12 @@ ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
     from textrnn.config import data_of_bundle
-    from textrnn.forecasting import Forecaster
-    from textrnn.runtime import Classifier, LanguageModel, load
-    from textrnn.train.places import keep_input
-    from textrnn.vector_runtime import Regressor, VectorClassifier
+    from textrnn.data.places import keep_input
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.load import load
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
     if not isinstance(model, LanguageModel):
@@ -83,9 +86,9 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
 
 def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.train.evaluation import dataset_parts, encode_pieces, evaluate
-    from textrnn.train.run import source_options
-    from textrnn.train.sources import read_text
+    from textrnn.data.sources import read_text
+    from textrnn.metrics.evaluation import dataset_parts, encode_pieces, evaluate
+    from textrnn.training.loop.run import source_options
 
     refuse(model, arguments, values="vectors")
     data = data_of_bundle(model.manifest.runtime)
@@ -109,8 +112,8 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
 
 def _require_adaptable(arguments: argparse.Namespace) -> None:
     """Refuse what dynamic evaluation and a cache cannot be measured on, before anything is."""
-    from textrnn.train.adaptation_settings import parse_settings
-    from textrnn.train.checkpoints import BEST
+    from textrnn.training.adaptation.settings import parse_settings
+    from textrnn.training.loop.checkpoints import BEST
 
     parse_settings(arguments.set, arguments.dynamic, arguments.cache)
     if arguments.window is not None:
@@ -127,11 +130,11 @@ def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[
     import numpy as np
 
     from textrnn.scoring import TextSize
-    from textrnn.train.adaptation_settings import parse_settings
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.adaptation.settings import parse_settings
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from textrnn.train.adaptation import Adaptation
+    from textrnn.training.adaptation.adaptation import Adaptation
 
     settings = parse_settings(arguments.set, arguments.dynamic, arguments.cache)
     adaptation = Adaptation(_run_of(arguments.model), tokenizer, settings)
@@ -170,9 +173,9 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
 
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.train.evaluation import encode_labelled, evaluate_classifier, labelled_texts
-    from textrnn.train.labelled import describe
-    from textrnn.train.run import labelled_options
+    from textrnn.data.labelled_texts import describe
+    from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, labelled_texts
+    from textrnn.training.loop.run import labelled_options
 
     refuse(model, arguments, window="language models", values="vectors")
     data = data_of_bundle(model.manifest.runtime)
@@ -194,11 +197,11 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
 
 def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.train.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
-    from textrnn.train.labelled import describe
-    from textrnn.train.run import vector_options
-    from textrnn.train.vector_sources import read_vectors
-    from textrnn.vector_runtime import VectorClassifier
+    from textrnn.data.labelled_texts import describe
+    from textrnn.data.vector_sources import read_vectors
+    from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
+    from textrnn.runtime.vector_models import VectorClassifier
+    from textrnn.training.loop.run import vector_options
 
     refuse(model, arguments, window="language models", text="texts")
     data = data_of_bundle(model.manifest.runtime)
@@ -221,7 +224,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
 
 def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.train.forecast_report import forecast_errors
+    from textrnn.metrics.forecast_report import forecast_errors
 
     refuse(model, arguments, window="language models", text="texts", label="classifiers and regressors")
     if arguments.source:
@@ -239,7 +242,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
 
 def _run_of(model: Path) -> Run:
     """The run whose held-out part a model is measured on where nothing else is given."""
-    from textrnn.train.run import open_run
+    from textrnn.training.loop.run import open_run
 
     if not (model / "config.json").exists():
         raise UserError(

@@ -11,8 +11,8 @@ from textrnn.errors import UserError
 
 
 def export_command(arguments: argparse.Namespace) -> None:
-    from textrnn.train.run import open_run
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.loop.run import open_run
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     run = open_run(arguments.model, quiet=True)
     folder = arguments.out or arguments.model / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
@@ -23,7 +23,7 @@ def export_command(arguments: argparse.Namespace) -> None:
             f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}"
         )
     import_tensorflow()
-    from textrnn.train.tasks import trainer_of
+    from textrnn.training.tasks.table import trainer_of
 
     metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
     print(folder)

@@ -15,13 +15,13 @@ from textrnn.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from textrnn.forecasting import Forecaster
+    from textrnn.runtime.forecaster import Forecaster
 
 
 def forecast_command(arguments: argparse.Namespace) -> None:
-    from textrnn.runtime import load_forecaster
-    from textrnn.train.places import keep_input
-    from textrnn.train.run import open_run
+    from textrnn.data.places import keep_input
+    from textrnn.runtime.load import load_forecaster
+    from textrnn.training.loop.run import open_run
 
     model = load_forecaster(arguments.model)
     if arguments.source:
@@ -48,7 +48,7 @@ def series_of(
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The values of the sources of a forecaster, and the names of its columns; how they are read is said."""
     from textrnn.config import data_of_bundle
-    from textrnn.train.series import read_series
+    from textrnn.data.series import read_series
 
     columns = tuple(columns) or data_of_bundle(model.manifest.runtime).values
     say_how_tables_are_read(sources, series=columns)

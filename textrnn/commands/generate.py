@@ -9,7 +9,7 @@ from typing import Any
 
 
 def generate_command(arguments: argparse.Namespace) -> None:
-    from textrnn.runtime import load_language_model
+    from textrnn.runtime.load import load_language_model
 
     model = load_language_model(arguments.model)
     options: dict[str, Any] = {

@@ -10,7 +10,7 @@ from textrnn.commands.messages import number
 
 def info_command(arguments: argparse.Namespace) -> None:
     from textrnn.bundle import find_bundle, read_bundle
-    from textrnn.runtime import load_bundled_tokenizer
+    from textrnn.runtime.sessions import load_bundled_tokenizer
 
     bundle = read_bundle(find_bundle(arguments.model))
     manifest = bundle.manifest

@@ -27,8 +27,8 @@ def say_how_tables_are_read(
         labelled: whether labels are read.
         series: the columns of a series that are named; None for sources that are no series.
     """
-    from textrnn.train.series import series_notes
-    from textrnn.train.sources import table_notes
+    from textrnn.data.series import series_notes
+    from textrnn.data.sources import table_notes
 
     notes = table_notes(sources, labelled)
     for note in notes if series is None else [*notes, *series_notes(sources, series)]:

@@ -16,10 +16,10 @@ from textrnn.errors import UserError
 
 if TYPE_CHECKING:
     from textrnn.config import Config
-    from textrnn.train.cluster import Cluster
-    from textrnn.train.distribution import Distribution
-    from textrnn.train.run import Run
-    from textrnn.train.trainer import Trainer
+    from textrnn.training.distributed.cluster import Cluster
+    from textrnn.training.distributed.distribution import Distribution
+    from textrnn.training.loop.run import Run
+    from textrnn.training.loop.trainer import Trainer
 
 
 TASKS = {
@@ -46,7 +46,7 @@ def train_run(run: Run, new: bool = False) -> Path:
         UserError: as the stages raise it.
         Stopped: a signal asked to stop; the run can be resumed.
     """
-    from textrnn.train.run_lock import locked
+    from textrnn.training.loop.run_lock import locked
 
     resume = f"go on with: textrnn train --resume --out {shlex.quote(str(run.folder))}"
     try:
@@ -57,7 +57,7 @@ def train_run(run: Run, new: bool = False) -> Path:
 
 
 def _train_and_export(run: Run, new: bool, resume: str) -> Path:
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     try:
         run.remove_leftovers()
@@ -67,8 +67,8 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
             say_how_tables_are_read([*data.source, *data.validation], run.classifies and not run.reads_vectors, series)
         run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
         import_tensorflow()
-        from textrnn.train.distribution import of_this_process, use
-        from textrnn.train.tasks import trainer_of
+        from textrnn.training.distributed.distribution import of_this_process, use
+        from textrnn.training.tasks.table import trainer_of
 
         with use(of_this_process()):
             trainer = trainer_of(run)
@@ -83,7 +83,7 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
 
 
 def _fit(trainer: Trainer, resume: str) -> None:
-    from textrnn.train.trainer import Interrupted
+    from textrnn.training.loop.trainer import Interrupted
 
     try:
         trainer.fit()
@@ -95,15 +95,15 @@ def _fit(trainer: Trainer, resume: str) -> None:
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
     """Train as one worker of several; only the first of them writes files."""
-    from textrnn.train.shared_run import run_of_all
-    from textrnn.train.tensorflow_setup import import_tensorflow
+    from textrnn.training.loop.shared_run import run_of_all
+    from textrnn.training.tensorflow_setup import import_tensorflow
 
     if not quiet:
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
     distribution = import_tensorflow(lambda: _join(cluster))
-    from textrnn.train.distribution import use
-    from textrnn.train.run_lock import locked
-    from textrnn.train.tasks import trainer_of
+    from textrnn.training.distributed.distribution import use
+    from textrnn.training.loop.run_lock import locked
+    from textrnn.training.tasks.table import trainer_of
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
@@ -124,14 +124,14 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
 
 
 def _join(cluster: Cluster) -> Distribution:
-    from textrnn.train.distribution import join
+    from textrnn.training.distributed.distribution import join
 
     return join(cluster)
 
 
 def train_command(arguments: argparse.Namespace) -> None:
-    from textrnn.train.cluster import cluster_of
-    from textrnn.train.run import create_run, open_run
+    from textrnn.training.distributed.cluster import cluster_of
+    from textrnn.training.loop.run import create_run, open_run
 
     folder = arguments.out or Path("runs") / _run_name(arguments)
     config = _stated_config(arguments, folder)

@@ -1,0 +1,53 @@
+"""The tokenizer of a corpus, learned from the part of it that is trained on, whatever its size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from textrnn.data.processes import Report
+from textrnn.data.stretches import Corpus, Stretch, reported
+from textrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
+
+COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, ...]]] = {
+    "char": (CharTokenizer, ()),
+    "word": (WordTokenizer, ("lowercase", "split")),
+}
+"""Kinds that are learned by counting, stretch by stretch, and the options that decide what is counted."""
+
+
+def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
+    """A tokenizer of a kind, trained on what is not held out; the options are those of its `train`.
+
+    Characters and words are counted in several processes, each stretch of text by itself, so that the result is the
+    same for every number of them. SentencePiece learns from a sample, which is drawn in this process. Memory is bounded
+    for all.
+
+    Raises:
+        UserError: as `train_tokenizer`, and where the text cannot be read.
+    """
+    if kind not in COUNTING:
+        return train_tokenizer(kind, corpus.training_texts(), **options)
+    train_tokenizer(kind, ["a"], **options)  # refuses options before all is read
+    tokenizer_class, deciding = COUNTING[kind]
+    count = _Count(kind, {name: options[name] for name in deciding if name in options})
+    with closing(corpus.each("Counting tokens", count)) as counted:
+        found = filter(None, counted)
+        first = next(found, None)
+        if first is None:  # nothing but blanks, or nothing at all
+            return train_tokenizer(kind, corpus.training_texts(), **options)
+        return tokenizer_class.from_counts(chain([first], found), **options)
+
+
+@dataclass(frozen=True)
+class _Count:
+    kind: str
+    options: dict[str, Any]
+
+    def __call__(self, stretch: Stretch, report: Report) -> Counter[str]:
+        pieces = reported(stretch.read(), report)
+        texts = (piece.text for is_held_out, piece in pieces if not is_held_out)
+        return COUNTING[self.kind][0].count(texts, **self.options)

@@ -1,0 +1,20 @@
+"""What the processor offers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16; true where it does not tell."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM

@@ -1,0 +1,133 @@
+"""Runs the forecaster of a bundle with onnxruntime, and nothing of what trained it.
+
+Two graphs over the same weights, which read and tell values in units of the data:
+
+    step      vectors float32 (batch, features), state float32 (layers, batch, hidden)
+              -> forecast float32 (batch, horizon, features), next_state of the shape of state
+    sequence  vectors float32 (batch, time, features), state
+              -> forecast float32 (batch, time, horizon, features), next_state
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from textrnn.bundle import Bundle
+from textrnn.data.vectors import require_width, to_numbers
+from textrnn.errors import UserError, require_whole_number
+from textrnn.runtime.sessions import OfBundle, Sessions, checked_state
+
+READ_AT_ONCE = 1 << 20  # numbers told at once while a series is read, 4 MB
+
+Array = NDArray[np.float32]
+
+
+class Forecaster(OfBundle):
+    """Tells how a series goes on.
+
+    Attributes:
+        manifest: the bundle's manifest.
+        horizon: steps ahead that are told after each.
+        features: values of a step.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        super().__init__(bundle, threads=threads)
+        if lacking := {"step", "sequence"} - set(self.manifest.graphs):
+            raise UserError(f"a forecaster must have a {min(lacking)} graph, {bundle.folder} has none; export it again")
+        self._sessions = Sessions(bundle, threads)
+        for use in ("step", "sequence"):  # so that a broken bundle is refused now
+            self._sessions(use)
+        step = self.manifest.graphs["step"]
+        match [step.inputs[1].shape, step.outputs[0].shape]:
+            case [(int(layers), str(), int(hidden)), (str(), int(horizon), int(features))]:
+                self._layers, self._hidden, self.horizon, self.features = layers, hidden, horizon, features
+            case shapes:
+                raise UserError(
+                    f'state and forecast must be (layers, "batch", hidden) and ("batch", horizon, features), those of '
+                    f"{bundle.folder} are {shapes}; export it again"
+                )
+
+    def forecast(self, values: ArrayLike, steps: int | None = None) -> Array:
+        """What follows a history.
+
+        Args:
+            values: ``(time, features)``, or of one feature ``(time,)``, the latest last; the longer, the better the
+                forecast, as far back as the model remembers.
+            steps: how many to tell; None tells `horizon`. Beyond it the forecasts themselves are read as if they had
+                come true, a horizon at a time.
+
+        Returns:
+            float32 ``(steps, features)``.
+
+        Raises:
+            UserError: no value, values that are not finite numbers, or of another width than the model's.
+        """
+        steps = self.horizon if steps is None else steps
+        require_whole_number("steps", steps, 1, f"the model tells {self.horizon} at once")
+        parts: list[Array] = []
+        history, state = self._checked(values, "the history"), self.initial_state(1)
+        while len(parts) * self.horizon < steps:
+            for told, after in self._parts(parts[-1] if parts else history, state):
+                latest, state = told[-1], after
+            parts.append(latest)
+        return np.concatenate(parts)[:steps]
+
+    def forecasts(self, values: ArrayLike) -> Array:
+        """What is told after each step of a series ``(time, features)`` or ``(time,)``.
+
+        Returns:
+            float32 ``(time, horizon, features)``.
+
+        Raises:
+            UserError: as `forecast` raises it.
+        """
+        series = self._checked(values, "the series")
+        return np.concatenate([told for told, _ in self._parts(series, self.initial_state(1))])
+
+    def step(self, values: ArrayLike, state: Array) -> tuple[Array, Array]:
+        """Read one step of each of some series.
+
+        Args:
+            values: ``(batch, features)``.
+            state: float32 ``(layers, batch, hidden)``; `initial_state` before the first step.
+
+        Returns:
+            forecasts, float32 ``(batch, horizon, features)``, and the next state.
+
+        Raises:
+            UserError: values that are not finite numbers, or of another width than the model's; or a state of another
+                shape.
+        """
+        vectors = self._checked(values, "the step")
+        state = checked_state(state, self.initial_state(len(vectors)))
+        forecast, state = self._sessions("step").run(["forecast", "next_state"], {"vectors": vectors, "state": state})
+        return forecast, state
+
+    def initial_state(self, batch: int) -> Array:
+        """The state before any step: zeros, float32 ``(layers, batch, hidden)``."""
+        return np.zeros((self._layers, batch, self._hidden), np.float32)
+
+    def _parts(self, values: Array, state: Array) -> Iterator[tuple[Array, Array]]:
+        """Forecasts after some steps ``(time, horizon, features)``, and the state then; in bounded memory."""
+        at_once = max(1, READ_AT_ONCE // (self.horizon * self.features))
+        for begin in range(0, len(values), at_once):
+            feeds = {"vectors": values[None, begin : begin + at_once], "state": state}
+            forecast, state = self._sessions("sequence").run(["forecast", "next_state"], feeds)
+            yield forecast[0], state
+
+    def _checked(self, values: ArrayLike, place: str) -> Array:
+        """``(steps, features)`` of whatever was given."""
+        array = to_numbers(values, place).astype(np.float32)
+        if array.ndim == 1 and self.features == 1:
+            array = array[:, None]
+        if array.ndim != 2 or not len(array):
+            raise UserError(
+                f"values must be (time, features) of a step or more, {place} is {array.shape}; the model reads "
+                f"{self.features} values a step"
+            )
+        require_width(array, self.features, place)
+        return array

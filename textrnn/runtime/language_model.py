@@ -1,0 +1,338 @@
+"""Runs a language model: up to three graphs over the same weights.
+
+    step      ids int32 (batch,), state float32 (layers, batch, hidden)
+              -> logits float32 (batch, vocabulary), next_state of the shape of state
+    sequence  ids int32 (batch, time), state
+              -> logits float32 (batch, time, vocabulary), next_state
+    generate  ids int32 (batch,), state, given int32 (steps, batch), uniforms float64 (steps, batch),
+              temperature float64 ()
+              -> tokens int32 (steps, batch), next_state
+
+The generate graph draws the tokens that `textrnn.sampling` would draw from the logits of the step graph. What it cannot
+do (beams, a penalty, keeping only the most probable tokens) is done step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from textrnn import generation
+from textrnn.bundle import Bundle
+from textrnn.errors import UserError, require_whole_number
+from textrnn.generation import GenerationOptions, State
+from textrnn.runtime.sessions import OfBundle, Sessions, checked_ids, checked_state, load_bundled_tokenizer
+from textrnn.sampling import SamplingOptions, log_softmax
+from textrnn.scoring import Scorer, TextMetrics, text_size
+from textrnn.tokenizers import END_ID
+from textrnn.tokenizers.base import check_text
+
+# From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
+# time that it saves on 16 tokens (2 layers of 512 units, vocabulary of 5,000, float32) to 460 (the same with one of 69,
+# in 8 bits) against the generate graph; benchmarks/scoring.py measures it.
+PREFILL_FROM = 64
+PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16 MB
+
+
+class LanguageModel(OfBundle):
+    """A language model of a bundle: writes text, scores text, tells what comes next.
+
+    Every text begins with the bundle's start token and the zero state. Results of one batch are computed together, so
+    that they may differ in the last digit from those of another batch size.
+
+    Attributes:
+        manifest: the bundle's manifest.
+        tokenizer: text to ids and back.
+        vocabulary_size: number of ids.
+        start_id: the token before every text.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        super().__init__(bundle, threads=threads)
+        self._sessions = Sessions(bundle, threads)
+        self._layers, _, self._hidden = self._state_shape()
+        # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
+        self._sessions("generate")
+        self.tokenizer = load_bundled_tokenizer(bundle)
+        self.vocabulary_size = self.tokenizer.vocabulary_size
+        declared = self.manifest.graphs["step"].outputs[0].shape[-1]
+        start_id = self.manifest.start_id
+        if declared != self.vocabulary_size or start_id is None or not 0 <= start_id < self.vocabulary_size:
+            raise UserError(
+                f"tokenizer and graph of a bundle must belong together, {bundle.folder} has {self.vocabulary_size} "
+                f"tokens, {declared} logits and start_id {start_id}; export it again"
+            )
+        self.start_id = start_id
+        self._never_drawn = self._read_never_drawn()
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        beams: int = 1,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+    ) -> str:
+        """Write a text that goes on after `prompt`; the prompt itself is not repeated.
+
+        Args:
+            prompt: any text; characters the model never saw are no error.
+            length: the most tokens that are written; a text may end before.
+            temperature: below 1 bolder, above 1 wilder; 0 always takes the most probable token.
+            top_k: choose among the k most probable tokens; 0 among all.
+            top_p: choose among the fewest most probable tokens with this probability together; 1 among all.
+            min_p: choose among tokens at least this many times as probable as the most probable one.
+            repetition_penalty: above 1, tokens already in the text become less probable.
+            beams: above 1, search the most probable continuation with this many beams instead of sampling.
+            stop: a string or strings at which the text ends; it is cut before them.
+            seed: the same seed gives the same text; None a new one each time.
+
+        Raises:
+            UserError: a value out of its range.
+        """
+        options = {
+            "length": length,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "beams": beams,
+            "stop": stop,
+            "seed": seed,
+        }
+        return "".join(piece for _, piece in self._write(prompt, 1, options, whole=True))
+
+    def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
+        """As `generate`, and with its options, piece by piece while the text is written.
+
+        A piece is whole characters, none of which is taken back. Beam search knows its text at the end only, and gives
+        it as one piece.
+        """
+        return (piece for _, piece in self._write(prompt, 1, options))
+
+    def samples(self, prompt: str = "", *, count: int, **options: Any) -> list[str]:
+        """Write `count` texts as one batch, with the options of `generate`.
+
+        The first draws the random numbers that `generate` draws with the same seed.
+        """
+        pieces = self._write(prompt, count, options, whole=True)
+        texts: list[list[str]] = [[] for _ in range(count)]
+        for index, piece in pieces:
+            texts[index].append(piece)
+        return ["".join(pieces) for pieces in texts]
+
+    def score(self, text: str) -> TextMetrics:
+        """How well the model predicts a text: every token once, from the start token and the zero state on."""
+        ids = self.tokenizer.encode(text)
+        nats = -float(self.token_log_probs(ids).sum())
+        return TextMetrics.of(nats, len(ids), text_size(self.tokenizer, text))
+
+    def token_log_probs(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Log probability in nats, float64 (tokens,), of each of ids (tokens,) given the start token and those before.
+
+        Read in parts with the state carried, so that memory does not grow with the logits of a long text.
+        """
+        ids = checked_ids(ids, self.vocabulary_size, 1)
+        return -Scorer(self.read, self.vocabulary_size, self.start_id).add(ids)
+
+    def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
+        """The `top` most probable tokens after a text and their probabilities, the highest first."""
+        require_whole_number("top", top, 1, "give a number of tokens")
+        ids = np.concatenate([[self.start_id], self.tokenizer.encode(text)])
+        logits, _ = self._prefill(ids[None], self.initial_state(1))
+        probs = np.exp(log_softmax(logits)[0])
+        best = np.argsort(-probs, kind="stable")[:top]
+        return {self.tokenizer.token_text(int(token)): float(probs[token]) for token in best}
+
+    def initial_state(self, batch: int) -> State:
+        """The state before any token: zeros (layers, batch, hidden) float32."""
+        return np.zeros((self._layers, batch, self._hidden), np.float32)
+
+    def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
+        """Read one token a row.
+
+        Args:
+            ids: (batch,).
+            state: (layers, batch, hidden) float32.
+
+        Returns:
+            Logits of the next token (batch, vocabulary) float32, next state.
+
+        Raises:
+            UserError: ids that are no ids of the vocabulary, or a state of another shape.
+        """
+        ids = checked_ids(ids, self.vocabulary_size, 1)
+        state = checked_state(state, self.initial_state(len(ids)))
+        logits, state = self._sessions("step").run(["logits", "next_state"], {"ids": ids, "state": state})
+        return logits, state
+
+    def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
+        """Read many tokens a row, by the sequence graph.
+
+        Args:
+            ids: (batch, time).
+            state: (layers, batch, hidden) float32; None is the zero state.
+
+        Returns:
+            Logits after each token (batch, time, vocabulary) float32, state after the last.
+
+        Raises:
+            UserError: ids that are no ids of the vocabulary, or a state of another shape.
+        """
+        ids = checked_ids(ids, self.vocabulary_size, 2)
+        zero = self.initial_state(len(ids))
+        state = zero if state is None else checked_state(state, zero)
+        logits, state = self._sessions("sequence").run(["logits", "next_state"], {"ids": ids, "state": state})
+        return logits, state
+
+    def _write(
+        self, prompt: str, count: int, options: dict[str, Any], whole: bool = False
+    ) -> Iterator[tuple[int, str]]:
+        """Check the options now, write when the pieces are asked for."""
+        checked = GenerationOptions(count=count, **options)
+        check_text(prompt)
+        state = self.initial_state(1)
+        inside = _drawn_inside(checked)
+        return generation.generate(
+            self.step if inside else _Stepper(self._sessions("step"), state, self.vocabulary_size),
+            state,
+            self.tokenizer,
+            self.start_id,
+            prompt,
+            checked,
+            self._never_drawn,
+            prefill=self._remember,
+            write=partial(self._write_chunk, checked.temperature) if inside else None,
+            whole=whole,
+        )
+
+    def _write_chunk(
+        self,
+        temperature: float,
+        ids: NDArray[np.int32],
+        state: State,
+        uniforms: NDArray[np.float64],
+        texts: Sequence[int],
+    ) -> tuple[NDArray[np.int32], State]:
+        """`generation.Write`, by the generate graph."""
+        given = np.full(uniforms.shape, -1, np.int32)
+        tokens, state = self._run_generate(ids, state, given, uniforms, temperature)
+        if (tokens < END_ID).any():  # what the graph gives where logits are NaN, and never draws
+            raise UserError("logits must be finite numbers, were not; the model is damaged, train it again")
+        return tokens, state
+
+    def _remember(self, ids: NDArray[np.int32], state: State) -> State:
+        """State after ids (batch, time), by the graph that has it first, its loading included.
+
+        Not by what happens to be loaded: the graphs may differ in the last digit, and a call repeated writes the same.
+        """
+        if ids.shape[1] >= PREFILL_FROM:
+            return self._prefill(ids, state)[1]
+        given = np.roll(ids.T, -1, axis=0)  # after each token the next is given; that after the last is not read
+        return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), 1.0)[1]
+
+    def _run_generate(
+        self,
+        ids: NDArray[np.int32],
+        state: State,
+        given: NDArray[np.int32],
+        uniforms: NDArray[np.float64],
+        temperature: float,
+    ) -> tuple[NDArray[np.int32], State]:
+        feeds = {
+            "ids": ids,
+            "state": state,
+            "given": given,
+            "uniforms": uniforms,
+            "temperature": np.array(temperature, np.float64),
+        }
+        tokens, state = self._sessions("generate").run(["tokens", "next_state"], feeds)
+        return tokens, state
+
+    def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
+        """Logits after the last of ids (batch, time), and state; in parts, so that memory does not grow with time."""
+        chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
+        for begin in range(0, ids.shape[1], chunk):
+            logits, state = self.read(ids[:, begin : begin + chunk], state)
+        return logits[:, -1], state
+
+    def _read_never_drawn(self) -> NDArray[np.int32]:
+        """The ids of `textrnn.generation.untrained`, as the manifest lists them."""
+        listed = self.manifest.runtime["never_drawn"]
+        ids = set(listed)
+        if not generation.SPECIAL <= ids < set(range(self.vocabulary_size)):
+            raise UserError(
+                "the manifest's runtime.never_drawn must list ids, the special ones among them and not all of "
+                f"{self.vocabulary_size}, {self._bundle.folder} has: {listed!r:.60}; export the bundle again"
+            )
+        return np.array(sorted(ids), np.int32)
+
+    def _state_shape(self) -> tuple[int, str, int]:
+        """(layers, "batch", hidden) of the step graph."""
+        if lacking := {"step", "sequence", "generate"} - set(self.manifest.graphs):
+            raise UserError(
+                f"a language model must have a {min(lacking)} graph, {self._bundle.folder} has none; export it again"
+            )
+        inputs = self.manifest.graphs["step"].inputs
+        shape = next((tensor.shape for tensor in inputs if tensor.name == "state"), ())
+        layers, batch, hidden = shape if len(shape) == 3 else (0, 0, 0)
+        if not (isinstance(layers, int) and isinstance(batch, str) and isinstance(hidden, int)):
+            raise UserError(f'state must have the shape (layers, "batch", hidden), was: {shape}; export it again')
+        return layers, batch, hidden
+
+
+class _Stepper:
+    """Calls a step graph with a batch of one through arrays bound once, which halves the cost of a call.
+
+    Its results are overwritten: the logits by the next call, the state by the one after. Larger batches run as usual.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, state: State, vocabulary_size: int) -> None:
+        layers, _, hidden = state.shape
+        self._session = session
+        self._ids = np.zeros(1, np.int32)
+        self._logits = np.zeros((1, vocabulary_size), np.float32)
+        self._states = (np.zeros((layers, 1, hidden), np.float32), np.zeros((layers, 1, hidden), np.float32))
+        self._bindings = (self._bind(*self._states), self._bind(*self._states[::-1]))
+        self._current = 0  # the state that the next call reads; it writes the other
+
+    def _bind(self, state: State, next_state: State) -> onnxruntime.IOBinding:
+        binding = self._session.io_binding()
+        # The binding holds addresses only: the arrays must live as long as it does.
+        for name, array in (("ids", self._ids), ("state", state)):
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in (("logits", self._logits), ("next_state", next_state)):
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+    def __call__(self, ids: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        if len(ids) > 1:
+            logits, next_state = self._session.run(["logits", "next_state"], {"ids": ids, "state": state})
+            return logits, next_state
+        self._ids[0] = ids[0]
+        if state is not self._states[self._current]:
+            self._states[self._current][...] = state
+        self._session.run_with_iobinding(self._bindings[self._current])
+        self._current = 1 - self._current
+        return self._logits, self._states[self._current]
+
+
+def _drawn_inside(options: GenerationOptions) -> bool:
+    """Whether the generate graph knows all of these options: temperature is the only one of sampling."""
+    plain = SamplingOptions(temperature=options.temperature)
+    return options.beams == 1 and all(
+        getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)
+    )

@@ -1,0 +1,79 @@
+"""A bundle's folder to the model that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from textrnn.bundle import find_bundle, read_bundle
+from textrnn.errors import UserError, require_whole_number, shown
+from textrnn.runtime.forecaster import Forecaster
+from textrnn.runtime.language_model import LanguageModel
+from textrnn.runtime.text_classifier import Classifier
+from textrnn.runtime.vector_models import Regressor, VectorClassifier
+
+
+def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
+    """Load a model from a bundle folder, or a run folder with a bundle in it.
+
+    It is a `LanguageModel`, a `Classifier`, a `VectorClassifier`, a `Regressor` or a `Forecaster`.
+
+    Raises:
+        UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
+    """
+    require_whole_number("threads", threads, 1, "small models are fastest on 1")
+    if not isinstance(path, str | PathLike) or not isinstance(fspath(path), str):
+        raise UserError(f"a model must be a bundle or a run folder, was: {shown(path)}; give its path")
+    # Absolute: graphs are loaded when they are first used, wherever the current folder is by then.
+    bundle = read_bundle(find_bundle(Path(path)).absolute())
+    kinds: dict[str, Callable[..., Any]] = {
+        "language_model": LanguageModel,
+        "classifier": Classifier,
+        "vector_classifier": VectorClassifier,
+        "regressor": Regressor,
+        "forecaster": Forecaster,
+    }
+    if bundle.manifest.kind not in kinds:
+        raise UserError(
+            f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
+        )
+    return kinds[bundle.manifest.kind](bundle, threads=threads)
+
+
+def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
+    """As `load`; refuses what is no language model."""
+    model = load(path, threads=threads)
+    if not isinstance(model, LanguageModel):
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn classify {path}")
+    return model
+
+
+def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
+    """As `load`; refuses what is no forecaster."""
+    model = load(path, threads=threads)
+    if not isinstance(model, Forecaster):
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a forecaster is needed, {path} is a {kind}; give a model trained with task=forecast")
+    return model
+
+
+def load_classifier(path: str | PathLike[str], *, threads: int = 1) -> Classifier:
+    """As `load`; refuses what does not classify texts."""
+    return require_classifier(load(path, threads=threads), path)
+
+
+def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
+    """A model that `load` gave.
+
+    Raises:
+        UserError: it does not classify texts.
+    """
+    if isinstance(model, LanguageModel):
+        raise UserError(f"a classifier is needed, {path} is a language model; use: textrnn generate {path}")
+    if not isinstance(model, Classifier):
+        kind = model.manifest.kind.replace("_", " ")
+        raise UserError(f"a classifier of texts is needed, {path} is a {kind}; give it arrays: textrnn.load")
+    return model

@@ -1,0 +1,188 @@
+"""The graphs of a bundle in onnxruntime, each loaded at its first use and held to its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
+from textrnn.errors import UserError, shown
+from textrnn.tokenizers import Tokenizer, load_tokenizer
+
+ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
+READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
+CONTRACTS = {  # names of the inputs and outputs of each graph
+    "step": READS_LOGITS,
+    "sequence": READS_LOGITS,
+    "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
+    "classify": (("ids",), ("logits",)),
+}
+READS_VECTORS = ("vectors", "lengths")
+TELLS_WHAT_FOLLOWS = (("vectors", "state"), ("forecast", "next_state"))
+CONTRACTS_OF_VECTORS = {  # the same, of a bundle without a tokenizer
+    "classify": (READS_VECTORS, ("logits",)),
+    "regress": (READS_VECTORS, ("values",)),
+    "step": TELLS_WHAT_FOLLOWS,
+    "sequence": TELLS_WHAT_FOLLOWS,
+}
+
+
+class OfBundle:
+    """A model of a bundle: it is copied, pickled and sent to other processes as the place of its files.
+
+    Attributes:
+        manifest: the bundle's manifest.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self._bundle = bundle
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._bundle.folder)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[Path, int], Any], tuple[Path, int]]:
+        return self._of_folder, (self._bundle.folder, self._threads)
+
+    @classmethod
+    def _of_folder(cls, folder: Path, threads: int) -> OfBundle:
+        return cls(read_bundle(find_bundle(folder)), threads=threads)
+
+
+def checked_state(state: object, zero: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a state as the graphs read it.
+
+    Args:
+        state: what was given.
+        zero: a state of the shape that it must have.
+
+    Raises:
+        UserError: it has another shape, or holds no numbers.
+    """
+    array = state if isinstance(state, np.ndarray) else np.empty(0)
+    if array.shape != zero.shape or array.dtype.kind != "f":
+        was = f"{array.dtype} {array.shape}" if isinstance(state, np.ndarray) else shown(state)
+        raise UserError(f"a state must be float32 {zero.shape}, was: {was}; begin with initial_state({zero.shape[1]})")
+    return array.astype(np.float32, copy=False)
+
+
+class Sessions:
+    """Gives the session of each graph of a bundle.
+
+    Args:
+        bundle: the bundle.
+        threads: processor threads of one operation.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self._bundle = bundle
+        self._threads = threads
+        self._loaded: dict[str, onnxruntime.InferenceSession] = {}
+
+    def __call__(self, use: str) -> onnxruntime.InferenceSession:
+        """The graph of a use in onnxruntime.
+
+        Raises:
+            UserError: onnxruntime cannot load it, or it has not the inputs and outputs of its use and its manifest.
+        """
+        if use not in self._loaded:
+            self._loaded[use] = self._load(use)
+        return self._loaded[use]
+
+    def _load(self, use: str) -> onnxruntime.InferenceSession:
+        graph = self._bundle.manifest.graphs[use]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        path = self._bundle.path(graph.file)
+        try:
+            # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no other public base
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
+            ) from error
+        contracts = CONTRACTS if self._bundle.manifest.tokenizer else CONTRACTS_OF_VECTORS
+        _check_graph(path, contracts[use], graph, session)
+        return session
+
+
+def classify_session(bundle: Bundle, threads: int) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
+    """The graph of a classifier, and its classes.
+
+    Raises:
+        UserError: it lacks one of them, has not as many classes as logits, or as `Sessions` raises it.
+    """
+    labels, graphs = bundle.manifest.labels, bundle.manifest.graphs
+    if not labels or "classify" not in graphs:
+        raise UserError(f"a classifier must have labels and a classify graph, {bundle.folder} lacks one; export it")
+    session = Sessions(bundle, threads)("classify")
+    declared = graphs["classify"].outputs[0].shape[-1]
+    if declared != len(labels):
+        raise UserError(f"{bundle.folder} has {len(labels)} labels and {declared} logits; export it again")
+    return session, labels
+
+
+def _check_graph(
+    path: Path,
+    contract: tuple[tuple[str, ...], tuple[str, ...]],
+    graph: Graph,
+    session: onnxruntime.InferenceSession,
+) -> None:
+    """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
+    inputs, outputs = contract
+    for what, names, declared, actual in (
+        ("inputs", inputs, graph.inputs, session.get_inputs()),
+        ("outputs", outputs, graph.outputs, session.get_outputs()),
+    ):
+        said = [(tensor.name, ONNX_TYPES.get(tensor.dtype), list(tensor.shape)) for tensor in declared]
+        found = [(tensor.name, tensor.type, list(tensor.shape)) for tensor in actual]
+        if tuple(tensor.name for tensor in declared) != names or said != found:
+            raise UserError(f"{path} must have the {what} {said} of its manifest, has {found}; export the bundle again")
+
+
+def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
+    """The tokenizer of a bundle.
+
+    Raises:
+        UserError: it is not in the file that was checked, or cannot be read.
+    """
+    declared = bundle.tokenizer
+    tokenizer = load_tokenizer(bundle.folder, declared.kind)
+    if tokenizer.file_name != declared.file:  # the file that was read is not the one checked
+        raise UserError(
+            f"a {tokenizer.kind} tokenizer must be in {tokenizer.file_name}, "
+            f"{bundle.folder} has it in {declared.file}; export it again"
+        )
+    return tokenizer
+
+
+def checked_ids(ids: object, vocabulary_size: int, dimensions: int) -> NDArray[np.int32]:
+    """Return ids as the graphs read them.
+
+    Raises:
+        UserError: they are no whole numbers, have other dimensions, or are not of the vocabulary.
+    """
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # lists of different lengths
+        array = np.empty((), object)
+    if array.ndim != dimensions or (array.size and array.dtype.kind not in "iu"):
+        raise UserError(
+            f"ids must be an array of whole numbers with {dimensions} dimensions, was: {shown(ids)}; encode the text "
+            "with this model's tokenizer"
+        )
+    if array.size and (array.min() < 0 or array.max() >= vocabulary_size):
+        raise UserError(
+            f"ids must be between 0 and {vocabulary_size - 1}, were: {array.min()} to {array.max()}; "
+            "encode the text with this model's tokenizer"
+        )
+    return array.astype(np.int32)

@@ -1,0 +1,65 @@
+"""How much memory a training step needs, told before it is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textrnn.config import Config
+from textrnn.errors import UserError
+from textrnn.training.tensorflow_setup import on_tensorflow_processor
+
+# Numbers kept for the way back, and at work on it, for each unit, step and row: from the peak of whole processes over
+# the sizes of benchmarks/memory.py, and of sequences of vectors up to 10,000 steps long.
+LAYER, MIXING, NORMALIZATION = 5, 6, 4
+OUTPUTS = 3
+
+
+def bytes_needed(config: Config, features: int, outputs: int, length: int) -> int:
+    """About what the activations of a training step take, at most what is kept at a time.
+
+    Args:
+        config: of the run.
+        features: numbers in each vector that the first layer reads.
+        outputs: logits or values at each step; 0 where there is one answer for a whole sequence.
+        length: steps of the longest sequence.
+    """
+    model, train = config.model, config.train
+    length = min(length, train.recompute or length)
+    per_unit = (
+        LAYER + (MIXING if model.mixing != "none" else 0) + (NORMALIZATION if model.normalization != "none" else 0)
+    )
+    above = length // model.stride
+    directions = 2 if model.bidirectional else 1
+    units = model.hidden_dim * directions * (LAYER * length + (per_unit - LAYER) * above)
+    units += model.hidden_dim * directions * per_unit * above * (model.layers - 1)
+    size = 2 if train.precision == "bfloat16" else 4
+    return int(train.batch_size * (size * units + 4 * length * (features + OUTPUTS * outputs)))
+
+
+def require_memory(needed: int, length: int) -> None:
+    """Refuse what would not fit; on a GPU, whose memory is not known here, nothing is.
+
+    Raises:
+        UserError: the machine has less left; the message says how much is needed.
+    """
+    available = available_bytes() if on_tensorflow_processor() else None
+    if available is not None and needed > available:
+        raise UserError(
+            f"a training step must fit in memory, one over {length:,} steps needs about {needed / 1e9:,.1f} GB,"
+            f" {available / 1e9:,.1f} are left; lower train.batch_size or model.hidden_dim, or read shorter sequences"
+        )
+
+
+def available_bytes() -> int | None:
+    """Memory that this process may still take: of the machine, or of its control group if that is less."""
+    left = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        left.append(next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            left.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError, StopIteration):  # another system, or an older one
+        pass
+    return min(left) if left else None

@@ -1,0 +1,142 @@
+"""Batches, windows and sizes that suit small data: the defaults shrink, and one line says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from textrnn.config import Config, defaults_of
+from textrnn.data.series import Series
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+
+STEPS_A_PASS = 12  # of a language model at least, where batch and window are the default ones
+BATCHES_A_SET = 8  # of a set of texts or vectors at least, where their size is the default
+MOST_EPOCHS = 40.0  # where the data decide
+SMALLEST_BATCH, SHORTEST_WINDOW = 8, 32  # to which defaults shrink for more steps a pass
+UNITS = ((50_000, 128), (300_000, 256))  # of each layer, where the text has fewer tokens than the first number
+FITTED_FILE = "fitted.json"
+FITTED = (("train", "batch_size"), ("train", "sequence_length"), ("train", "recompute"), ("model", "hidden_dim"))
+"""Settings that this module makes smaller."""
+
+
+def fit_to_tokens(config: Config, tokens: int, replicas: int) -> Config:
+    """Return the configuration of a language model whose size and batches suit the training text.
+
+    Defaults shrink until a pass over the text takes some steps, stated batches until they fit at all.
+
+    Args:
+        config: of the run.
+        tokens: of the training text.
+        replicas: that share a batch, which is a multiple of them.
+
+    Raises:
+        UserError: the text is too short for any batch.
+    """
+    train, default = config.train, defaults_of(config)
+    batch, length = train.batch_size, train.sequence_length
+    if (batch, length) == (default.train.batch_size, default.train.sequence_length):
+        while batch * length * STEPS_A_PASS > tokens and batch // 2 >= max(SMALLEST_BATCH, replicas):
+            batch //= 2
+        while batch * length * STEPS_A_PASS > tokens and length // 2 >= SHORTEST_WINDOW:
+            length //= 2
+    while batch * (length + 1) > tokens and batch > replicas:
+        batch = max(replicas, batch // 2 // replicas * replicas)
+    length = min(length, tokens // batch - 1)
+    if length < 1:
+        raise UserError(f"training text must have at least {2 * replicas} tokens, has {tokens}; give more text")
+    units = config.model.hidden_dim
+    if units == default.model.hidden_dim:
+        units = next((few for fewer_than, few in UNITS if tokens < fewer_than), units)
+    recompute = train.recompute if length == train.sequence_length else 0
+    return replace(
+        config,
+        model=replace(config.model, hidden_dim=units),
+        train=replace(train, batch_size=batch, sequence_length=length, recompute=recompute),
+    )
+
+
+def fit_to_records(config: Config, records: int, replicas: int) -> Config:
+    """Return the configuration of a classifier or regressor whose batches suit the number of its training records.
+
+    Args:
+        config: of the run.
+        records: to train on.
+        replicas: that share a batch, which is a multiple of them.
+
+    Raises:
+        UserError: there are fewer records than replicas.
+    """
+    batch = min(config.train.batch_size, records)
+    if config.train.batch_size == defaults_of(config).train.batch_size:
+        batch = min(batch, max(SMALLEST_BATCH, records // BATCHES_A_SET))
+    batch = batch // replicas * replicas
+    if not batch:
+        raise UserError(f"each of {replicas} replicas needs a record to train on, there are {records}; give more")
+    return replace(config, train=replace(config.train, batch_size=batch))
+
+
+def fit_to_series(config: Config, series: Series) -> Config:
+    """Return the configuration of a forecaster whose window is at most half of what there is to train on."""
+    longest = max(1, (series.training - config.model.horizon) // 2)
+    length = min(config.train.sequence_length, longest)
+    return replace(config, train=replace(config.train, sequence_length=length))
+
+
+def enough_epochs(steps_per_epoch: int, steps: int, fewest: int) -> float:
+    """Return how often data are read where nothing is said: for so many steps, between `fewest` and `MOST_EPOCHS`."""
+    return min(MOST_EPOCHS, float(max(fewest, round(steps / steps_per_epoch))))
+
+
+def fitted_values(config: Config) -> dict[str, int]:
+    """Return the settings of `FITTED`, by their keys."""
+    return {f"{section}.{name}": getattr(getattr(config, section), name) for section, name in FITTED}
+
+
+def with_fitted_values(config: Config, values: Mapping[str, int]) -> Config:
+    """Return a configuration with settings that `fitted_values` gave."""
+    for section, name in FITTED:
+        if (key := f"{section}.{name}") in values:
+            config = replace(config, **{section: replace(getattr(config, section), **{name: values[key]})})
+    return config
+
+
+def write_fitted(folder: Path, config: Config) -> None:
+    """Keep the settings of `FITTED` in a run folder; `read_fitted` gives them back."""
+    with write_atomically(folder / FITTED_FILE) as temporary:
+        temporary.write_text(json.dumps(fitted_values(config), indent=2) + "\n", encoding="utf-8")
+
+
+def read_fitted(folder: Path) -> dict[str, int]:
+    """Return the settings that were made smaller for the data of a run, by their keys; none if none was.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / FITTED_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(values, dict) and all(type(value) is int and value >= 0 for value in values.values())):
+            raise ValueError("it must hold whole numbers by name")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
+    return values
+
+
+def say_what_shrank(before: Config, after: Config, what: str) -> None:
+    """Print one line that names the settings that are smaller than configured, if any is.
+
+    Args:
+        before: as configured.
+        after: as it suits the data.
+        what: the data are, for people.
+    """
+    pairs = zip(fitted_values(before).items(), fitted_values(after).values(), strict=True)
+    changed = [f"{name} {old} -> {new}" for (name, old), new in pairs if old != new]
+    if changed:
+        print(f"{what} are few, so some settings are smaller: {', '.join(changed)}", file=sys.stderr)

@@ -1,0 +1,320 @@
+"""The training loop of every task: steps, evaluation, history, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from textrnn.bundle import Bundle
+from textrnn.config import TrainConfig
+from textrnn.errors import UserError
+from textrnn.training.distributed.distribution import current
+from textrnn.training.loop.checkpoints import Progress, load_checkpoint, save_checkpoint
+from textrnn.training.loop.history import append_history, draw_curves, drop_history_after
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.training_step import optimizer_of
+from textrnn.training.network.model import Model
+
+HISTORY_LINES = 200  # lines of training loss over a run
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal; the checkpoint is written."""
+
+
+class Trainer(ABC):
+    """Trains one model; every number that decides the result is in its checkpoint.
+
+    A task says what a step, an evaluation and a bundle are.
+
+    Args:
+        run: the run.
+        model: what is trained.
+        epochs: how often everything to train on is read.
+        steps_per_epoch: steps in which everything to train on is read once.
+        units_per_step: what a step reads, of `unit`.
+        state: what is carried from one step to the next, ``(layers, batch, hidden)`` of the whole batch; a task
+            without carries an empty tensor.
+        fingerprint: of all that the weights follow from.
+    """
+
+    unit: str
+    """What speed and loss are counted by."""
+    loss_unit = "nats"
+    """What the loss is in."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        epochs: float,
+        steps_per_epoch: int,
+        units_per_step: int,
+        state: Any,
+        fingerprint: str,
+    ) -> None:
+        self.run = run
+        self.config: TrainConfig = run.config.train
+        self.model = model
+        self.steps_per_epoch = steps_per_epoch
+        self.units_per_step = units_per_step
+        self.total_steps = max(1, round(epochs * steps_per_epoch))
+        self.distribution = current()
+        self.distribution.require_divisible(self.config.batch_size)
+        self.quiet = run.quiet or not self.distribution.is_chief
+        with self.distribution.scope():
+            self.optimizer = optimizer_of(self.config, self.total_steps, model)
+        self.progress = Progress(fingerprint=fingerprint)
+        self.state = self.distribution.rows(state, axis=1)
+        self._stop_requested = False
+
+    @abstractmethod
+    def train_one(self) -> Any:
+        """Take the next step; its loss, a scalar."""
+
+    @abstractmethod
+    def measure(self) -> dict[str, Any]:
+        """Measure the model as it stands: ``held_out_loss`` in nats, and whatever else the history should tell."""
+
+    @abstractmethod
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        """Write the bundle of the best weights.
+
+        Args:
+            folder: where; must not exist.
+            quantize: None or "int8".
+        """
+
+    @abstractmethod
+    def check_parity(self, bundle: Bundle) -> float:
+        """Compare a float32 bundle with the model as it stands.
+
+        Returns:
+            the largest difference of an output or a state, as `textrnn.training.export.language_model.relative`.
+
+        Raises:
+            UserError: it is above `TOLERANCE` of that module.
+        """
+
+    def finish(self) -> None:
+        """Write what is to be found at the end of a run: its bundle."""
+        self.export(self.run.bundle)
+
+    def describe(self, measured: Mapping[str, Any]) -> str:
+        """What `measure` gave, in a few words."""
+        return f"held out {measured['held_out_loss']:.4f} nats a {self.unit}"
+
+    # The loop
+
+    def fit(self) -> None:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises:
+            UserError: the loss is not finite, or the disk refuses; the last good checkpoint stays.
+            Interrupted: a signal asked to stop; the checkpoint is written.
+        """
+        if self.run.checkpoint.exists():
+            self._restore()
+        elif self._writes:
+            self.run.history.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
+        self._begin_together()
+        if self.progress.finished:
+            return
+        evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
+        log_every = max(1, self.total_steps // HISTORY_LINES)
+        last_saved = time.monotonic()
+        with _progress_bar(self) as bar, self._stop_on_signal():
+            while self.progress.step < self.total_steps:
+                began = time.monotonic()
+                self.distribution.ask(self._stop_requested, self._is_due(last_saved))
+                loss = self._train_one()
+                step = self.progress.step + 1
+                self.progress = replace(
+                    self.progress,
+                    step=step,
+                    loss_sum=self.progress.loss_sum + loss,
+                    loss_count=self.progress.loss_count + 1,
+                    seconds=self.progress.seconds + time.monotonic() - began,
+                )
+                bar.update(self.units_per_step)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                evaluate = step in evaluations
+                if evaluate or step % log_every == 0:
+                    self._record(bar, evaluate)
+                if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
+                    self._say(bar, f"stopped early: no better held-out loss in {self.config.patience} evaluations")
+                    break
+                stop, due = self.distribution.answer(self._stop_requested, self._is_due(last_saved))
+                if (evaluate or due or stop) and step < self.total_steps:
+                    self._save()
+                    last_saved = time.monotonic()
+                    if stop:
+                        raise Interrupted
+        self.progress = replace(self.progress, finished=True)
+        self._save()
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes the files of the run; of several workers one does."""
+        return self.distribution.is_chief
+
+    def _is_due(self, last_saved: float) -> bool:
+        return time.monotonic() - last_saved >= self.config.checkpoint_seconds
+
+    def _begin_together(self) -> None:
+        """Hold every worker to the chief's data and place in them, and give it the chief's weights."""
+        if self.distribution.has_workers:
+            self.distribution.require_same({"fingerprint": self.progress.fingerprint, "step": self.progress.step})
+            self.model.set_arrays({name: self.distribution.chiefs(each) for name, each in self.model.arrays().items()})
+
+    def best_weights(self) -> None:
+        """Give the model the weights with the lowest held-out loss."""
+        _, arrays = self._load(self.run.best, self.model.named_weights())
+        self.model.set_arrays(arrays)
+
+    def _train_one(self) -> float:
+        loss = float(self.train_one())
+        self._require_finite("the loss", math.isfinite(loss), self.progress.step + 1)
+        return loss
+
+    # What is written
+
+    def _record(self, bar: Any, evaluate: bool) -> None:
+        """Add a line to the history; with `evaluate`, the held-out loss and a sample, and keep the best weights."""
+        progress, speed = self.progress, f"{self.unit}s_per_second"
+        line: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": round(progress.step / self.steps_per_epoch, 4),
+            "seconds": round(progress.seconds, 3),
+            speed: round(progress.step * self.units_per_step / max(progress.seconds, 1e-9)),
+            "learning_rate": float(self.optimizer.learning_rate),
+            "training_loss": progress.loss_sum / progress.loss_count,
+        }
+        self.progress = replace(progress, loss_sum=0.0, loss_count=0)
+        if evaluate:
+            # By the chief, whose figures are then those of every worker's decisions.
+            measured = self.measure() if self._writes else {"held_out_loss": 0.0}
+            loss = float(self.distribution.chiefs(np.float64(measured["held_out_loss"])))
+            measured["held_out_loss"] = loss
+            self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
+            line |= measured
+            self._keep_best(loss)
+        if evaluate and not self.quiet:
+            self._say(
+                bar,
+                f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
+                f"  ({line[speed]:,} {self.unit}s/s)",
+            )
+            if line.get("sample"):
+                self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
+        if self._writes:
+            append_history(self.run.history, line)
+        if evaluate and self._writes:
+            draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+
+    def _say(self, bar: Any, text: str) -> None:
+        if not self.quiet:
+            bar.write(text, sys.stderr)
+
+    def _require_finite(self, what: str, finite: bool, step: int) -> None:
+        if not finite:
+            kept = "the checkpoint before it is kept" if self.run.checkpoint.exists() else "no checkpoint was due yet"
+            raise UserError(
+                f"{what} must stay finite, was not at step {step}; {kept}: lower train.learning_rate or"
+                " train.gradient_clip and train anew"
+            )
+
+    def _keep_best(self, loss: float) -> None:
+        if loss < self.progress.best_loss:
+            if self._writes:
+                save_checkpoint(self.run.best, replace(self.progress, best_loss=loss), self.model.arrays())
+            self.progress = replace(self.progress, best_loss=loss, evaluations_since_best=0)
+        else:
+            self.progress = replace(self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that the next step depends on, beside its number."""
+        arrays: dict[str, NDArray[Any]] = {f"model/{name}": array for name, array in self.model.arrays().items()}
+        for index, variable in enumerate(self.optimizer.variables):
+            arrays[f"optimizer/{index}"] = ops.convert_to_numpy(variable)
+        return arrays | {"state": self.distribution.all_rows(self.state, axis=1)}
+
+    def _save(self) -> None:
+        arrays = self._arrays()
+        # The loss tells of bad weights one step late; they must not replace the last good ones.
+        finite = all(np.isfinite(array).all() for array in arrays.values())
+        self._require_finite("every weight", finite, self.progress.step)
+        if self._writes:
+            save_checkpoint(self.run.checkpoint, self.progress, arrays)
+
+    def _load(self, path: Path, names: Iterable[str]) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
+        progress, arrays = load_checkpoint(path)
+        if progress.fingerprint != self.progress.fingerprint:
+            raise UserError(
+                f"{path} belongs to another configuration, tokenizer or text;"
+                " restore those of the run, or train anew into another --out"
+            )
+        if missing := set(names) - set(arrays):
+            raise UserError(f"a checkpoint must be whole, {path} lacks {min(missing)}; remove it and train anew")
+        return progress, arrays
+
+    def _restore(self) -> None:
+        progress, arrays = self._load(self.run.checkpoint, self._arrays())
+        prefix = "model/"
+        self.model.set_arrays({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+        for index, variable in enumerate(self.optimizer.variables):
+            variable.assign(arrays[f"optimizer/{index}"])
+        self.state = self.distribution.rows(arrays["state"], axis=1)
+        self.progress = progress
+        if self._writes:
+            drop_history_after(self.run.history, progress.step)
+
+    @contextmanager
+    def _stop_on_signal(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask the loop to stop after the step in hand, so that no step is half recorded."""
+
+        def ask(*_: object) -> None:
+            if self._stop_requested:
+                raise KeyboardInterrupt
+            self._stop_requested = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread, which alone may set handlers
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _evaluation_steps(total_steps: int, evaluations: int) -> set[int]:
+    count = min(evaluations, total_steps)
+    return {round(total_steps * (index + 1) / count) for index in range(count)}
+
+
+def _progress_bar(trainer: Trainer) -> Any:
+    return tqdm(
+        total=trainer.total_steps * trainer.units_per_step,
+        initial=trainer.progress.step * trainer.units_per_step,
+        unit=trainer.unit,
+        unit_scale=True,
+        desc="training",
+        disable=trainer.quiet,
+        mininterval=0.5,
+        file=sys.stderr,
+    )

@@ -1,0 +1,366 @@
+"""One step of training, compiled: forward, backward, clip, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.config import TrainConfig
+from textrnn.errors import UserError
+from textrnn.hardware import has_bfloat16
+from textrnn.training.distributed.distribution import Distribution, current
+from textrnn.training.loop.row_updates import RowwiseAdamW, pays
+from textrnn.training.network.backbone import Masks
+from textrnn.training.network.classifier import Classifier
+from textrnn.training.network.forecaster import Forecaster
+from textrnn.training.network.language_model import LanguageModel
+from textrnn.training.network.model import Model
+from textrnn.training.network.products import Tensor
+from textrnn.training.network.recurrent import runs_as_graph
+
+
+class TrainingStep:
+    """Reads a batch, updates the model's weights, and gives the loss and the state that the next batch goes on from.
+
+    The work is a TensorFlow graph where the recurrent loop is one (see `runs_as_graph`), whose update alone is compiled
+    by XLA, which makes one loop of its many small operations; else XLA compiles all of it.
+
+    With `recompute`, the activations of so many steps only are kept at a time. The states between such segments are
+    remembered, and on the way back each segment is computed a second time from the state it began with (Chen et al.
+    2016). Gradients are those of the whole sequence; memory grows with the segment, not with the sequence.
+    """
+
+    def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.recompute = recompute
+        self._distribution = current()
+        self._gradients = compiled_for(model, self._find_gradients)
+        self._forward = compiled_for(model, self._read)
+        self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
+        self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
+        self._settle = compiled(self.rows.catch_up_all) if self.rows is not None else None
+        model.backbone.reads_rows = self.rows is not None
+        self.update = _compiled_update(self._update) if self.rows is None else compiled(self._update)
+        self._run = compiled(self._step)
+        # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
+        is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
+        self._is_plain = is_plain and self.rows is None
+
+    def __call__(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on one batch.
+
+        Args:
+            inputs: int32 ``(batch, time)``.
+            targets: int32 ``(batch, time)``, the token after each of `inputs`.
+            state: float32 ``(layers, batch, hidden)``, before the first token.
+            seed: int32 ``(2,)``, which decides what is dropped.
+
+        Of all but the seed, what `Distribution.rows` gives where there are several replicas.
+
+        Returns:
+            the mean loss in nats a token, over all replicas, and the state after the last token.
+        """
+        if self._is_plain and not _runs_as_graph(self.model, inputs):
+            loss, state = self._whole(inputs, targets, state, {})
+        else:
+            loss, state = self._run(inputs, targets, state, seed)
+        return loss, state
+
+    def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        if self.rows is not None:
+            self.rows.catch_up(inputs)
+        elif self._is_one_program(inputs):
+            loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
+            return loss, state
+        loss, state, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, state, seed))
+        # Between the programs of XLA, which on a processor can hold no message to another worker.
+        loss, gradients = self._distribution.mean(loss, gradients)
+        self.update(gradients)
+        return loss, state
+
+    def _is_one_program(self, inputs: Tensor) -> bool:
+        alone = self._distribution.replicas == 1
+        return alone and not self._by_segments(inputs) and not _runs_as_graph(self.model, inputs)
+
+    def _by_segments(self, inputs: Tensor) -> bool:
+        return 0 < self.recompute < int(inputs.shape[1])
+
+    def _replica_gradients(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        if self._by_segments(inputs):
+            return self._gradients_by_segments(inputs, targets, state, seed)
+        masks = self._draw_masks(inputs.shape, seed)
+        loss, state, gradients, _ = self._gradients(inputs, targets, state, masks, tf.zeros_like(state))
+        return loss, state, gradients
+
+    def _draw_masks(self, shape: Any, seed: Tensor, segment: Tensor | int = 0) -> Masks:
+        batch, time = shape
+        return draw_replica_masks(
+            lambda rows: self.model.backbone.draw_masks(rows, time, seed, segment), self._distribution, batch
+        )
+
+    def _find_gradients_and_update(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks
+    ) -> tuple[Tensor, Tensor]:
+        loss, state, gradients, _ = self._find_gradients(inputs, targets, state, masks, tf.zeros_like(state))
+        self._update(gradients)
+        return loss, state
+
+    def _find_gradients(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks, later: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        """Loss, next state, and the gradients at the weights and at `state`, given the one at the next state."""
+        with tf.GradientTape() as tape:
+            tape.watch(state)
+            hidden, next_state = self.model.read(inputs, state, masks)
+            loss = tf.reduce_mean(self.model.nats(hidden, targets))
+        gradients, earlier = tape.gradient(
+            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
+        )
+        if self.rows is None:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, next_state, gradients, earlier
+
+    def _gradients_by_segments(
+        self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        batch, time = inputs.shape
+        count, length = time // self.recompute, self.recompute
+
+        def segment(tokens: Tensor, index: Tensor) -> Tensor:
+            return tf.ensure_shape(tokens[:, index * length : (index + 1) * length], (batch, length))
+
+        def forward(index: Tensor, state: Tensor, states: Any) -> tuple[Tensor, Tensor, Any]:
+            masks = self._draw_masks((batch, length), seed, index)
+            next_state = self._forward(segment(inputs, index), state, masks)
+            return index + 1, next_state, states.write(index, state)
+
+        def backward(index: Tensor, loss: Tensor, later: Tensor, last: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
+            masks = self._draw_masks((batch, length), seed, index)
+            segment_loss, next_state, gradients, earlier = self._gradients(
+                segment(inputs, index), segment(targets, index), states.read(index), masks, later
+            )
+            sums = tuple(total + gradient for total, gradient in zip(sums, gradients, strict=True))
+            last = tf.where(index == count - 1, next_state, last)
+            return index - 1, loss + segment_loss, earlier, last, *sums
+
+        states = tf.TensorArray(tf.float32, count, element_shape=state.shape, clear_after_read=False)
+        # The last segment need not be computed twice: the way back begins with it.
+        loop = (tf.constant(0), state, states)
+        _, last_start, states = tf.while_loop(lambda index, *_: index < count - 1, forward, loop)
+        states = states.write(count - 1, last_start)
+        zeros = [tf.zeros_like(weight) for weight in self.model.trainable_variables]
+        # The gradients of each segment's mean loss are added up, and those at the states with them: both count times
+        # too large.
+        begin = (tf.constant(count - 1), tf.zeros(()), tf.zeros_like(state), tf.zeros_like(state), *zeros)
+        _, loss, _, last, *sums = tf.while_loop(
+            lambda index, *_: index >= 0, backward, begin, maximum_iterations=count, parallel_iterations=1
+        )
+        return loss / count, last, [total / count for total in sums]
+
+    def _read(self, inputs: Tensor, state: Tensor, masks: Masks) -> Tensor:
+        _, state = self.model.backbone(inputs, state, keep=self.model.keep(inputs), masks=masks)
+        return state
+
+    def _update(self, gradients: list[Tensor]) -> None:
+        if self.rows is None:
+            self.optimizer.apply(gradients)
+        else:
+            self.rows.apply_by_rows(gradients)
+
+    def settle(self) -> None:
+        """Bring all weights to where they are after the steps so far: call it before they are looked at."""
+        if self._settle is not None:
+            self._settle()
+
+
+class SupervisedStep:
+    """Reads a batch of whole sequences and updates the weights of a classifier or regressor.
+
+    On a processor the work is a TensorFlow graph where texts are read: there is one for each padded length, and a
+    program of XLA takes seconds to compile for each. On a GPU, or where one length is read, it is XLA's.
+
+    Args:
+        loss: what ``(outputs, targets)`` of a batch lose on average.
+        one_length: whether all batches are of one shape.
+    """
+
+    def __init__(
+        self,
+        model: Classifier | Forecaster,
+        optimizer: Any,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        one_length: bool = False,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._loss = loss
+        self._distribution = current()
+        by_xla = one_length and model.precision == "float32"
+        self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
+        self._update = _compiled_update(lambda gradients: self.optimizer.apply(gradients))
+        self._run = compiled(self._step)
+
+    def __call__(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
+        """Train on one batch.
+
+        Args:
+            inputs: what the model is called with.
+            targets: int32 ``(batch,)``, the class of each sequence; or float32 ``(batch, outputs)``.
+            seed: int32 ``(2,)``, which decides what is dropped.
+
+        Returns:
+            the mean loss.
+        """
+        return self._run(inputs, targets, seed)
+
+    def _step(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
+        loss, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, seed))
+        loss, gradients = self._distribution.mean(loss, gradients)
+        self._update(gradients)
+        return loss
+
+    def _replica_gradients(
+        self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        batch, time = inputs[0].shape[:2]
+        masks = draw_replica_masks(lambda rows: self.model.draw_masks(rows, time, seed), self._distribution, batch)
+        loss, gradients = self._gradients(inputs, targets, masks)
+        return loss, gradients
+
+    def _find_gradients(self, inputs: tuple[Tensor, ...], targets: Tensor, masks: Masks) -> tuple[Tensor, list[Tensor]]:
+        with tf.GradientTape() as tape:
+            loss = self._loss(self.model(*inputs, masks=masks), targets)
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def require_possible(config: TrainConfig) -> None:
+    """Refuse settings that do not fit each other, or that this processor cannot run.
+
+    Raises:
+        UserError: `recompute` does not divide `sequence_length`, or the processor has no bfloat16 products.
+    """
+    if config.recompute and config.sequence_length % config.recompute:
+        raise UserError(
+            f"train.recompute must divide train.sequence_length, {config.sequence_length}, was: {config.recompute}; "
+            f"{math.gcd(config.recompute, config.sequence_length)} does"
+        )
+    if config.precision == "bfloat16" and not tf.config.list_physical_devices("GPU") and not has_bfloat16():
+        raise UserError(
+            "train.precision was: bfloat16, which needs a processor with bfloat16 products (avx512_bf16, amx_bf16); "
+            "this one has none, set train.precision=float32"
+        )
+
+
+def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
+    """A TensorFlow graph of a function.
+
+    There is no Python control flow to convert, and AutoGraph reads source files anew at each trace: a running training
+    must not depend on whether they are still as they were.
+    """
+    return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
+
+
+def _compiled_update(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled update of weights, by XLA; of weights with a copy on each of several devices, as it is."""
+    return function if current().is_mirrored else compiled(function, jit_compile=True)
+
+
+def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution, batch: int) -> Masks:
+    """What a replica of `batch` rows drops: of masks of the whole batch its rows, whatever the number of replicas.
+
+    Args:
+        draw: masks of so many rows: of inputs and hidden states ``(time, rows, n)``, in which a text may be several
+            rows, of the features of texts ``(rows, n)``, and of weights.
+    """
+    masks = draw(batch * distribution.replicas)
+    axes = {name: 1 for name in masks if "hidden_" in name or name == "inputs"} | {"features": 0}
+    return {name: distribution.of_replica(mask, axes[name]) if name in axes else mask for name, mask in masks.items()}
+
+
+def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function: by XLA on a GPU, a TensorFlow graph on a processor."""
+    return compiled(function, jit_compile=_on_gpu())
+
+
+def _on_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function of tokens ``(batch, time)``, first, and more: by XLA unless the model's loop is a graph."""
+    by_xla, as_graph = compiled(function, jit_compile=True), compiled(function)
+
+    def call(ids: Tensor, *others: Any) -> Any:
+        return (as_graph if _runs_as_graph(model, ids) else by_xla)(ids, *others)
+
+    return call
+
+
+def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
+    if model.config.recurrence != "dense":
+        return model.precision != "float32"
+    return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
+
+
+def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
+    """The optimizer of a model, with a linear warm-up of its learning rate; AdamW does not let vectors decay."""
+    warmup = min(config.warmup_steps, total_steps // 2)
+    schedule: Any = config.learning_rate
+    if config.schedule == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else config.learning_rate,
+            decay_steps=max(1, total_steps - warmup),
+            warmup_target=config.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    elif warmup:
+        schedule = keras.optimizers.schedules.PolynomialDecay(0.0, warmup, config.learning_rate)
+    variables = model.trainable_variables
+    if config.optimizer == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
+    else:
+        settings = {"weight_decay": config.weight_decay, "beta_2": config.beta_2, "epsilon": 1e-8}
+        by_rows = _updates_by_rows(config, model)
+        if by_rows:
+            rates = learning_rates(config, total_steps, warmup)
+            optimizer = RowwiseAdamW(rates, config.gradient_clip, learning_rate=schedule, **settings)
+        else:
+            optimizer = keras.optimizers.AdamW(schedule, global_clipnorm=config.gradient_clip, **settings)
+        optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
+        if by_rows:
+            optimizer.build_rows(variables, model.backbone.embedding)
+            return optimizer
+    optimizer.build(variables)
+    return optimizer
+
+
+def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
+    """Whether the embedding is updated by the rows that were read: where it is large, and read alone."""
+    backbone = model.backbone
+    return (
+        isinstance(model, LanguageModel)
+        and not backbone.config.tied
+        and not config.recompute  # which adds up whole gradients, as replicas do
+        and current().replicas == 1
+        and pays(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
+    )
+
+
+def learning_rates(config: TrainConfig, total_steps: int, warmup: int) -> NDArray[np.float64]:
+    """The learning rate of every step, ``(steps,)``, as the schedule of `optimizer_of` gives it."""
+    steps = np.arange(total_steps)
+    rates = np.full(total_steps, config.learning_rate)
+    if config.schedule == "cosine":
+        done = np.clip((steps - warmup) / max(1, total_steps - warmup), 0, 1)
+        rates *= 0.5 * (1 + np.cos(np.pi * done))
+    return np.where(steps < warmup, config.learning_rate * steps / max(1, warmup), rates)

@@ -1,0 +1,401 @@
+"""The backbone that every task shares: tokens or vectors to hidden states, through stacked plain recurrent layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from textrnn.config import ModelConfig
+from textrnn.training.network.adaptive_softmax import Tail, tails
+from textrnn.training.network.layers import DenseLayer, DiagonalLayer, Start, recurrent_layer
+from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
+
+NORMALIZATION_EPSILON = 1e-5
+BACKWARD_SEED = 50_000  # apart from the seeds of all layers that read forward
+
+Masks = dict[str, Tensor]
+"""What a training step drops, by the name of what it is multiplied with."""
+
+
+class Stack(keras.layers.Layer):  # type: ignore[misc]
+    """Plain recurrent layers one upon the other, with residual connections, normalisation and dropout between.
+
+    Args:
+        config: of the network.
+        input_dim: numbers in each vector that the first layer reads.
+        start: how large weights are.
+        seed: of the weights.
+        prefix: of the names of weights and masks.
+    """
+
+    def __init__(self, config: ModelConfig, input_dim: int, start: Start, seed: int, prefix: str = "") -> None:
+        super().__init__(name=f"{prefix}stack")
+        self.config = config
+        self.prefix = prefix
+        self.recurrent_layers: list[DenseLayer | DiagonalLayer] = []
+        self.normalizations: list[tuple[Tensor, Tensor]] = []
+        self.mixings: list[tuple[Tensor, Tensor]] = []
+        for index in range(config.layers):
+            self.recurrent_layers.append(
+                recurrent_layer(
+                    config,
+                    config.hidden_dim if index else input_dim,
+                    start,
+                    start.projected if index else start.projected / start.embedding,
+                    seed + 100 * index,
+                    f"{prefix}recurrent_{index}",
+                )
+            )
+            if config.mixing != "none":
+                width = config.hidden_dim * (2 if config.mixing == "glu" else 1)
+                kernel = self.add_weight(
+                    name=f"mixing_kernel_{index}",
+                    shape=(config.hidden_dim, width),
+                    initializer=keras.initializers.VarianceScaling(
+                        mode="fan_in", distribution="untruncated_normal", seed=seed + 100 * index + 4
+                    ),
+                )
+                bias = self.add_weight(name=f"mixing_bias_{index}", shape=(width,), initializer="zeros")
+                self.mixings.append((kernel, bias))
+            if config.normalization == "layer":
+                gain = self.add_weight(name=f"gain_{index}", shape=(config.hidden_dim,), initializer="ones")
+                shift = self.add_weight(name=f"shift_{index}", shape=(config.hidden_dim,), initializer="zeros")
+                self.normalizations.append((gain, shift))
+        self.built = True
+
+    def named_weights(self) -> dict[str, Any]:
+        """The variables by the names under which checkpoints and exported graphs hold them."""
+        weights = {}
+        for index, layer in enumerate(self.recurrent_layers):
+            for name, variable in layer.named_weights().items():
+                weights[f"{self.prefix}{name}_{index}"] = variable
+        for index, (kernel, bias) in enumerate(self.mixings):
+            weights[f"{self.prefix}mixing_kernel_{index}"] = kernel
+            weights[f"{self.prefix}mixing_bias_{index}"] = bias
+        for index, (gain, shift) in enumerate(self.normalizations):
+            weights[f"{self.prefix}gain_{index}"], weights[f"{self.prefix}shift_{index}"] = gain, shift
+        return weights
+
+    def call(
+        self,
+        projected: Tensor,
+        state: Tensor,
+        keep: Tensor | None = None,
+        real: Tensor | None = None,
+        masks: Masks | None = None,
+        as_graph: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Read a sequence.
+
+        Args:
+            projected: ``x_t W + b`` of the first layer, ``(time, batch, hidden)``, whose dtype is that of all products.
+            state: float32 ``(layers, batch, hidden)``.
+            keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that step; None keeps it.
+            real: float32 ``(time, batch, 1)``, 0 at padding, which leaves a state of zeros as it is; None has none.
+            masks: what is dropped when training.
+            as_graph: as in `recurrence`.
+
+        Returns:
+            hidden states of the last layer, ``(time, batch, hidden)``, and the final state, shaped as `state`.
+        """
+        config, masks = self.config, masks or {}
+        precision = keras.backend.standardize_dtype(projected.dtype)
+        final_states = []
+        hidden = None
+        for index, layer in enumerate(self.recurrent_layers):
+            if hidden is not None:
+                projected = dense(self._hand_on(hidden, index - 1, masks), *layer.input_weights(), precision)
+            if real is not None:
+                # f(0 + 0 U) = 0 for every f that we have, so that leading padding changes nothing.
+                projected = projected * ops.cast(real, precision)
+            # Not called mask, which Keras would take for one of time steps.
+            drop = masks.get(f"{self.prefix}recurrent_kernel_{index}")
+            states, last = layer(projected, state[index], keep=keep, drop=drop, as_graph=as_graph)
+            final_states.append(last)
+            if index == 0 and config.stride > 1:
+                # The blocks are counted from the first vector, which a stack that reads from the end comes to last.
+                rest = 0 if real is None else states.shape[0] % config.stride
+                states = states[rest + config.stride - 1 :: config.stride]
+                real = None if real is None else real[rest :: config.stride]
+            outputs = self._mix(states, index, precision)
+            hidden = hidden + outputs if config.residual and hidden is not None else outputs
+        return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
+
+    def _mix(self, states: Tensor, index: int, precision: str) -> Tensor:
+        """``o_t = g(V h_t + c)`` of a layer."""
+        if not self.mixings:
+            return states
+        mixed = dense(states, *self.mixings[index], precision)
+        if self.config.mixing == "relu":
+            return ops.relu(mixed)
+        values, gates = ops.split(mixed, 2, axis=-1)
+        return values * ops.sigmoid(gates)
+
+    def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
+        """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
+        if self.normalizations:
+            gain, shift = self.normalizations[index]
+            precision = hidden.dtype
+            hidden = ops.cast(hidden, "float32")
+            centred = hidden - ops.mean(hidden, axis=-1, keepdims=True)
+            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+            hidden = ops.cast(centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift, precision)
+        return _masked(hidden, masks, f"{self.prefix}hidden_{index}")
+
+
+class Backbone(keras.layers.Layer):  # type: ignore[misc]
+    """Embedding, then a stack of plain recurrent layers; a second one for what is read from its end too.
+
+    The state is explicit, so that carried-state training, exact resume, streaming generation and the exported graphs
+    are the same computation.
+
+    Args:
+        config: of the network.
+        vocabulary_size: of the tokens that are read; 0 where vectors are.
+        seed: of the weights.
+        precision: of the matrix products when training, "float32" or "bfloat16".
+        start: how large weights are.
+        features: numbers in each vector that is read; 0 where tokens are.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary_size: int,
+        seed: int = 0,
+        precision: str = "float32",
+        start: Start | None = None,
+        features: int = 0,
+    ) -> None:
+        super().__init__(name="backbone")
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        self.features = features
+        self.embedding_dim = config.embedding_dim or features or config.hidden_dim
+        self.precision = precision
+        # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
+        # for its small entries.
+        start = start or Start(
+            embedding=0.05 if config.tied else 1.0,
+            # States of ReLU, which nothing bounds, would grow all along a document.
+            recurrent=0.5 if config.activation == "relu" else 1.0,
+        )
+        self.embedding = None
+        # The gradient of the embedding then comes as slices, by the rows that were read.
+        self.reads_rows = False
+        self.tails: list[Tail] = []
+        self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
+        self.projection: tuple[Tensor, Tensor] | None = None
+        if features:
+            self.input_mean = self.add_weight(
+                name="input_mean", shape=(features,), initializer="zeros", trainable=False
+            )
+            self.input_scale = self.add_weight(
+                name="input_scale", shape=(features,), initializer="ones", trainable=False
+            )
+            if config.embedding_dim:
+                he = keras.initializers.HeNormal(seed=seed)
+                self.projection = (
+                    self.add_weight(name="projection_kernel", shape=(features, config.embedding_dim), initializer=he),
+                    self.add_weight(name="projection_bias", shape=(config.embedding_dim,), initializer="zeros"),
+                )
+        else:
+            # An adaptive softmax that is tied shares its tails with the embedding: rarer words have narrower vectors.
+            is_shared = config.softmax == "adaptive" and config.tied
+            self.tails = tails(config, vocabulary_size, self.embedding_dim) if is_shared else []
+            self.embedding = self.add_weight(
+                name="embedding",
+                shape=(self.tails[0].first if self.tails else vocabulary_size, self.embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=start.embedding, seed=seed),
+            )
+            for number, tail in enumerate(self.tails, start=1):
+                wide = {"shape": (tail.width, self.embedding_dim), "name": f"embedding_projection_{number}"}
+                unit = keras.initializers.VarianceScaling(
+                    mode="fan_in", distribution="untruncated_normal", seed=seed + 20 + number
+                )
+                normal = keras.initializers.RandomNormal(stddev=start.embedding, seed=seed + 40 + number)
+                rows = self.add_weight(name=f"embedding_{number}", shape=(tail.size, tail.width), initializer=normal)
+                self.tail_embeddings.append((rows, self.add_weight(initializer=unit, **wide)))
+        self.stack = Stack(config, self.embedding_dim, start, seed)
+        self.backward_stack = None
+        if config.bidirectional:
+            self.backward_stack = Stack(config, self.embedding_dim, start, seed + BACKWARD_SEED, "backward_")
+        self.built = True
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """Zeros, float32 ``(layers, batch, hidden)``."""
+        return ops.zeros((self.config.layers, batch_size, self.config.hidden_dim))
+
+    def named_weights(self) -> dict[str, Any]:
+        """The variables by the names under which checkpoints and exported graphs hold them."""
+        weights = {"embedding": self.embedding}
+        if self.embedding is None:
+            weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
+        for number, (rows, projection) in enumerate(self.tail_embeddings, start=1):
+            weights[f"embedding_{number}"], weights[f"embedding_projection_{number}"] = rows, projection
+        if self.projection:
+            weights["projection_kernel"], weights["projection_bias"] = self.projection
+        weights |= self.stack.named_weights()
+        return weights if self.backward_stack is None else weights | self.backward_stack.named_weights()
+
+    @property
+    def drops(self) -> bool:
+        """Whether training drops anything, so that it needs masks."""
+        config = self.config
+        return config.dropout + config.input_dropout + config.embedding_dropout + config.weight_drop > 0
+
+    def draw_masks(
+        self,
+        batch_size: int,
+        sequence_length: int,
+        random_seed: Tensor,
+        segment: Tensor | int = 0,
+        last_layer: bool = True,
+    ) -> Masks:
+        """What one training step drops: inverted dropout (Srivastava et al. 2014), entries 0 or ``1 / (1 - rate)``.
+
+        Every mask follows from the seed, int32 ``(2,)``, so that a checkpoint need not hold any random state. They are
+        drawn here, apart from `call`, because XLA draws random numbers many times slower than TensorFlow's own graph.
+        The masks of weights are the same in all segments of a sequence, those of hidden states are not. Without
+        `last_layer` nothing is dropped of what the last layer hands on.
+        """
+        config = self.config
+        steps = 1 if config.variational else sequence_length // config.stride
+        sequence = (steps, batch_size, config.hidden_dim)
+        shapes: dict[str, tuple[float, tuple[int, ...]]] = {
+            "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
+        }
+        for prefix in ("", "backward_") if self.backward_stack is not None else ("",):
+            for index in range(config.layers):
+                rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
+                shapes[f"{prefix}hidden_{index}"] = (rate, sequence)
+                size = (config.hidden_dim, config.hidden_dim)
+                shapes[f"{prefix}recurrent_kernel_{index}"] = (config.weight_drop, size)
+        inputs = (steps, batch_size, self.embedding_dim)
+        shapes["inputs"] = (config.input_dropout, inputs)
+        by_step = (sequence, inputs) if not config.variational else ()
+        return {
+            name: draw_mask(rate, shape, random_seed + tf.stack([segment if shape in by_step else 0, number]))
+            for number, (name, (rate, shape)) in enumerate(shapes.items())
+            if rate > 0
+        }
+
+    def call(
+        self, ids: Tensor, state: Tensor, keep: Tensor | None = None, masks: Masks | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Read tokens, or vectors.
+
+        Args:
+            ids: int32 ``(batch, time)``; or vectors ``(batch, time, features)``.
+            state: float32 ``(layers, batch, hidden)``.
+            keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that token; None keeps it.
+            masks: what is dropped, from `draw_masks`, when training; None when not, which is float32 throughout.
+
+        Returns:
+            hidden states, ``(time, batch, hidden)``, bfloat16 when training in that precision and else float32, and the
+            final state, shaped as `state`.
+        """
+        precision = "float32" if masks is None else self.precision
+        if self.features:
+            projected = dense(self.scaled(ids), *self.stack.recurrent_layers[0].input_weights(), precision)
+        else:
+            projected = self._embed_and_project(ids, masks or {}, precision)
+        return self.stack(projected, state, keep=keep, masks=masks)  # type: ignore[no-any-return]
+
+    def set_scaling(self, mean: Tensor, scale: Tensor) -> None:
+        """What is subtracted from the vectors that are read, and what they are divided by, each ``(features,)``."""
+        self.input_mean.assign(mean)
+        self.input_scale.assign(scale)
+
+    def scaled(self, vectors: Tensor) -> Tensor:
+        """Vectors as the source gives them to what the first layer reads.
+
+        ``(batch, time, features)`` to float32 ``(time, batch, features)``; with a projection, ``(..., embedding)``.
+        """
+        scaled = ops.transpose((vectors - self.input_mean) / self.input_scale, (1, 0, 2))
+        return ops.relu(dense(scaled, *self.projection)) if self.projection else scaled
+
+    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
+        """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
+        masks, ids = masks or {}, ops.transpose(ids)
+        table: Any = self.embedding
+        if self.tails or self.reads_rows:
+            vectors = self._embed_by_tails(ids) if self.tails else tf.gather(table.value, ids)
+            if "embedding" in masks:
+                vectors = vectors * ops.take(masks["embedding"], ids, axis=0)
+        else:
+            vectors = lookup(_masked(ops.convert_to_tensor(table), masks, "embedding"), ids)
+        return _masked(vectors, masks, "inputs")
+
+    def _embed_by_tails(self, ids: Tensor) -> Tensor:
+        """As `embed`, of ids ``(time, batch)``, where rarer words have narrower vectors."""
+        sizes = (self.tails[0].first, *(tail.size for tail in self.tails))
+        places = zip((0, *(tail.first for tail in self.tails)), sizes, self.tables(), strict=True)
+        vectors = []
+        for first, size, table in places:
+            # A token outside reads a row of zeros.
+            place = ops.where((ids >= first) & (ids < first + size), ids - first, size)
+            vectors.append(lookup_inside(table, place))
+        projections = ops.concatenate([projection for _, projection in self.tail_embeddings], axis=0)
+        return vectors[0] + dense(ops.concatenate(vectors[1:], axis=-1), projections)
+
+    def tables(self) -> list[Tensor]:
+        """The vectors of all words ``(vocabulary, embedding)``; of an adaptive softmax head and tails apart."""
+        return [ops.convert_to_tensor(table) for table in (self.embedding, *(rows for rows, _ in self.tail_embeddings))]
+
+    def read_both_ways(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
+        """Read whole sequences, from the zero state, in one direction or both.
+
+        Args:
+            vectors: float32 ``(time, batch, features)``.
+            real: float32 ``(time, batch, 1)``, 0 at padding, which may stand at the end only.
+            masks: as in `call`.
+
+        Returns:
+            hidden states, ``(time, batch, hidden)`` or, in both directions, ``(time, batch, 2 * hidden)``, the two
+            states beside each token being those that have read it last; at padding they mean nothing.
+        """
+        precision = "float32" if masks is None else self.precision
+        state = self.initial_state(vectors.shape[1])
+        read = []
+        for stack in (self.stack, self.backward_stack):
+            if stack is None:
+                continue
+            projected = dense(vectors, *stack.recurrent_layers[0].input_weights(), precision)
+            if stack is self.stack:
+                states, _ = stack(projected, state, masks=masks, as_graph=True)
+            else:
+                states, _ = stack(ops.flip(projected, 0), state, real=ops.flip(real, 0), masks=masks, as_graph=True)
+                states = ops.flip(states, 0)
+            read.append(states)
+        return ops.concatenate(read, axis=-1) if len(read) > 1 else read[0]
+
+    def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
+        """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
+        kernel, bias = self.stack.recurrent_layers[0].input_weights()
+        batch, time = ids.shape
+        known = batch is not None and time is not None
+        apart = self.tails or self.reads_rows or "inputs" in masks
+        if known and not apart and self.vocabulary_size < batch * time:
+            # Fewer words than tokens: project the whole table once, then look up.
+            embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
+            return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))
+        return dense(self.embed(ids, masks), kernel, bias, precision)
+
+
+def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:
+    return x * ops.cast(masks[name], x.dtype) if name in masks else x
+
+
+def draw_mask(rate: float, shape: tuple[int, ...], random_seed: Tensor) -> Tensor:
+    """Float32 entries, 0 with probability `rate` (to 16 bits) and ``1 / (1 - rate)`` else."""
+    # 16 random bits an entry, two entries a draw: half the time of a float each.
+    count = math.prod(shape)
+    draws = tf.random.stateless_uniform(((count + 1) // 2,), random_seed, None, None, tf.int32)
+    bits = tf.reshape(tf.reshape(tf.bitcast(draws, tf.uint16), (-1,))[:count], shape)
+    kept = bits >= tf.constant(round(rate * 65536), tf.uint16)
+    return tf.cast(kept, tf.float32) / (1.0 - rate)

@@ -1,0 +1,117 @@
+"""The language model: the backbone, and an output layer over the vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from textrnn.config import ModelConfig
+from textrnn.tokenizers.base import END_ID
+from textrnn.training.network.adaptive_softmax import AdaptiveSoftmax
+from textrnn.training.network.backbone import Backbone, Masks
+from textrnn.training.network.cross_entropy import cross_entropy
+from textrnn.training.network.model import Model
+from textrnn.training.network.products import Tensor, dense
+
+
+class LanguageModel(Model):
+    """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding; or an adaptive softmax.
+
+    With `documents_apart` the state is forgotten at every end token, so that no document sees another.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary_size: int,
+        seed: int = 0,
+        precision: str = "float32",
+        documents_apart: bool = False,
+    ) -> None:
+        super().__init__(name="language_model")
+        self.config = config
+        self.documents_apart = documents_apart
+        self.precision = precision
+        self.backbone = Backbone(config, vocabulary_size, seed, precision)
+        small = keras.initializers.VarianceScaling(
+            scale=0.25, mode="fan_in", distribution="untruncated_normal", seed=seed + 3
+        )
+        embedding_dim = self.backbone.embedding_dim
+        self.adapter = None
+        self.output_kernel = None
+        self.output_bias = None
+        self.adaptive = None
+        width = embedding_dim if config.tied else config.hidden_dim
+        if config.softmax == "adaptive":
+            self.adaptive = AdaptiveSoftmax(config, vocabulary_size, width, seed + 4)
+        elif not config.tied:
+            self.output_kernel = self.add_weight(
+                name="output_kernel", shape=(config.hidden_dim, vocabulary_size), initializer=small
+            )
+        if width != config.hidden_dim:
+            self.adapter = self.add_weight(name="adapter", shape=(config.hidden_dim, width), initializer=small)
+        if self.adaptive is None:
+            self.output_bias = self.add_weight(name="output_bias", shape=(vocabulary_size,), initializer="zeros")
+        self.built = True
+
+    def call(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """Logits of the token after each one read.
+
+        Args:
+            ids: int32 ``(batch, time)``.
+            state: float32 ``(layers, batch, hidden)``.
+            masks: what is dropped, from `Backbone.draw_masks`, when training; None when not.
+
+        Returns:
+            logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
+        """
+        hidden, state = self.read(ids, state, masks)
+        return self.logits(hidden), state
+
+    def read(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """Hidden states after each token, ``(time, batch, hidden)``, and the final state; as `call`."""
+        return self.backbone(ids, state, keep=self.keep(ids), masks=masks)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product.
+
+        Those of an adaptive softmax are log-probabilities: their exponentials sum to one.
+        """
+        hidden = self._adapted(hidden)
+        if self.adaptive is not None:
+            return self.adaptive.log_probs(hidden, self._tables())
+        output = self.backbone.embedding if self.output_kernel is None else self.output_kernel
+        output = ops.convert_to_tensor(output)
+        output = ops.transpose(output) if self.output_kernel is None else output
+        return ops.cast(dense(hidden, output, precision=_precision(hidden)), "float32") + self.output_bias
+
+    def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """``-log p`` of each target ``(batch, time)`` after what `read` gives: float32 ``(time, batch)``."""
+        if self.adaptive is not None:
+            return self.adaptive.nats(self._adapted(hidden), targets, self._tables())
+        return cross_entropy(self.logits(hidden), targets)
+
+    def _adapted(self, hidden: Tensor) -> Tensor:
+        """Hidden states as wide as the words' vectors."""
+        return hidden if self.adapter is None else dense(hidden, self.adapter, precision=_precision(hidden))
+
+    def _tables(self) -> list[Tensor]:
+        """What the output shares with the embedding, if it does."""
+        return self.backbone.tables() if self.config.tied else []
+
+    def keep(self, ids: Tensor) -> Tensor | None:
+        """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""
+        if not self.documents_apart:
+            return None
+        return ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
+
+    def head_weights(self) -> dict[str, Any]:
+        own = {"adapter": self.adapter, "output_kernel": self.output_kernel, "output_bias": self.output_bias}
+        own = {name: weight for name, weight in own.items() if weight is not None}
+        return own if self.adaptive is None else own | self.adaptive.named_weights()
+
+
+def _precision(hidden: Tensor) -> str:
+    return keras.backend.standardize_dtype(hidden.dtype)  # type: ignore[no-any-return]

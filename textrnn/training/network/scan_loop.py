@@ -1,0 +1,65 @@
+"""The recurrent loop in `keras.ops`: for XLA, on any device and under any backend that Keras has."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from textrnn.training.network.products import Tensor
+
+# f, and its derivative written in terms of h = f(a): all that the backward loop needs to keep is h.
+ACTIVATIONS = {
+    "tanh": (ops.tanh, lambda h: 1.0 - ops.square(h)),
+    "relu": (ops.relu, lambda h: ops.cast(h > 0, h.dtype)),
+    "linear": (lambda a: a, ops.ones_like),
+}
+
+
+def forward(
+    projected: Tensor, initial_state: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """States ``h_0 ... h_T``, ``(time + 1, batch, hidden)`` of the dtype of `projected`, and ``h_T`` in float32.
+
+    Arguments are those of `recurrence`.
+    """
+    function, _ = ACTIVATIONS[activation]
+    dtype = projected.dtype
+    kernel = ops.cast(kernel, dtype)
+
+    def step(state: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        projected_t, *keep_t = inputs
+        state = state * keep_t[0] if keep_t else state
+        product = ops.matmul(ops.cast(state, dtype), kernel)
+        state = function(ops.cast(projected_t, "float32") + ops.cast(product, "float32"))
+        return state, state
+
+    last, states = ops.scan(step, initial_state, _without_none(projected, keep))
+    return ops.cast(ops.concatenate([initial_state[None], states], axis=0), dtype), last
+
+
+def backward(
+    upstream: Tensor, later: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
+
+    Args:
+        upstream: the gradient at ``h_1 ... h_T`` from above, ``(time, batch, hidden)``.
+        later: the gradient at ``h_T`` from what comes after the sequence, float32 ``(batch, hidden)``.
+        states: what `forward` gave.
+    """
+    _, derivative = ACTIVATIONS[activation]
+    dtype = upstream.dtype
+    kernel = ops.transpose(ops.cast(kernel, dtype))
+
+    def step(gradient: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        upstream_t, state, *keep_t = inputs
+        delta = (ops.cast(upstream_t, "float32") + gradient) * derivative(ops.cast(state, "float32"))
+        gradient = ops.cast(ops.matmul(ops.cast(delta, dtype), kernel), "float32")
+        return (gradient * keep_t[0] if keep_t else gradient), delta
+
+    sequences = _without_none(upstream, states[1:], keep)
+    from_first, deltas = ops.scan(step, later, sequences, reverse=True)
+    return ops.cast(deltas, dtype), from_first
+
+
+def _without_none(*tensors: Tensor | None) -> tuple[Tensor, ...]:
+    return tuple(tensor for tensor in tensors if tensor is not None)

@@ -1,0 +1,113 @@
+"""Training of forecasters: windows of a series at random offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.bundle import Bundle
+from textrnn.data.series import Series, Windows
+from textrnn.metrics.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
+from textrnn.training.distributed.distribution import current
+from textrnn.training.export.forecaster import check_forecasts, export_forecaster
+from textrnn.training.export.language_model import GraphSession
+from textrnn.training.loop.memory import bytes_needed, require_memory
+from textrnn.training.loop.run import Run, run_fingerprint
+from textrnn.training.loop.trainer import Trainer
+from textrnn.training.loop.training_step import SupervisedStep, compiled_for_device, require_possible
+from textrnn.training.network.forecaster import READ_AT_ONCE, Forecaster
+
+ENOUGH_STEPS = 300
+PICTURE = "forecast.png"
+
+
+class ForecasterTrainer(Trainer):
+    """Trains one forecaster by the squared error of all that it tells at all steps of a window.
+
+    The steps before a window, as many as `model.memory`, are read first, so that the states are as full as they will be
+    where the model is used, after a long history; what is held out is read after the whole training part.
+    """
+
+    unit = "value"
+    loss_unit = "squared error"
+    model: Forecaster
+
+    def __init__(self, run: Run, series: Series) -> None:
+        config = run.config
+        require_possible(config.train)
+        batch_size, length = config.train.batch_size, config.train.sequence_length
+        self.series = series
+        self.windows = Windows(series, batch_size, length, config.model.horizon, int(config.model.memory), config.seed)
+        read = self.windows.warm_up + length
+        require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
+        with current().scope():
+            model = Forecaster(config.model, series.features, config.seed, config.train.precision)
+        if not run.checkpoint.exists():  # which holds what this would give, and what was learned since
+            model.start_from(series)
+        super().__init__(
+            run,
+            model,
+            steps_per_epoch=self.windows.steps_per_epoch,
+            epochs=config.train.epochs or max(1.0, ENOUGH_STEPS / self.windows.steps_per_epoch),
+            units_per_step=batch_size * length,
+            state=tf.zeros(()),
+            fingerprint=run_fingerprint(config, None, series),
+        )
+        self._first_state = self.distribution.rows(model.backbone.initial_state(batch_size), axis=1)
+        self._step = SupervisedStep(model, self.optimizer, self._squared_error, one_length=True)
+        self._forward = compiled_for_device(lambda values, state: self.model(values, state))
+
+    def _squared_error(self, outputs: tuple[Any, Any], targets: Any) -> Any:
+        return tf.reduce_mean(tf.square(outputs[0][self.windows.warm_up :] - targets))
+
+    def train_one(self) -> Any:
+        window = self.windows.batch(self.progress.step)
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
+        rows = self.distribution.rows
+        return self._step((rows(window.values), self._first_state), rows(window.targets, axis=1), seed)
+
+    def measure(self) -> dict[str, Any]:
+        """The held-out loss, the mean squared error of standardised values; and errors in units of the data."""
+        series, forecasts = self.series, self.forecasts()
+        loss = mean_squared_error(series.values / series.scale, forecasts / series.scale, series.training)
+        season = self.run.config.data.season
+        return {"held_out_loss": loss, **forecast_errors(series.values, forecasts, series.training, season)}
+
+    def forecasts(self) -> NDArray[np.float32]:
+        """What the model as it stands tells after each step of the series, ``(time, horizon, features)``."""
+        series, parts = self.series, []
+        state = self.model.backbone.initial_state(1)
+        for begin in range(0, len(series.values), READ_AT_ONCE):
+            told, state = self._forward(tf.constant(series.values[None, begin : begin + READ_AT_ONCE]), state)
+            parts.append(told.numpy()[:, 0])
+        told = np.concatenate(parts).reshape(len(series.values), -1, series.features)
+        return np.asarray(told * series.scale + series.mean, np.float32)
+
+    def describe(self, measured: Mapping[str, Any]) -> str:
+        ahead = self.run.config.model.horizon
+        one, last = (
+            f"{measured[f'{name}_rmse']:.4g} (naive {measured[f'naive_{name}_rmse']:.4g})"
+            for name in ("one_step", "horizon")
+        )
+        return f"held out {measured['held_out_loss']:.4f}, error at 1 step {one}, at {ahead} {last}"
+
+    def finish(self) -> None:
+        """Write `forecast.png` and the bundle."""
+        self.best_weights()
+        series = self.series
+        picture = self.run.folder / PICTURE
+        draw_forecasts(series.values, self.forecasts(), series.training, series.columns, picture)
+        super().finish()
+
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        self.best_weights()
+        return export_forecaster(self.model, self.series, self.run.config, folder, quantize)
+
+    def check_parity(self, bundle: Bundle) -> float:
+        graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
+        return check_forecasts(self.model, graphs, self.series)

@@ -1,0 +1,121 @@
+"""Training of language models: parallel streams of text, the state carried from one step to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.bundle import Bundle
+from textrnn.data.token_datasets import Batches, TokenDataset, count_tokens, evaluation_batches
+from textrnn.generation import GenerationOptions, generate, untrained
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.distributed.distribution import current
+from textrnn.training.export.language_model import GraphSession, check_parity, export_language_model
+from textrnn.training.loop.memory import bytes_needed, require_memory
+from textrnn.training.loop.run import Run, run_fingerprint, start_id
+from textrnn.training.loop.small_data import enough_epochs
+from textrnn.training.loop.trainer import Trainer
+from textrnn.training.loop.training_step import TrainingStep, compiled, compiled_for, require_possible
+from textrnn.training.network.adaptive_softmax import logits_held
+from textrnn.training.network.language_model import LanguageModel
+
+SAMPLE_TEMPERATURE = 0.8
+ENOUGH_STEPS, FEWEST_EPOCHS = 300, 10
+EVALUATION_TOKENS = 500_000  # of the held-out text are read, so that a large corpus does not wait for its evaluations
+EVALUATION_STREAMS = 16  # held-out text is read at so many places at once while training
+
+
+class LanguageModelTrainer(Trainer):
+    """Trains one language model."""
+
+    unit = "token"
+    model: LanguageModel
+
+    def __init__(self, run: Run, tokenizer: Tokenizer, train: TokenDataset, held_out: TokenDataset) -> None:
+        config = run.config
+        require_possible(config.train)
+        length = config.train.sequence_length
+        outputs = logits_held(config.model, tokenizer.vocabulary_size)
+        require_memory(bytes_needed(config, 0, outputs, length), length)
+        self.tokenizer = tokenizer
+        self.held_out = held_out.first(EVALUATION_TOKENS)
+        self.start_id = start_id(tokenizer, train, config.data.apart)
+        self.never_drawn = untrained(count_tokens(train.ids, tokenizer.vocabulary_size))
+        self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
+        with current().scope():
+            model = LanguageModel(
+                config.model, tokenizer.vocabulary_size, config.seed, config.train.precision, config.data.apart
+            )
+        super().__init__(
+            run,
+            model,
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
+            steps_per_epoch=self.batches.steps_per_epoch,
+            units_per_step=config.train.batch_size * config.train.sequence_length,
+            state=model.backbone.initial_state(config.train.batch_size),
+            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+        )
+        self._step = TrainingStep(model, self.optimizer, self.config.recompute)
+        self._settle = self._step.settle
+        self._evaluate_batch = compiled_for(model, self._evaluation_step)
+        self._forward = compiled(lambda ids, state: self.model(ids, state))
+
+    def train_one(self) -> Any:
+        inputs, targets, starts_epoch = self.batches.batch(self.progress.step)
+        rows, state = self.distribution.rows, self.state
+        if starts_epoch:
+            state = rows(self.model.backbone.initial_state(self.config.batch_size), axis=1)
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
+        loss, self.state = self._step(rows(inputs), rows(targets), state, seed)
+        return loss
+
+    def measure(self) -> dict[str, Any]:
+        self._settle()
+        return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
+
+    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
+        self.best_weights()
+        settings = self.run.config
+        return export_language_model(
+            self.model, self.tokenizer, self.held_out, self.start_id, self.never_drawn, settings, folder, quantize
+        )
+
+    def check_parity(self, bundle: Bundle) -> float:
+        graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
+        return check_parity(self.model, graphs, np.asarray(self.held_out.ids[:256], np.int32), self.never_drawn)
+
+    def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
+        hidden, state = self.model.read(inputs, state)
+        return tf.reduce_sum(self.model.nats(hidden, targets) * tf.transpose(weights)), state
+
+    def held_out_loss(self) -> float:
+        """Nats a token on the held-out text, read at several places at once with the state carried at each."""
+        ids, length = self.held_out.ids, self.config.sequence_length
+        streams = max(1, min(EVALUATION_STREAMS, len(ids) // (4 * length)))
+        state = self.model.backbone.initial_state(streams)
+        total, count = 0.0, 0.0
+        for inputs, targets, weights in evaluation_batches(ids, streams, length):
+            loss, state = self._evaluate_batch(inputs, targets, weights, state)
+            total += float(loss)
+            count += float(weights.sum())
+        return total / count
+
+    def sample(self) -> str:
+        """Text written by the model as it stands."""
+        if not self.config.sample_length:
+            return ""
+
+        def step(ids: NDArray[np.int32], state: Any) -> tuple[NDArray[np.float32], Any]:
+            logits, state = self._forward(tf.constant(ids[:, None], tf.int32), state)
+            return logits.numpy()[0], state
+
+        options = GenerationOptions(
+            length=self.config.sample_length, temperature=SAMPLE_TEMPERATURE, seed=self.run.config.seed
+        )
+        state = self.model.backbone.initial_state(1)
+        pieces = generate(step, state, self.tokenizer, self.start_id, self.config.prompt, options, self.never_drawn)
+        return "".join(piece for _, piece in pieces)

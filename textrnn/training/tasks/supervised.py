@@ -1,0 +1,109 @@
+"""Training on whole sequences, texts or vectors, each with its answer: what classifiers and regressors share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textrnn.config import Config
+from textrnn.data.labelled_texts import LabelledDataset, TextBatches
+from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.distributed.distribution import current
+from textrnn.training.export.classifier import Batches
+from textrnn.training.loop.checkpoints import load_checkpoint
+from textrnn.training.loop.memory import bytes_needed, require_memory
+from textrnn.training.loop.run import Run, run_fingerprint
+from textrnn.training.loop.small_data import enough_epochs
+from textrnn.training.loop.trainer import Trainer
+from textrnn.training.loop.training_step import SupervisedStep, compiled_for_device, require_possible
+from textrnn.training.loop.warm_start import start_from
+from textrnn.training.network.classifier import Classifier
+
+ENOUGH_STEPS, FEWEST_EPOCHS = 1500, 4
+
+
+class SupervisedTrainer(Trainer):
+    """Trains one classifier or regressor.
+
+    Args:
+        run: the run.
+        tokenizer: of its texts; None where vectors are read.
+        train: what is trained on.
+        held_out: what is measured on.
+        outputs: classes, or values.
+        loss: what ``(outputs, targets)`` of a batch lose on average.
+    """
+
+    model: Classifier
+
+    def __init__(
+        self,
+        run: Run,
+        tokenizer: Tokenizer | None,
+        train: LabelledDataset | VectorDataset,
+        held_out: LabelledDataset | VectorDataset,
+        outputs: int,
+        loss: Callable[[Any, Any], Any],
+    ) -> None:
+        config = run.config
+        require_possible(config.train)
+        self.unit = "text" if tokenizer else "sequence"
+        self.batches = batches_of(train, config.train.batch_size, config)
+        self.held_out = batches_of(held_out, min(config.train.batch_size, len(held_out)), config)
+        features = train.features if isinstance(train, VectorDataset) else 0
+        longest = int(self.batches.lengths.max())
+        require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
+        vocabulary_size = tokenizer.vocabulary_size if tokenizer else 0
+        with current().scope():
+            model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
+        if isinstance(train, VectorDataset):
+            model.backbone.set_scaling(train.mean, train.scale)
+        super().__init__(
+            run,
+            model,
+            steps_per_epoch=self.batches.steps_per_epoch,
+            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
+            units_per_step=config.train.batch_size,
+            state=tf.zeros(()),
+            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+        )
+        if config.model.init_from:
+            _, arrays = load_checkpoint(run.initial)
+            start_from(model, arrays)
+        one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
+        self._step = SupervisedStep(model, self.optimizer, loss, one_length)
+        self._forward = compiled_for_device(lambda inputs: self.model(*inputs))
+
+    def train_one(self) -> Any:
+        batch = self.batches.batch(self.progress.step)
+        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
+        rows = self.distribution.rows
+        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), seed)
+
+    def held_out_outputs(self) -> NDArray[np.float64]:
+        """What the network tells of the held-out sequences, ``(sequences, outputs)``."""
+        outputs = np.empty((len(self.held_out.dataset), self.model.outputs))
+        for batch in self.held_out.all():
+            outputs[batch.indices] = self._forward(_as_tensors(batch.inputs)).numpy()[: len(batch.indices)]
+        return outputs
+
+
+def batches_of(dataset: LabelledDataset | VectorDataset, batch_size: int, config: Config) -> Batches:
+    """Batches of a data set of texts or vectors.
+
+    Raises:
+        UserError: there are fewer records than `batch_size`.
+    """
+    if isinstance(dataset, VectorDataset):
+        return VectorBatches(dataset, batch_size, config.seed)
+    return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
+
+
+def _as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:
+    """The inputs of a batch for TensorFlow."""
+    return tuple(tf.constant(each) for each in inputs)

@@ -1,0 +1,65 @@
+"""Starts TensorFlow without its chatter, and says what it computes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+from textrnn.errors import UserError
+
+T = TypeVar("T")
+
+
+def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
+    """Import TensorFlow once, its start-up notes silenced; a failure is told whole.
+
+    Args:
+        start: what must come before anything else is computed, as joining a cluster must; its result is given back.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with _standard_error_silenced():
+            import keras  # noqa: F401
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")
+            result = start()
+            tf.constant(0)  # starts the runtime, which has notes of its own
+            return result
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'"
+        ) from error
+
+
+@contextmanager
+def _standard_error_silenced() -> Iterator[None]:
+    """Point file descriptor 2 at nothing: the notes come from C++ before any logging can be set."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@cache
+def on_tensorflow_processor() -> bool:
+    """Whether Keras computes with TensorFlow and on the processor."""
+    import keras  # which takes its backend from the environment: not before somebody needs it
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
