@@ -40,7 +40,8 @@ from numpy.typing import NDArray
 from textrnn import cli
 from textrnn.classification import head_and_tail, padded_length
 from textrnn.config import from_dict
-from textrnn.data.sources import SourceOptions, read_labelled
+from textrnn.data.records import SourceOptions
+from textrnn.data.sources import read_labelled
 from textrnn.errors import UserError
 from textrnn.runtime.load import load_classifier
 from textrnn.runtime.text_classifier import Classifier

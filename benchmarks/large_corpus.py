@@ -36,10 +36,10 @@ TOKENIZERS = ("char", "word", "sentencepiece")
 
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Everything that comes before the first step of training, in this process; seconds of its two parts."""
-    from textrnn.data.sources import SourceOptions
-    from textrnn.data.stretches import Corpus
-    from textrnn.data.token_datasets import prepare
-    from textrnn.data.vocabulary import learn_tokenizer
+    from textrnn.data.records import SourceOptions
+    from textrnn.data.tokens.datasets import prepare
+    from textrnn.data.tokens.stretches import Corpus
+    from textrnn.data.tokens.vocabulary import learn_tokenizer
     from textrnn.tokenizers.base import Tokenizer
 
     folder, sources = Path(job["folder"]), [job["corpus"]]
@@ -104,7 +104,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     import tensorflow as tf
 
     from textrnn.config import ModelConfig, TrainConfig
-    from textrnn.data.token_datasets import Batches, TokenDataset
+    from textrnn.data.tokens.datasets import Batches, TokenDataset
     from textrnn.training.loop.training_step import TrainingStep, optimizer_of
     from textrnn.training.network.language_model import LanguageModel
 

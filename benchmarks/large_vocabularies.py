@@ -192,7 +192,7 @@ def held_out(arguments: argparse.Namespace, softmax: str) -> dict[str, Any]:
     """Train on a real text and measure the loss on held-out text."""
     import tensorflow as tf
 
-    from textrnn.data.token_datasets import Batches, evaluation_batches
+    from textrnn.data.tokens.datasets import Batches, evaluation_batches
     from textrnn.tokenizers import train_tokenizer
 
     texts = {}

@@ -111,7 +111,7 @@ def update_alone(case: Case) -> Callable[[], float]:
 
 def read_batches(case: Case) -> Callable[[], object]:
     """The input pipeline: one batch of a corpus of a million tokens, or of what one batch needs."""
-    from textrnn.data.token_datasets import Batches
+    from textrnn.data.tokens.datasets import Batches
 
     count = max(1_000_000, 2 * case.batch * (case.steps + 1))
     ids = np.random.default_rng(0).integers(0, case.vocabulary, count).astype(np.min_scalar_type(case.vocabulary))

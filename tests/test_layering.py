@@ -186,6 +186,33 @@ def test_a_breach_is_found(tmp_path: Path, path: str, code: str, rule: str) -> N
     assert rule in found
 
 
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, or none."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        for imported in sorted(graph.get(module, ())):
+            if found := visit(imported, [*path, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(graph) if (found := visit(module, []))), [])
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in (ROOT / "textrnn").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        graph[module] = {imported for _, imported in imports(path, ROOT) if is_within(imported, "textrnn")} - {module}
+    assert cycle_in(graph) == []
+    assert set(cycle_in(graph | {"textrnn.errors": {"textrnn.config"}})) == {"textrnn.config", "textrnn.errors"}
+
+
 def folders_of_code() -> list[Path]:
     return sorted({path.parent for path in (ROOT / "textrnn").rglob("*.py")})
 

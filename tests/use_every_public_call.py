@@ -34,7 +34,9 @@ import tensorflow as tf  # noqa: F401
 
 import textrnn
 from textrnn.config import load_config
-from textrnn.data.sources import HubDataset, SourceOptions, read_labelled
+from textrnn.data.hugging_face import HubDataset
+from textrnn.data.records import SourceOptions
+from textrnn.data.sources import read_labelled
 from textrnn.explanation import draw
 from textrnn.training.loop.run import create_run, open_run
 from textrnn.training.tasks.table import trainer_of

@@ -31,7 +31,7 @@ from textrnn.data.labelled_texts import (
     texts_of_records,
     training_records,
 )
-from textrnn.data.sources import SourceOptions
+from textrnn.data.records import SourceOptions
 from textrnn.tokenizers import PAD_ID, UNKNOWN_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.training.loop.run import Run, create_run

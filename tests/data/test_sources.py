@@ -20,18 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import textrnn
-from textrnn.data import sources
-from textrnn.data.sources import (
-    Piece,
-    SourceOptions,
-    count_bytes,
-    delimiter_of,
-    read_documents,
-    read_labelled,
-    read_rows,
-    source_fingerprint,
-    table_notes,
-)
+from textrnn.data import text_files
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.sources import count_bytes, read_documents, read_labelled, read_rows, source_fingerprint, table_notes
+from textrnn.data.tables import delimiter_of
 
 AWKWARD = "\x00é中\u2028 a\x85b\r\n\rc\n\n👩🏽‍🚀e\u0301שלום\x1a\ufeff no newline at the end"
 
@@ -86,7 +78,7 @@ text_of_a_file = st.text(st.sampled_from("ab\r\n\r\né中👩"), min_size=1, max
 def test_pieces_join_to_the_text_and_never_part_a_newline(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = write(tmp_path_factory.mktemp("text") / "a.txt", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "BLOCK_BYTES", 8)
+        patch.setattr(text_files, "BLOCK_BYTES", 8)
         pieces = list(read_documents([str(path)], SourceOptions()))
     assert "".join(piece.text for piece in pieces) == text
     assert [piece.ends_document for piece in pieces] == [False] * (len(pieces) - 1) + [True]
@@ -100,7 +92,7 @@ def test_lines_are_whole_however_the_file_is_cut(tmp_path_factory: pytest.TempPa
     path = write(tmp_path_factory.mktemp("text") / "a.txt", text)
     lines = [line for line in re.split("\r?\n", text) if line]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "BLOCK_BYTES", 8)
+        patch.setattr(text_files, "BLOCK_BYTES", 8)
         if lines:
             assert documents(path, documents="line") == lines
         else:
@@ -108,7 +100,7 @@ def test_lines_are_whole_however_the_file_is_cut(tmp_path_factory: pytest.TempPa
 
 
 def test_invalid_utf8_names_the_file_and_the_offset_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 16)
     path = tmp_path / "latin.txt"
     path.write_bytes(b"\xef\xbb\xbf" + b"twelve bytes\n" * 5 + b"caf\xe9 au lait\n")
     message = error_of(lambda: documents(path))
@@ -505,7 +497,7 @@ def test_labelled_sources_follow_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("hub_cache")
 def test_a_text_of_a_megabyte_is_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1 << 16)
     long = "白日依山盡，\n“黃河”入海流。" * 70_000
     expected = [("short", "0"), (long, "1"), ("short", "0")]
     rows = [{"text": text, "label": label} for text, label in expected]

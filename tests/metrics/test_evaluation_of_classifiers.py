@@ -13,7 +13,7 @@ from commands import error_of
 from numpy.typing import NDArray
 
 from textrnn.data.labelled_texts import prepare_labelled
-from textrnn.data.sources import SourceOptions
+from textrnn.data.records import SourceOptions
 from textrnn.metrics import evaluation
 from textrnn.metrics.evaluation import LabelledText, encode_labelled, evaluate_classifier, labelled_texts
 from textrnn.tokenizers import WordTokenizer

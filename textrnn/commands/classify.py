@@ -22,7 +22,7 @@ from textrnn.files import write_atomically
 
 if TYPE_CHECKING:
     from textrnn.classification import TextPrediction
-    from textrnn.data.sources import Record
+    from textrnn.data.records import Record
     from textrnn.runtime.text_classifier import Classifier
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
@@ -103,7 +103,8 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
 def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> Iterator[Record]:
     """Yield the arguments, or the records or lines of a file, or the lines of standard input, as records."""
     from textrnn.config import data_of_bundle
-    from textrnn.data.sources import Record, SourceOptions, read_rows
+    from textrnn.data.records import Record, SourceOptions
+    from textrnn.data.sources import read_rows
 
     if arguments.texts and arguments.input:
         raise UserError("classify takes texts or --input FILE, was given both; leave one out")

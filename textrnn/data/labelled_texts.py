@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from textrnn.classification import head_and_tail, padded_length
-from textrnn.data.sources import SourceOptions, read_labelled, source_fingerprint
+from textrnn.data.records import SourceOptions
+from textrnn.data.sources import read_labelled, source_fingerprint
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.tokenizers.base import PAD_ID, Tokenizer

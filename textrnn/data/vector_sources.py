@@ -35,22 +35,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data.sources import (
-    RECORDS_AT_ONCE,
-    Files,
-    HubDataset,
-    delimited_rows,
-    find,
-    first_line,
-    header,
-    json_objects,
-    label_value,
-    opened,
-    reading_parquet,
-    record_batches,
-    text_suffix,
-    whole_characters,
-)
+from textrnn.data.hugging_face import RECORDS_AT_ONCE, HubDataset, reading_parquet, record_batches
+from textrnn.data.records import first_line, label_value, whole_characters
+from textrnn.data.sources import Files, find
+from textrnn.data.tables import delimited_rows, header, json_objects
+from textrnn.data.text_files import opened, text_suffix
 from textrnn.data.vectors import STEPS, require_width, to_numbers, to_sequence
 from textrnn.errors import UserError
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from textrnn.data.labelled_texts import LabelledDataset, renaming
 from textrnn.data.labelled_vectors import VectorDataset
-from textrnn.data.shards import ShardedIds
-from textrnn.data.sources import Piece, SourceOptions, read_labelled
-from textrnn.data.token_datasets import TokenDataset, piece_ids, piece_size
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.sources import read_labelled
+from textrnn.data.tokens.datasets import TokenDataset, piece_ids, piece_size
+from textrnn.data.tokens.shards import ShardedIds
 from textrnn.data.vector_sources import VectorOptions, read_vectors
 from textrnn.errors import UserError
 from textrnn.metrics.classification_report import ClassificationMetrics, measure

@@ -20,7 +20,7 @@ import textrnn
 from textrnn.bundle import Bundle
 from textrnn.config import Config, DataConfig, ModelConfig
 from textrnn.data.labelled_texts import TextBatches, prepare_labelled
-from textrnn.data.sources import SourceOptions
+from textrnn.data.records import SourceOptions
 from textrnn.errors import UserError
 from textrnn.tokenizers import WordTokenizer
 from textrnn.tokenizers.base import PAD_ID

@@ -22,8 +22,8 @@ import textrnn
 from textrnn import runtime
 from textrnn.bundle import Bundle, read_bundle
 from textrnn.config import Config, ModelConfig
-from textrnn.data.sources import SourceOptions
-from textrnn.data.token_datasets import TokenDataset, prepare
+from textrnn.data.records import SourceOptions
+from textrnn.data.tokens.datasets import TokenDataset, prepare
 from textrnn.errors import UserError
 from textrnn.generation import SPECIAL, GenerationOptions, generate
 from textrnn.tokenizers.base import END_ID

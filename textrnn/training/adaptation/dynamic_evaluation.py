@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.data.shards import Ids
-from textrnn.data.token_datasets import Batches
+from textrnn.data.tokens.datasets import Batches
+from textrnn.data.tokens.shards import Ids
 from textrnn.tokenizers.base import END_ID
 from textrnn.training.loop.training_step import compiled, compiled_for
 from textrnn.training.network.language_model import LanguageModel

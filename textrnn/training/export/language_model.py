@@ -32,7 +32,7 @@ import textrnn
 from textrnn.bundle import Bundle, Graph, Manifest, Tensor, TokenizerFile, write_bundle
 from textrnn.config import ARCHITECTURE, Config, ModelConfig
 from textrnn.data.places import without_folders
-from textrnn.data.token_datasets import TokenDataset
+from textrnn.data.tokens.datasets import TokenDataset
 from textrnn.errors import UserError
 from textrnn.generation import forbid
 from textrnn.sampling import choose

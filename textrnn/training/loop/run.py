@@ -52,12 +52,13 @@ from textrnn.data.labelled_texts import (
 )
 from textrnn.data.labelled_vectors import VectorDataset, VectorOptions, prepare_vectors
 from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
+from textrnn.data.records import SourceOptions
 from textrnn.data.series import Series, prepare_series
-from textrnn.data.sources import SourceOptions, count_bytes, source_fingerprint
-from textrnn.data.stretches import Corpus
-from textrnn.data.token_datasets import TokenDataset, is_unfinished, prepare
+from textrnn.data.sources import count_bytes, source_fingerprint
+from textrnn.data.tokens.datasets import TokenDataset, is_unfinished, prepare
+from textrnn.data.tokens.stretches import Corpus
+from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.data.vector_sources import vectors_fingerprint
-from textrnn.data.vocabulary import learn_tokenizer
 from textrnn.errors import UserError
 from textrnn.files import new_folder, write_atomically
 from textrnn.tokenizers import KINDS, load_tokenizer, train_tokenizer

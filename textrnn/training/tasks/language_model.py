@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
-from textrnn.data.token_datasets import Batches, TokenDataset, count_tokens, evaluation_batches
+from textrnn.data.tokens.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import current

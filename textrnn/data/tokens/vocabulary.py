@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from textrnn.data.processes import Report
-from textrnn.data.stretches import Corpus, Stretch, reported
+from textrnn.data.tokens.processes import Report
+from textrnn.data.tokens.stretches import Corpus, Stretch, reported
 from textrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
 COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, ...]]] = {

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from commands import error_of
 
-from textrnn.data import processes
-from textrnn.data.processes import ProcessDied, Processes, Report
-from textrnn.data.sources import SourceOptions
-from textrnn.data.stretches import Corpus, count
+from textrnn.data.records import SourceOptions
+from textrnn.data.tokens import processes
+from textrnn.data.tokens.processes import ProcessDied, Processes, Report
+from textrnn.data.tokens.stretches import Corpus, count
 from textrnn.errors import UserError
 
 
@@ -134,7 +134,7 @@ def test_a_script_without_a_guard_works_and_its_processes_end_with_it(tmp_path: 
     (tmp_path / "script.py").write_text(
         "import sys\n"
         "from test_processes import half\n"
-        "from textrnn.data.processes import Processes\n"
+        "from textrnn.data.tokens.processes import Processes\n"
         "working = Processes(2, half, lambda size: None, 'was halving')\n"
         "with working:\n"
         "    print(list(working.map([2, 4, 6])), *(p.pid for p in working._processes), flush=True)\n"

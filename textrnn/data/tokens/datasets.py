@@ -32,12 +32,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data import sources as reader
-from textrnn.data import stretches
-from textrnn.data.processes import GO_ON, ProcessDied, Report
-from textrnn.data.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
-from textrnn.data.sources import Piece, SourceOptions, count_bytes, source_fingerprint
-from textrnn.data.stretches import Corpus, Stretch, reported
+from textrnn.data import text_files as reader
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.sources import count_bytes, source_fingerprint
+from textrnn.data.tokens import stretches
+from textrnn.data.tokens.processes import GO_ON, ProcessDied, Report
+from textrnn.data.tokens.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
+from textrnn.data.tokens.stretches import Corpus, Stretch, reported
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.scoring import TextSize, text_size

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textrnn.data.shards import ShardedIds, joined
+from textrnn.data.tokens.shards import ShardedIds, joined
 
 lengths = st.lists(st.integers(1, 9), min_size=2, max_size=6)
 

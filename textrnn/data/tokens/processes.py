@@ -32,7 +32,7 @@ from textrnn.errors import UserError
 Report = Callable[[int], None]
 """Told how much more of a task is done."""
 GO_ON = "give the same command again (if the run is there, with --resume)"
-START = "from textrnn.data.processes import work; work()"
+START = "from textrnn.data.tokens.processes import work; work()"
 GRACE_SECONDS = 5.0  # for a process to remove what is half written
 
 

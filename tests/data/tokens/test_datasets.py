@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.config import from_dict
-from textrnn.data import sources, stretches
-from textrnn.data.shards import ShardedIds
-from textrnn.data.sources import SourceOptions
-from textrnn.data.stretches import Corpus
-from textrnn.data.token_datasets import Batches, TokenDataset, evaluation_batches, prepare
+from textrnn.data import sources, text_files
+from textrnn.data.records import SourceOptions
+from textrnn.data.tokens import stretches
+from textrnn.data.tokens.datasets import Batches, TokenDataset, evaluation_batches, prepare
+from textrnn.data.tokens.shards import ShardedIds
+from textrnn.data.tokens.stretches import Corpus
 from textrnn.files import sha256
 from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
@@ -63,7 +64,7 @@ def test_the_end_of_the_text_is_held_out_by_characters(tmp_path: Path, held_out:
     half = len(TEXT) // 2
     names = write(tmp_path / "1.txt", TEXT[:half]), write(tmp_path / "2.txt", TEXT[half:])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "BLOCK_BYTES", 256)
+        patch.setattr(text_files, "BLOCK_BYTES", 256)
         tokenizer, train, other = prepared(tmp_path / "data", *names, held_out=held_out)
     cut = int(len(TEXT) * (1 - held_out))
     assert tokenizer.decode(train.ids) == TEXT[:cut]
@@ -257,11 +258,11 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 PREPARE = """
 import os, signal, sys
 from textrnn.tokenizers import load_tokenizer
-from textrnn.data import sources
-from textrnn.data import stretches
-from textrnn.data.token_datasets import Path, SourceOptions, prepare
-from textrnn.data.processes import Processes
-sources.BLOCK_BYTES, stretches.STRETCH_BYTES = 256, 1024
+from textrnn.data import sources, text_files
+from textrnn.data.tokens import stretches
+from textrnn.data.tokens.datasets import Path, SourceOptions, prepare
+from textrnn.data.tokens.processes import Processes
+text_files.BLOCK_BYTES, stretches.STRETCH_BYTES = 256, 1024
 folder = Path(sys.argv[1])
 map_tasks = Processes.map
 def map_until_killed(self, tasks):
@@ -278,7 +279,7 @@ prepare(load_tokenizer(folder, "char"), [str(folder / "a.txt")], SourceOptions()
 @pytest.fixture
 def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of `PREPARE`."""
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 256)
     monkeypatch.setattr(stretches, "STRETCH_BYTES", 1024)
 
 
@@ -370,7 +371,7 @@ def test_a_disk_that_fills_keeps_the_shards_before(tmp_path: Path, many_stretche
 def test_a_new_run_keeps_what_is_finished_but_not_what_is_of_no_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1024)
     monkeypatch.setattr(stretches, "STRETCH_BYTES", 4096)
     monkeypatch.setattr(stretches, "OF_EACH_SIZE", 3)
     name = write(tmp_path / "a.txt", "abc\n" * 6000)

@@ -12,9 +12,11 @@ from commands import error_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from textrnn.data import sources, stretches
-from textrnn.data.sources import Piece, SourceOptions, read_text
-from textrnn.data.stretches import Corpus, FileStretch, TextStretch
+from textrnn.data import text_files
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.sources import read_text
+from textrnn.data.tokens import stretches
+from textrnn.data.tokens.stretches import Corpus, FileStretch, TextStretch
 
 # What is awkward to cut: characters of one to four bytes, ends of lines, bytes that are no UTF-8.
 BITS = ["a", "é", "春", "😀", "\n", "\n\n", "\r\n", "\r", "a long line without an end ", "\ufeff"]
@@ -25,7 +27,7 @@ contents = st.lists(bits, max_size=40).map(b"".join)
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretches of some lines."""
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
     monkeypatch.setattr(stretches, "STRETCH_BYTES", 200)
 
 
@@ -61,7 +63,7 @@ def test_pieces_are_those_of_the_whole_text_wherever_it_is_cut(
 ) -> None:
     options = SourceOptions(errors="replace", documents="line" if line else "file")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "BLOCK_BYTES", block)
+        patch.setattr(text_files, "BLOCK_BYTES", block)
         patch.setattr(stretches, "STRETCH_BYTES", block * blocks)
         for number, content in enumerate(files):
             (Path(folder) / f"{number}.txt").write_bytes(content.replace(b"\0", b""))

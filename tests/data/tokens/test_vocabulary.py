@@ -9,10 +9,11 @@ import pytest
 from commands import error_of
 
 from textrnn.config import from_dict
-from textrnn.data import sources, stretches
-from textrnn.data.sources import SourceOptions
-from textrnn.data.stretches import Corpus
-from textrnn.data.vocabulary import learn_tokenizer
+from textrnn.data import text_files
+from textrnn.data.records import SourceOptions
+from textrnn.data.tokens import stretches
+from textrnn.data.tokens.stretches import Corpus
+from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers import word as word_module
 from textrnn.training.loop.run import create_run
@@ -23,7 +24,7 @@ LINES = [f"line {number} of 春眠不觉晓 and <unk> more\n" for number in rang
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A text of many stretches; some of its characters are in its last tenth alone."""
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 256)
     monkeypatch.setattr(stretches, "STRETCH_BYTES", 600)
     path = tmp_path / "a.txt"
     path.write_text("".join(LINES) + "处处闻啼鸟\n" * 60, encoding="utf-8")

@@ -20,18 +20,11 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from textrnn.data import sources as reader
-from textrnn.data.processes import Processes, Report
-from textrnn.data.sources import (
-    Piece,
-    SourceOptions,
-    Span,
-    count_bytes,
-    ends_with_newline,
-    plain_files,
-    read_spans,
-    read_text,
-)
+from textrnn.data import text_files as reader
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.sources import count_bytes, plain_files, read_text
+from textrnn.data.text_files import Span, ends_with_newline, read_spans
+from textrnn.data.tokens.processes import Processes, Report
 from textrnn.errors import UserError
 from textrnn.hardware import cores
 

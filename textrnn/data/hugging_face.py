@@ -1,0 +1,167 @@
+"""Hugging Face datasets and parquet files, both read by `datasets`, which is imported where it is needed."""
+
+from __future__ import annotations
+
+import glob
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textrnn.data.records import (
+    Piece,
+    Record,
+    SourceOptions,
+    as_documents,
+    first_line,
+    label_value,
+    require_columns,
+    text_value,
+)
+from textrnn.data.text_files import nearest_name
+from textrnn.errors import UserError
+
+RECORDS_AT_ONCE = 100
+HUB_SECONDS = 10
+
+
+def read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> Iterator[Record]:
+    """Yield the records of a file; `whole`: with all their columns."""
+    with reading_parquet(path) as load:
+        names = load().column_names
+        require_columns(path, names, options)
+        columns = names if whole else options.columns
+        yield from _read_records(path, load(columns=columns, batch_size=RECORDS_AT_ONCE), options)
+
+
+@contextmanager
+def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
+    """What opens a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
+    import datasets
+
+    files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
+
+    def load(**options: Any) -> Any:
+        with _quiet_datasets():
+            return datasets.load_dataset("parquet", **files, **options)
+
+    try:
+        yield load
+    except UserError:
+        raise
+    except Exception as error:  # of any library below `datasets`
+        raise UserError(f"{path} must be a parquet file: {first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A dataset of the Hugging Face Hub, or of its cache on this disk."""
+
+    name: str
+    config: str | None
+    split: str
+
+    def read(self, options: SourceOptions) -> Iterator[Piece]:
+        yield from as_documents(self.records(options))
+
+    def load(self) -> Any:
+        """The split.
+
+        Raises:
+            UserError: it is neither on this disk nor to be had from the Hub.
+        """
+        try:
+            with _quiet_datasets(), _offline_without_answer():
+                import datasets
+
+                return datasets.load_dataset(self.name, self.config, split=self.split)
+        except Exception as error:  # of any library below `datasets`
+            raise UserError(
+                f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
+                f"disk and cannot be had from the Hub: {first_line(error)}{nearest_name(Path(self.name))}"
+            ) from error
+
+    def records(self, options: SourceOptions, skipped: Counter[str] | None = None) -> Iterator[Record]:
+        """Those of the split."""
+        records = self.load()
+        require_columns(self.name, records.column_names, options)
+        yield from _read_records(self.name, records.select_columns(options.columns), options)
+
+    def rows(self, options: SourceOptions) -> Iterator[Record]:
+        """Yield those of the split with all their columns."""
+        records = self.load()
+        require_columns(self.name, records.column_names, options)
+        yield from _read_records(self.name, records, options)
+
+    def identity(self) -> list[Any]:
+        return ["hub", self.name, self.config, self.split]
+
+    def text_bytes(self) -> None:
+        return None
+
+
+_datasets_lock = threading.RLock()  # two threads that change a switch and restore it would leave it changed
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Silence the log of `datasets` in the block: what it logs, it also raises."""
+    import datasets  # takes seconds and a hundred megabytes
+
+    with _datasets_lock:
+        before = datasets.logging.get_verbosity()
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+        try:
+            yield
+        finally:
+            datasets.logging.set_verbosity(before)
+
+
+@contextmanager
+def _offline_without_answer() -> Iterator[None]:
+    """Let `datasets` look only in its cache in the block if the Hub does not answer, else it retries for long."""
+    from datasets import config
+
+    with _datasets_lock:
+        before = config.HF_HUB_OFFLINE
+        config.HF_HUB_OFFLINE = before or not _answers(config.HF_ENDPOINT)
+        try:
+            yield
+        finally:
+            config.HF_HUB_OFFLINE = before
+
+
+def record_batches(records: Any) -> Iterator[dict[str, list[Any]]]:
+    """Yield the records of a data set, `RECORDS_AT_ONCE` at a time, by column."""
+    batches = records.iter(RECORDS_AT_ONCE)
+    while True:
+        with _quiet_datasets():  # not around the yield: the caller's log stays as it is
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Record]:
+    names = getattr((records.features or {}).get(options.label), "names", None)
+    for batch in record_batches(records):
+        columns = tuple(batch)
+        for values in zip(*batch.values(), strict=True):
+            record = dict(zip(columns, values, strict=True))
+            label = "" if options.label is None else label_value(source, record[options.label], names)
+            yield Record(text_value(source, record[options.text], options), label, columns, values)

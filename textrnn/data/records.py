@@ -1,0 +1,120 @@
+"""Records of a source: a text, its label, its columns; and how sources are read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from textrnn.errors import UserError
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the text is found in a source.
+
+    Args:
+        text: the column that holds the text, in files of records and Hugging Face datasets: its name, or its number
+            from 1 on in a ``.csv`` or ``.tsv`` whose first line is a record like all others.
+        errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
+        documents: what a document is in plain text: a whole ``file``, or each ``line`` without its newline.
+        label: the column that holds the label, as `text`; None where labels are not read.
+    """
+
+    text: str = "text"
+    errors: str = "strict"
+    documents: str = "file"
+    label: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: the text, and the label if it is."""
+        return [self.text] if self.label is None else [self.text, self.label]
+
+    def __post_init__(self) -> None:
+        if self.errors not in ("strict", "replace"):
+            raise UserError(f"errors must be strict or replace, was: {self.errors}")
+        if self.documents not in ("file", "line"):
+            raise UserError(f"documents must be file or line, was: {self.documents}")
+
+
+class Piece(NamedTuple):
+    """A stretch of a document. A document is one piece or several, the last of which ends it and may be empty."""
+
+    text: str
+    ends_document: bool
+
+
+class Record(NamedTuple):
+    """A document of a file of records, or of a Hugging Face dataset.
+
+    Args:
+        text: of the document.
+        label: empty where there is none.
+        names: the columns that were read.
+        values: what the record has in each of them, as the file has it.
+    """
+
+    text: str
+    label: str = ""
+    names: Sequence[str] = ()
+    values: Sequence[Any] = ()
+
+
+def as_documents(records: Iterable[Record]) -> Iterator[Piece]:
+    return (Piece(record.text, True) for record in records)
+
+
+def whole_characters(place: str, text: str, errors: str) -> str:
+    """The text, or an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if errors == "strict":
+            raise UserError(
+                f"text must be Unicode characters, {place} has the lone surrogate "
+                f"U+{ord(text[error.start]):04X}; mend it, or go on with --errors replace"
+            ) from error
+        text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return text
+
+
+def require_columns(source: object, columns: Sequence[str], options: SourceOptions) -> None:
+    for what, name in zip(("text", "label"), options.columns, strict=False):
+        if name not in columns:
+            raise UserError(
+                f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "
+                f"name the column that holds the {what}: --{what} NAME"
+            )
+
+
+def text_value(source: object, value: object, options: SourceOptions) -> str:
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"the column {options.text} must hold text, {source} has: {value!r:.60}; name another column")
+    return value or ""
+
+
+def label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
+    """A label as text: of a number its name, where the data set names its numbers."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
+        return ""
+    if names and value == -1:  # the Hub's word for a label that is kept secret
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, (str, int, float)):
+        raise UserError(f"a label must be text or a number, {source} has: {value!r:.60}; name another column")
+    if names and isinstance(value, int):
+        return names[value]
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    text = str(value).strip()
+    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # as tables write a whole number whose column has gaps
+    return whole[1] if whole else text
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, as part of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,222 @@
+"""Tables in text files: .csv and .tsv with their delimiters and quotes, .json and .jsonl, labels of fastText."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec, module_from_spec
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from textrnn.data.records import Record, SourceOptions, label_value, require_columns, text_value, whole_characters
+from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened, text_suffix, whole_lines
+from textrnn.errors import UserError
+
+# A quote that is never closed would otherwise take the rest of a .csv into memory as one field.
+LONGEST_FIELD = 64 << 20  # characters
+SAMPLED_LINES = 200  # at most, by which the delimiter of a .csv is found
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+FASTTEXT = "__label__"
+
+
+@cache
+def _csv_parser() -> Any:
+    """Return the parser of `csv` as a module of its own, whose field size limit the caller's `csv` does not share."""
+    spec = find_spec("_csv")
+    if spec is None or spec.loader is None:
+        raise ImportError("Python must have its module _csv")
+    parser = module_from_spec(spec)
+    spec.loader.exec_module(parser)
+    parser.field_size_limit(LONGEST_FIELD)
+    return parser
+
+
+def delimiter_of(path: Path) -> str:
+    """Return the delimiter of a ``.csv`` or ``.tsv``, of `DELIMITERS` or what a first line ``sep=`` says."""
+    lines = whole_lines(path, "replace", newline_of(path))
+    sample, characters = list[str](), 0
+    for line in islice(lines, SAMPLED_LINES):
+        sample.append(line)
+        characters += len(line)
+        if characters > SAMPLED_CHARACTERS:
+            break
+    if sample and (said := _said_delimiter(sample[0])):
+        return said
+    if text_suffix(path) == ".tsv":
+        return "\t"
+    is_whole = next(lines, None) is None
+    rows = {delimiter: _sampled_rows(sample, delimiter, is_whole) for delimiter in DELIMITERS}
+    widths = {delimiter: {len(row) for row in found} for delimiter, found in rows.items() if len(found) > 1}
+    agreeing = {delimiter: max(found) for delimiter, found in widths.items() if len(found) == 1 and max(found) > 1}
+    # A comma goes before others, unless it stands in numbers alone: 1,5;2,5
+    if "," in agreeing and not (";" in agreeing and _has_decimal_commas(rows[";"])):
+        return ","
+    agreeing.pop(",", None)
+    if not agreeing and len(rows[";"]) > 1 and _has_decimal_commas(rows[";"][1:]) and max(widths[";"]) == 1:
+        return ";"  # one column of numbers with decimal commas
+    return max(agreeing, key=lambda delimiter: agreeing[delimiter], default=",")
+
+
+def _said_delimiter(line: str) -> str:
+    """Return the delimiter that a first line ``sep=;`` names, as spreadsheets write it; empty for any other line."""
+    said = re.fullmatch(r"\"?sep=(.)\"?[\r\n]*", line, re.IGNORECASE)
+    return said[1] if said else ""
+
+
+def _sampled_rows(lines: Sequence[str], delimiter: str, is_whole: bool) -> list[list[str]]:
+    try:
+        rows = list(filter(None, _csv_parser().reader(lines, delimiter=delimiter)))
+    except _csv_parser().Error:
+        return []
+    return rows if is_whole else rows[:-1]  # the last may be cut
+
+
+def _has_decimal_commas(rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether some fields have a comma, and all that do are numbers with a decimal comma."""
+    with_comma = [field for row in rows for field in row if "," in field]
+    return bool(with_comma) and all(DECIMAL_COMMA.fullmatch(field.strip()) for field in with_comma)
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
+
+    Raises:
+        UserError: the file is malformed, or a line has not as many fields as the first.
+    """
+    parser = _csv_parser()
+    delimiter = delimiter_of(path)
+    record: list[str] = []  # its lines
+    lines = _kept_in(record, whole_lines(path, errors, newline_of(path)))
+    if text_suffix(path) == ".tsv":
+        rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
+    else:
+        rows = parser.reader(lines, delimiter=delimiter, strict=True)
+    width = 0
+    try:
+        for row in rows:
+            is_separator = rows.line_num == 1 and _said_delimiter(record[0])
+            record.clear()
+            if not row or is_separator:  # an empty line is no record
+                continue
+            width = width or len(row)
+            if len(row) != width:
+                raise UserError(
+                    f"every record must have {width} fields as the first line has, {path} line {rows.line_num} "
+                    f"has {len(row)}; mend it (a delimiter or newline inside a field of a .csv needs quotes around it)"
+                )
+            yield rows.line_num, row
+    except parser.Error as error:
+        name = text_suffix(path)[1:].upper()
+        if opened_in := _line_of_quote(record, delimiter):
+            line = rows.line_num - len(record) + opened_in
+            raise UserError(
+                f"{path} must be {name}, the quote that opens in line {line} does not close before the end of its "
+                f"field: {error}; close it, and double quotes inside a field"
+            ) from error
+        raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
+
+
+def _kept_in(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
+
+
+def _line_of_quote(lines: Sequence[str], delimiter: str) -> int:
+    """Return the line, from 1 on, in which the quoted field opens that makes a record malformed; 0 if none does."""
+    found, state = 0, "start"
+    for number, line in enumerate(lines, 1):
+        for character in line:
+            if state == "quoted":
+                state = "closing" if character == '"' else "quoted"
+            elif character == '"' and state in ("start", "closing"):  # one after another is a quote inside the field
+                found = number if state == "start" else found
+                state = "quoted"
+            elif character == delimiter or character in "\r\n":
+                state = "start"
+            elif state == "closing":
+                return found
+            else:
+                state = "plain"
+    return found if state == "quoted" else 0
+
+
+def header(fields: Sequence[str]) -> list[str]:
+    """Return the names of columns that a first line holds, without the blanks and byte order marks around them."""
+    return [field.strip().strip("\ufeff").strip() for field in fields]
+
+
+def read_table(path: Path, options: SourceOptions) -> Iterator[Record]:
+    rows: Iterator[list[str]] = (row for _, row in delimited_rows(path, options.errors))
+    first = next(rows, None)
+    if first is None:
+        return
+    names = header(first)
+    # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
+    if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in names):
+        names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
+    require_columns(path, names, options)
+    places = [names.index(name) for name in options.columns]
+    for row in rows:
+        text, *label = (row[place] for place in places)
+        yield Record(text, label_value(path, label[0]) if label else "", names, row)
+
+
+def is_fasttext(path: Path) -> bool:
+    """Return whether the first line that is not empty begins with a label of fastText."""
+    with opened(path) as file:
+        start = file.read(1 << 10)
+    return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(FASTTEXT.encode())
+
+
+def read_fasttext(path: Path, options: SourceOptions) -> Iterator[Record]:
+    for number, line in enumerate(whole_lines(path, options.errors), 1):
+        labels = re.findall(rf"(?<!\S){FASTTEXT}(\S+)", line)
+        if len(labels) > 1:
+            raise UserError(
+                f"a text must have one label, {path} line {number} has {len(labels)}: {', '.join(labels):.200}; keep "
+                "one, or train a classifier for each"
+            )
+        text = re.sub(rf"(?<!\S){FASTTEXT}\S+\s?", "", line).strip()
+        label = label_value(path, labels[0]) if labels else ""
+        yield Record(text, label, ("label", "text"), (label, text))
+
+
+def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of a ``.json`` or ``.jsonl``, with its place for people.
+
+    Raises:
+        UserError: the file is malformed, or holds something else.
+    """
+    lines = whole_lines(path, errors)
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            continue
+        is_array = line.lstrip().startswith("[")
+        try:
+            records = json.loads(line + "".join(lines)) if is_array else [json.loads(line)]
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path} must hold a JSON object a line, or one array of them; line {number}: {error}"
+            ) from error
+        for index, record in enumerate(records, 1):
+            place = f"{path} record {index}" if is_array else f"{path} line {number}"
+            if not isinstance(record, dict):
+                raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
+            yield place, record
+
+
+def read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
+    for place, record in json_objects(path, options.errors):
+        require_columns(place, list(record), options)
+        text = text_value(place, record[options.text], options)
+        label = "" if options.label is None else label_value(place, record[options.label])
+        text, label = (whole_characters(place, value, options.errors) for value in (text, label))
+        yield Record(text, label, tuple(record), tuple(record.values()))

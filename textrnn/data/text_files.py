@@ -1,0 +1,209 @@
+"""Files of bytes as text: UTF-8 in bounded blocks, whole lines, documents."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import BinaryIO, NamedTuple
+
+from textrnn.data.records import Piece, SourceOptions
+from textrnn.errors import UserError
+
+BLOCK_BYTES = 4 << 20
+SAMPLED_CHARACTERS = 1 << 18  # by which the ends of lines, and the delimiter of a table, are found
+_SIGNATURES = {
+    b"\x89PNG\r\n": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF89a": "a GIF image",
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook, whose sheet can be saved as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old office document, whose sheet can be saved as CSV UTF-8",
+    b"\x1f\x8b": "gzip data without the name .gz",
+    b"\x7fELF": "a program",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+class Span(NamedTuple):
+    """Some blocks of a plain text file, which can be read without what comes before them.
+
+    Args:
+        path: the file.
+        first: the block it starts with, counted from 0.
+        end: the first block that it no longer has.
+        block_bytes: bytes of a block.
+        after_newline: start with a newline, as the text before ends without one.
+    """
+
+    path: Path
+    first: int
+    end: int
+    block_bytes: int
+    after_newline: bool = False
+
+
+def ends_with_newline(path: Path) -> bool:
+    """Whether the last character of a plain text file is a newline."""
+    with opened(path) as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def read_spans(spans: Sequence[Span], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
+    """The pieces of `read_text` that lie in these spans, the very same ones wherever the text was cut into spans."""
+    by_line = documents_apart and options.documents == "line"
+    for span in spans:
+        pieces = decode(span.path, options.errors, span)
+        in_document = span.first > 0 and not (by_line and starts_line(span))
+        after_newline = span.after_newline
+        for text, ends_document in split_lines(pieces) if by_line else pieces:
+            if text or in_document:
+                yield Piece("\n" + text if after_newline else text, ends_document)
+                after_newline = False
+            in_document = (in_document or text != "") and not ends_document
+
+
+def text_suffix(path: Path) -> str:
+    """The end of the name that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
+
+
+def unreadable(error: OSError) -> UserError:
+    return UserError(f"a source must be readable, {error.filename} is not: {error.strerror}")
+
+
+# Plain text
+
+
+def read_plain(path: Path, options: SourceOptions) -> Iterator[Piece]:
+    pieces = decode(path, options.errors)
+    return split_lines(pieces) if options.documents == "line" else pieces
+
+
+def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[Piece]:
+    """The text of a file as one document, a piece a block; or a span of it, in the pieces of the whole."""
+    first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
+    with opened(path) as file:
+        begin = _end_of_block(file, first - 1, size) if first else 0
+        if first:
+            file.seek(begin)
+        block, rest = file.read((first + 1) * size - begin), b""
+        if not first:
+            _refuse_binary(path, block)
+        offset = begin + (3 if not first and block.startswith(codecs.BOM_UTF8) else 0)
+        block = block[offset - begin :]
+        number = first
+        while block and number != end_block:
+            number += 1
+            data, block = rest + block, file.read(size)
+            is_last = not block
+            end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)
+            try:
+                # Not being last, it leaves a character that is cut at the end for the next piece.
+                text, used = codecs.utf_8_decode(data[:end], errors, is_last)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"text must be UTF-8, {path} has the byte 0x{data[error.start]:02x} at offset "
+                    f"{offset + error.start}; convert it, or go on with --errors replace"
+                ) from error
+            if text.endswith("\r") and not is_last:
+                text, used = text[:-1], used - 1
+            yield Piece(text, is_last)
+            rest, offset = data[used:], offset + used
+
+
+def _end_of_block(file: BinaryIO, block: int, size: int) -> int:
+    """The byte at which the piece of a block ends that is not the last one, by what is in the block alone."""
+    file.seek(block * size)
+    data = file.read(size)
+    if newline := data.rfind(b"\n") + 1:
+        return block * size + newline
+    text, used = codecs.utf_8_decode(data[-4:], "replace", False)
+    return block * size + len(data) - len(data[-4:]) + used - text.endswith("\r")
+
+
+def starts_line(span: Span) -> bool:
+    with opened(span.path) as file:
+        file.seek(_end_of_block(file, span.first - 1, span.block_bytes) - 1)
+        return file.read(1) == b"\n"
+
+
+def is_mark(path: Path) -> bool:
+    """Whether a byte order mark is all there is in a file."""
+    with path.open("rb") as file:
+        return file.read(4) == codecs.BOM_UTF8
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if its name ends in ``.gz``.
+
+    Raises:
+        UserError: it cannot be read, or is no whole gzip file.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]  # a GzipFile reads as a BinaryIO does
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"a .gz must be one whole gzip file, {path} is not: {error}; compress it again") from error
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def _refuse_binary(path: Path, start: bytes) -> None:
+    kind = next((name for signature, name in _SIGNATURES.items() if start.startswith(signature)), None)
+    if kind is None and b"\0" in start:
+        try:
+            codecs.utf_8_decode(start, "strict", False)
+        except UnicodeDecodeError:
+            kind = "binary"
+    if kind:
+        raise UserError(f"text must be UTF-8, {path} is {kind}; convert it or leave it out")
+
+
+def split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Make each line a document, without its newline. Only ``\\n`` and ``\\r\\n`` end a line."""
+    for piece in pieces:
+        *lines, rest = piece.text.split("\n")
+        yield from (Piece(line.removesuffix("\r"), True) for line in lines)
+        if rest:
+            yield Piece(rest, piece.ends_document)
+
+
+# Files of records
+
+
+def whole_lines(path: Path, errors: str, newline: str = "\n") -> Iterator[str]:
+    """Yield the lines of a file with their newlines; nothing else ends one."""
+    start = ""
+    for piece in decode(path, errors):
+        for line in io.StringIO(piece.text, newline=newline):
+            start += line
+            if line.endswith(newline):
+                yield start
+                start = ""
+    if start:
+        yield start
+
+
+def newline_of(path: Path) -> str:
+    """Return what ends the lines of a table: ``\\r`` where no ``\\n`` is near its start, as old spreadsheets write."""
+    with opened(path) as file:
+        start = file.read(SAMPLED_CHARACTERS)
+    return "\r" if b"\r" in start and b"\n" not in start else "\n"
+
+
+def nearest_name(path: Path) -> str:
+    """Return a hint at a file with a like name, for a message; empty where there is none."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    return "".join(f"; did you mean {path.with_name(name)}?" for name in difflib.get_close_matches(path.name, names, 1))
