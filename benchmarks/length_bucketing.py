@@ -23,7 +23,8 @@ from measure import alternate, print_table, write_json
 from textrnn.config import load_config
 from textrnn.data.labelled_texts import TextBatches
 from textrnn.errors import UserError
-from textrnn.training.loop.run import create_run
+from textrnn.training.tasks.runs import create_run
+from textrnn.training.tasks.table import prepare
 from textrnn.training.tensorflow_setup import import_tensorflow
 
 RANDOM, BY_LENGTH = "random order", "by length"
@@ -45,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_config(arguments.config, [*arguments.set_value, *own])
         with tempfile.TemporaryDirectory() as name:
             run = create_run(Path(name) / "run", config, quiet=True)
-            tokenizer = run.tokenizer()
-            train, held_out = run.labelled_datasets(tokenizer)
+            tokenizer, (train, held_out) = prepare(run)
             import_tensorflow()
-            from textrnn.training.tasks.classification import ClassifierTrainer
+            from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
             rows = compare(ClassifierTrainer(run, tokenizer, train, held_out), arguments.seconds)
     except UserError as error:

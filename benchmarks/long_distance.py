@@ -125,7 +125,7 @@ def measure_run(name: str, member: str, length: int, records: int, seconds: floa
 
 
 def _train(task: Task, config: Config, length: int, folder: Path, seconds: float, probes: bool = True) -> Row:
-    from textrnn.training.loop.run import create_run
+    from textrnn.training.tasks.runs import create_run
     from textrnn.training.tasks.table import trainer_of
 
     run = create_run(folder, config, quiet=True)

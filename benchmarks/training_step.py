@@ -131,9 +131,10 @@ def trainer_around_the_step(case: Case) -> float:
     import tensorflow as tf
 
     from textrnn.config import from_dict
-    from textrnn.training.loop.run import create_run
     from textrnn.training.loop.training_step import TrainingStep
-    from textrnn.training.tasks.language_model import LanguageModelTrainer
+    from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
+    from textrnn.training.tasks.runs import create_run
+    from textrnn.training.tasks.table import prepare
 
     loss = tf.constant(1.0)
     calls: list[float] = []
@@ -164,8 +165,8 @@ def trainer_around_the_step(case: Case) -> float:
         )
         with mock.patch.object(TrainingStep, "__call__", do_nothing), contextlib.redirect_stderr(nowhere):
             run = create_run(Path(name) / "run", config)
-            tokenizer = run.tokenizer()
-            LanguageModelTrainer(run, tokenizer, *run.datasets(tokenizer)).fit()
+            tokenizer, parts = prepare(run)
+            LanguageModelTrainer(run, tokenizer, *parts).fit()
     return (calls[-1] - calls[0]) / (len(calls) - 1)
 
 

@@ -43,7 +43,7 @@ def work(job: Figures) -> Figures:
 
     distribution = import_tensorflow(meet)
     from textrnn.training.distributed.distribution import use
-    from textrnn.training.loop.shared_run import run_of_all
+    from textrnn.training.tasks.shared_run import run_of_all
     from textrnn.training.tasks.table import trainer_of
 
     with use(distribution):

@@ -29,7 +29,7 @@ def room_of(module: str) -> str:
     folder = ROOT / "textrnn" / Path(*parts)
     if len(parts) == 1 and not folder.is_dir():
         return next((name for name, modules in TOGETHER.items() if parts[0] in modules), parts[0])
-    return "/".join(parts if folder.is_dir() else parts[:-1])
+    return "/".join((parts if folder.is_dir() else parts[:-1])[:2])  # the folders of tasks stand together
 
 
 def modules_of_rooms() -> dict[str, list[str]]:
@@ -40,7 +40,9 @@ def modules_of_rooms() -> dict[str, list[str]]:
         if parts[-1] == "__init__" and len(parts) > 2:
             continue
         module = ".".join(parts).removesuffix(".__init__")
-        rooms.setdefault(room_of(module), []).append(parts[-1] if len(parts) > 1 else "__init__")
+        room = room_of(module)
+        inner = "/".join(parts[1 + len(room.split("/")) :]) if room not in TOGETHER else parts[-1]
+        rooms.setdefault(room, []).append(inner or parts[-1])
     return rooms
 
 

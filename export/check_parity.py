@@ -13,7 +13,7 @@ from pathlib import Path
 
 from textrnn.bundle import Bundle, find_bundle, read_bundle
 from textrnn.errors import UserError
-from textrnn.training.loop.run import open_run
+from textrnn.training.tasks.runs import open_run
 from textrnn.training.tensorflow_setup import import_tensorflow
 
 

@@ -13,20 +13,21 @@ from stage import stage
 import textrnn
 from textrnn.errors import UserError
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.table import prepare
 
 SEQUENCES = 5
 
 
 @stage
 def main(run: Run) -> int:
-    if not run.reads_vectors:
+    if run.config.data.reads != "vectors":
         raise UserError(f"this stage is for vectors, the run reads {run.config.data.reads}; use classify_text.py")
     small = run.folder / "bundle-int8"
     model = textrnn.load(small if small.exists() else run.folder)
-    _, held_out = run.vector_datasets()
+    _, held_out = prepare(run).parts
     sequences = [held_out.sequence(index) for index in range(min(SEQUENCES, len(held_out)))]
     records = (held_out.records[: len(sequences)] + 1).tolist()
-    if run.classifies:
+    if run.config.task == "classification":
         told = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
         true = [held_out.labels[target] for target in held_out.targets[: len(sequences)]]
     else:

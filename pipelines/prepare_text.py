@@ -10,11 +10,12 @@ import sys
 from stage import stage
 
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.table import prepare
 
 
 @stage
 def main(run: Run) -> int:
-    train, held_out = run.prepare()
+    train, held_out = prepare(run).parts
     for name, data in (("training", train), ("held out", held_out)):
         print(f"{name}: {data.summary}: {data.path}")
     return 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from textrnn.commands.train import Stopped
 from textrnn.config import Config, load_config
 from textrnn.errors import UserError
-from textrnn.training.loop.run import Run, create_run, open_run
+from textrnn.training.loop.run import Run
+from textrnn.training.tasks.runs import create_run, open_run
 
 
 def stage(work: Callable[[Run], int]) -> Callable[[Sequence[str] | None], int]:

@@ -10,14 +10,15 @@ import sys
 from stage import stage
 
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.table import task_of
 
 
 @stage
 def main(run: Run) -> int:
-    if run.reads_vectors:
+    tokenizer = task_of(run.config).tokenizer(run)
+    if tokenizer is None:
         print("this run reads vectors and needs no tokenizer")
         return 0
-    tokenizer = run.tokenizer()
     print(f"{tokenizer.kind} tokenizer of {tokenizer.vocabulary_size:,} tokens: {run.folder / tokenizer.file_name}")
     return 0
 

@@ -26,10 +26,11 @@ from tiny_bundle import (
 )
 
 import textrnn
-from textrnn import UserError, runtime
+from textrnn import UserError
 from textrnn.bundle import Graph, write_bundle
 from textrnn.generation import GenerationOptions, generate
-from textrnn.runtime.language_model import LanguageModel
+from textrnn.runtime import language_model
+from textrnn.runtime.language_model import PREFILL_FROM, LanguageModel
 from textrnn.runtime.load import load
 from textrnn.tokenizers import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, CharTokenizer
 
@@ -359,13 +360,13 @@ class TestGenerate:
     def test_a_long_prompt_is_read_by_the_sequence_graph_to_the_same_end(
         self, model: LanguageModel, by_steps: BySteps, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runtime, "PREFILL_CHUNK_LOGITS", 100 * model.vocabulary_size)
-        prompt = "hello world " * (runtime.PREFILL_FROM // 12 + 1)
-        assert len(prompt) >= runtime.PREFILL_FROM
+        monkeypatch.setattr(language_model, "PREFILL_CHUNK_LOGITS", 100 * model.vocabulary_size)
+        prompt = "hello world " * (PREFILL_FROM // 12 + 1)
+        assert len(prompt) >= PREFILL_FROM
         options: dict[str, Any] = {"length": 60, "seed": 8}
         text = model.generate(prompt, **options)
         assert by_steps.generate(prompt, **options) == text
-        monkeypatch.setattr(runtime, "PREFILL_FROM", len(prompt) + 1)
+        monkeypatch.setattr(language_model, "PREFILL_FROM", len(prompt) + 1)
         assert model.generate(prompt, **options) == text
 
     def test_a_prompt_never_seen_is_no_error(self, model: LanguageModel) -> None:

@@ -38,7 +38,7 @@ from textrnn.data.hugging_face import HubDataset
 from textrnn.data.records import SourceOptions
 from textrnn.data.sources import read_labelled
 from textrnn.explanation import draw
-from textrnn.training.loop.run import create_run, open_run
+from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import trainer_of
 
 

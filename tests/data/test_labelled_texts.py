@@ -34,7 +34,9 @@ from textrnn.data.labelled_texts import (
 from textrnn.data.records import SourceOptions
 from textrnn.tokenizers import PAD_ID, UNKNOWN_ID
 from textrnn.tokenizers.char import CharTokenizer
-from textrnn.training.loop.run import Run, create_run
+from textrnn.training.loop.run import Run
+from textrnn.training.tasks.runs import create_run
+from textrnn.training.tasks.table import prepare
 
 OPTIONS = SourceOptions(label="label")
 CLASSES = ("差", "好")
@@ -364,7 +366,7 @@ def run_of(folder: Path, source: Path, **data: Any) -> Run:
 
 
 def words_of(run: Run, dataset: LabelledDataset) -> list[list[str]]:
-    tokenizer = run.tokenizer()
+    tokenizer = prepare(run).tokenizer
     return [[tokenizer.token_text(int(id)) for id in dataset.text(index, 99)] for index in range(len(dataset))]
 
 
@@ -372,7 +374,7 @@ def test_a_word_that_stands_in_held_out_texts_only_is_unknown(tmp_path: Path) ->
     records = [(f"shared word{number}", ("good", "bad")[number % 2]) for number in range(40)]
     source = write_reviews(tmp_path / "a.jsonl", records)
     run = run_of(tmp_path / "run", source)
-    train, held_out = run.labelled_datasets(run.tokenizer())
+    train, held_out = prepare(run).parts
     assert train.labels == held_out.labels == ("bad", "good")
     assert words_of(run, held_out) == [["shared", "<unk>"]] * len(held_out)
     assert words_of(run, train) == [records[record][0].split() for record in train.records]
@@ -383,7 +385,7 @@ def test_two_runs_hold_out_the_same_texts_whatever_their_seed(tmp_path: Path) ->
     source = write_reviews(tmp_path / "a.jsonl")
     one, other = run_of(tmp_path / "one", source), run_of(tmp_path / "other", source)
     other = replace(other, config=replace(other.config, seed=7))
-    records = [run.labelled_datasets(run.tokenizer())[1].records.tolist() for run in (one, other)]
+    records = [prepare(run).parts[1].records.tolist() for run in (one, other)]
     assert records[0] == records[1]
 
 
@@ -398,7 +400,7 @@ def test_a_validation_source_is_held_out_whole(tmp_path: Path) -> None:
     source = write_reviews(tmp_path / "train.jsonl", [("好 one", "a"), ("差 two", "b")])
     other = write_reviews(tmp_path / "other.jsonl", [("好 three", "b"), ("odd", "c"), ("four", "a"), ("", "a")])
     run = run_of(tmp_path / "run", source, validation=str(other))
-    train, held_out = run.labelled_datasets(run.tokenizer())
+    train, held_out = prepare(run).parts
     assert words_of(run, train) == [["好", "one"], ["差", "two"]]
     assert words_of(run, held_out) == [["好", "<unk>"], ["<unk>"]]
     assert held_out.labels == train.labels == ("a", "b")
@@ -417,16 +419,16 @@ def test_a_validation_source_of_other_labels_is_refused(tmp_path: Path) -> None:
     source = write_reviews(tmp_path / "train.jsonl", [("one", 0), ("two", 1)])
     other = write_reviews(tmp_path / "other.jsonl", [("three", "positive"), ("four", "negative")])
     run = run_of(tmp_path / "run", source, validation=str(other))
-    message = error_of(lambda: run.labelled_datasets(run.tokenizer()))
+    message = error_of(lambda: prepare(run).parts)
     assert f"labels must be '0, 1', too few texts of {other} have one" in message
     assert "data.label_names" in message
     named = run_of(tmp_path / "named", source, validation=str(other), label_names=["positive=1", "negative=0"])
-    assert named.labelled_datasets(named.tokenizer())[1].targets.tolist() == [1, 0]
+    assert prepare(named).parts[1].targets.tolist() == [1, 0]
 
 
 def test_the_built_in_reviews_are_enough_to_know_most_words_of_those_held_out(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", from_dict({"task": "classification"}), quiet=True)
-    train, held_out = run.labelled_datasets(run.tokenizer())
+    train, held_out = prepare(run).parts
     assert train.labels == ("negative", "positive")
     assert len(held_out) * 8 < len(train) < len(held_out) * 10
     assert 0 < np.mean(held_out.ids == UNKNOWN_ID) < 0.4

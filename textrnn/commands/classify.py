@@ -72,10 +72,9 @@ def classify_command(arguments: argparse.Namespace) -> None:
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
     from textrnn.config import data_of_bundle
     from textrnn.data.labelled_texts import describe
-    from textrnn.data.vector_sources import read_unlabelled
+    from textrnn.data.vector_sources import read_unlabelled, vector_options
     from textrnn.metrics.evaluation import in_batches
     from textrnn.runtime.vector_models import VectorClassifier
-    from textrnn.training.loop.run import vector_options
 
     refuse(model, arguments, **dict.fromkeys(("why", "label", "png", "text", "output"), "classifiers of texts"))
     if arguments.texts or str(arguments.input or "-") == "-":

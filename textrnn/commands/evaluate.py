@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
     from textrnn.tokenizers.base import Tokenizer
     from textrnn.training.loop.run import Run
+    from textrnn.training.tasks.task import Prepared
 
 ADAPTED = {
     "cache": "continuous cache",
@@ -86,9 +87,9 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
 
 def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
+    from textrnn.data.records import source_options
     from textrnn.data.sources import read_text
     from textrnn.metrics.evaluation import dataset_parts, encode_pieces, evaluate
-    from textrnn.training.loop.run import source_options
 
     refuse(model, arguments, values="vectors")
     data = data_of_bundle(model.manifest.runtime)
@@ -99,7 +100,7 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
         options = replace(source_options(data), errors=arguments.errors or data.errors)
         parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
     else:
-        _, held_out = _run_of(arguments.model).datasets(model.tokenizer)
+        _, held_out = _prepared(arguments.model).parts
         parts = iter(dataset_parts(held_out))
     kept = list(parts) if adapts else parts  # else a text of any length is read part by part
     metrics: dict[str, Any] = evaluate(
@@ -137,7 +138,9 @@ def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[
     from textrnn.training.adaptation.adaptation import Adaptation
 
     settings = parse_settings(arguments.set, arguments.dynamic, arguments.cache)
-    adaptation = Adaptation(_run_of(arguments.model), tokenizer, settings)
+    run = _run_of(arguments.model)
+    train, held_out = _prepared(arguments.model).parts
+    adaptation = Adaptation(run, tokenizer, train, held_out, settings)
     ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
     size = sum((part.size for part in parts), TextSize(0, 0, 0))
     measured = adaptation.measure(ids, size, arguments.dynamic, arguments.cache)
@@ -174,8 +177,8 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
     from textrnn.data.labelled_texts import describe
+    from textrnn.data.records import labelled_options
     from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, labelled_texts
-    from textrnn.training.loop.run import labelled_options
 
     refuse(model, arguments, window="language models", values="vectors")
     data = data_of_bundle(model.manifest.runtime)
@@ -187,7 +190,7 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
             model.tokenizer, arguments.source, labelled_options(data), model.labels, data.label_names, skipped
         )
     else:
-        _, held_out = _run_of(arguments.model).labelled_datasets(model.tokenizer)
+        _, held_out = _prepared(arguments.model).parts
         texts = labelled_texts(held_out)
     metrics = evaluate_classifier(model.predict, texts, model.labels).to_dict()
     if skipped:
@@ -198,10 +201,9 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
 def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
     from textrnn.data.labelled_texts import describe
-    from textrnn.data.vector_sources import read_vectors
+    from textrnn.data.vector_sources import read_vectors, vector_options
     from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
     from textrnn.runtime.vector_models import VectorClassifier
-    from textrnn.training.loop.run import vector_options
 
     refuse(model, arguments, window="language models", text="texts")
     data = data_of_bundle(model.manifest.runtime)
@@ -209,7 +211,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
     data = replace(data, **{name: value for name, value in given.items() if value})
     options, skipped = vector_options(data), Counter[str]()
     source, features = arguments.source, model.features
-    held_out = None if source else prepared_vectors(_run_of(arguments.model).vector_datasets()[1])
+    held_out = None if source else prepared_vectors(_prepared(arguments.model).parts[1])
     metrics: dict[str, Any]
     if isinstance(model, VectorClassifier):
         labelled = held_out or labelled_vectors(source, options, features, model.labels, data.label_names, skipped)
@@ -230,7 +232,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
     if arguments.source:
         (values, _), begin = series_of(model, arguments.source, arguments.values), 1
     else:
-        series = _run_of(arguments.model).series()
+        (series,) = _prepared(arguments.model).parts
         values, begin = series.values, series.training
     if len(values) <= model.horizon:
         raise UserError(
@@ -242,10 +244,17 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
 
 def _run_of(model: Path) -> Run:
     """The run whose held-out part a model is measured on where nothing else is given."""
-    from textrnn.training.loop.run import open_run
+    from textrnn.training.tasks.runs import open_run
 
     if not (model / "config.json").exists():
         raise UserError(
             "evaluate needs data that was not trained on, a bundle has none; give a SOURCE or the run folder"
         )
     return open_run(model)
+
+
+def _prepared(model: Path) -> Prepared:
+    """What the run of a model was trained and is measured on."""
+    from textrnn.training.tasks.table import prepare
+
+    return prepare(_run_of(model))

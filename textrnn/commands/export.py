@@ -11,7 +11,7 @@ from textrnn.errors import UserError
 
 
 def export_command(arguments: argparse.Namespace) -> None:
-    from textrnn.training.loop.run import open_run
+    from textrnn.training.tasks.runs import open_run
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     run = open_run(arguments.model, quiet=True)
@@ -28,7 +28,7 @@ def export_command(arguments: argparse.Namespace) -> None:
     metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
     print(folder)
     if arguments.quantize:
-        print(_cost_of_8_bits(metrics, "sequences" if run.reads_vectors else "texts"), file=sys.stderr)
+        print(_cost_of_8_bits(metrics, "sequences" if run.config.data.reads == "vectors" else "texts"), file=sys.stderr)
 
 
 def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:

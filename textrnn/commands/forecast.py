@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def forecast_command(arguments: argparse.Namespace) -> None:
     from textrnn.data.places import keep_input
     from textrnn.runtime.load import load_forecaster
-    from textrnn.training.loop.run import open_run
+    from textrnn.training.tasks.runs import open_run
+    from textrnn.training.tasks.table import prepare
 
     model = load_forecaster(arguments.model)
     if arguments.source:
@@ -29,7 +30,7 @@ def forecast_command(arguments: argparse.Namespace) -> None:
             sources = keep_input(arguments.source, Path(folder), in_columns=True)
             values, columns = series_of(model, sources, arguments.values)
     elif (arguments.model / "config.json").exists():
-        series = open_run(arguments.model).series()
+        (series,) = prepare(open_run(arguments.model)).parts
         values, columns = series.values, series.columns
     else:
         raise UserError("a forecast goes on from a series, a bundle has none; give a SOURCE or the run folder")

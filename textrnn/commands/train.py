@@ -57,21 +57,22 @@ def train_run(run: Run, new: bool = False) -> Path:
 
 
 def _train_and_export(run: Run, new: bool, resume: str) -> Path:
+    from textrnn.training.tasks.table import prepare, task_of, trainer_of
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     try:
         run.remove_leftovers()
         if not run.quiet:
             data = run.config.data
-            series = data.values if run.forecasts else None
-            say_how_tables_are_read([*data.source, *data.validation], run.classifies and not run.reads_vectors, series)
-        run.prepare()  # what is wrong with the data shows before TensorFlow has taken its seconds to load
+            task = task_of(run.config)
+            series = data.values if task.reads_series else None
+            say_how_tables_are_read([*data.source, *data.validation], task.reads_labels, series)
+        prepared = prepare(run)  # what is wrong with the data shows before TensorFlow has taken its seconds to load
         import_tensorflow()
         from textrnn.training.distributed.distribution import of_this_process, use
-        from textrnn.training.tasks.table import trainer_of
 
         with use(of_this_process()):
-            trainer = trainer_of(run)
+            trainer = trainer_of(run, prepared)
     except UserError:
         if new:
             run.remove_unless_trained()
@@ -95,7 +96,7 @@ def _fit(trainer: Trainer, resume: str) -> None:
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
     """Train as one worker of several; only the first of them writes files."""
-    from textrnn.training.loop.shared_run import run_of_all
+    from textrnn.training.tasks.shared_run import run_of_all
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     if not quiet:
@@ -131,7 +132,7 @@ def _join(cluster: Cluster) -> Distribution:
 
 def train_command(arguments: argparse.Namespace) -> None:
     from textrnn.training.distributed.cluster import cluster_of
-    from textrnn.training.loop.run import create_run, open_run
+    from textrnn.training.tasks.runs import create_run, open_run
 
     folder = arguments.out or Path("runs") / _run_name(arguments)
     config = _stated_config(arguments, folder)
@@ -171,13 +172,9 @@ def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None
 
 
 def _what_to_try(run: Run) -> str:
-    folder = shlex.quote(str(run.folder))
-    if run.forecasts:
-        return f"textrnn forecast {folder}"
-    if run.reads_vectors and run.config.task in ("classification", "regression"):
-        return f"textrnn classify {folder} --input FILE"
-    commands = {"language_model": "generate", "classification": "classify"}
-    return f"textrnn {commands.get(run.config.task, 'evaluate')} {folder}"
+    from textrnn.training.tasks.table import task_of
+
+    return task_of(run.config).what_to_try(shlex.quote(str(run.folder)))
 
 
 def _run_name(arguments: argparse.Namespace) -> str:

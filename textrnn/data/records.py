@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from textrnn.config import DataConfig
 from textrnn.errors import UserError
 
 
@@ -118,3 +119,13 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
 def first_line(error: Exception) -> str:
     """What an error of another library says, as part of one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def source_options(data: DataConfig) -> SourceOptions:
+    """How the sources of a run are read."""
+    return SourceOptions(text=data.text, errors=data.errors, documents=data.document)
+
+
+def labelled_options(data: DataConfig) -> SourceOptions:
+    """How the labelled sources of a run are read."""
+    return replace(source_options(data), label=data.label)

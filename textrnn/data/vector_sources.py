@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.config import DataConfig
 from textrnn.data.hugging_face import RECORDS_AT_ONCE, HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line, label_value, whole_characters
 from textrnn.data.sources import Files, find
@@ -586,3 +587,8 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
     ".jsonl": _read_json,
     ".parquet": _read_parquet,
 }
+
+
+def vector_options(data: DataConfig) -> VectorOptions:
+    """How the sources of vectors of a run are read."""
+    return VectorOptions(data.values, data.label, data.steps, data.permutation, data.errors)

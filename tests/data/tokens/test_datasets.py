@@ -30,7 +30,8 @@ from textrnn.files import sha256
 from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
-from textrnn.training.loop.run import create_run, open_run
+from textrnn.training.tasks import table
+from textrnn.training.tasks.runs import create_run, open_run
 
 LINES = SourceOptions(documents="line")
 TEXT = "第一回　甄士隱夢幻識通靈\r\nIt is a truth é universally acknowledged,\n" * 40
@@ -378,16 +379,16 @@ def test_a_new_run_keeps_what_is_finished_but_not_what_is_of_no_use(
     config = from_dict({"data": {"source": [str(name)], "processes": 1}})
     run = create_run(tmp_path / "run", config, quiet=True)
     with files_limited_to(5000):
-        assert "--resume" in error_of(run.prepare)
+        assert "--resume" in error_of(lambda: table.prepare(run))
     run.remove_unless_trained()
     written = {path: path.stat().st_mtime_ns for path in run.folder.rglob("train-*.bin")}
     assert len(written) == 3
-    train, _ = open_run(run.folder, quiet=True).prepare()
+    train, _ = table.prepare(open_run(run.folder, quiet=True)).parts
     assert isinstance(train, TokenDataset) and train.tokens == 6000 * 4 * 9 // 10
     assert {path: path.stat().st_mtime_ns for path in written} == written
     name.write_bytes(b"abc\n" * 6000 + b"\xff")
     other = create_run(tmp_path / "other", config, quiet=True)
-    assert "UTF-8" in error_of(other.prepare)
+    assert "UTF-8" in error_of(lambda: table.prepare(other))
     other.remove_unless_trained()
     assert not other.folder.exists()
 

@@ -16,7 +16,8 @@ from textrnn.data.tokens.stretches import Corpus
 from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers import word as word_module
-from textrnn.training.loop.run import create_run
+from textrnn.training.tasks.runs import create_run
+from textrnn.training.tasks.table import prepare
 
 LINES = [f"line {number} of 春眠不觉晓 and <unk> more\n" for number in range(200)]
 
@@ -70,7 +71,7 @@ def test_a_vocabulary_larger_than_the_text_has(source: str, capsys: pytest.Captu
     def settings(kind: str, size: int) -> dict[str, Any]:
         return {"data": {"source": [source]}, "tokenizer": {"kind": kind, "vocabulary_size": size}}
 
-    words = create_run(tmp_path / "word", from_dict(settings("word", 50_000))).tokenizer()
+    words = prepare(create_run(tmp_path / "word", from_dict(settings("word", 50_000)))).tokenizer
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.endswith(
         f"is {words.vocabulary_size} tokens, all that the text has, of at most 50,000 (tokenizer.vocabulary_size)"
@@ -78,5 +79,6 @@ def test_a_vocabulary_larger_than_the_text_has(source: str, capsys: pytest.Captu
     for model_type in ("unigram", "bpe"):
         values = settings("sentencepiece", 50_000)
         values["tokenizer"]["model_type"] = model_type
-        message = error_of(create_run(tmp_path / model_type, from_dict(values)).tokenizer)
+        run = create_run(tmp_path / model_type, from_dict(values))
+        message = error_of(lambda run=run: prepare(run))  # type: ignore[misc]
         assert "vocabulary_size must be at most" in message and "was: 50000" in message

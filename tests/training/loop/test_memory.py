@@ -12,7 +12,7 @@ import pytest
 from textrnn.config import Config, from_dict
 from textrnn.training.loop import memory
 from textrnn.training.loop.memory import available_bytes, bytes_needed, require_memory
-from textrnn.training.loop.run import create_run
+from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import trainer_of
 
 REGRESSION = {"task": "regression", "model": {"hidden_dim": 64, "layers": 2}, "train": {"batch_size": 32}}

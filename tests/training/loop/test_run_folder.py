@@ -19,8 +19,8 @@ from commands import call, error_of, told
 from conftest import TrainedRun, classifier_settings, tiny_settings, write_opinions, write_small_text
 
 from textrnn.bundle import read_bundle
-from textrnn.training.loop.run import open_run
 from textrnn.training.loop.run_lock import LOCK_FILE, locked
+from textrnn.training.tasks.runs import open_run
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import textrnn
 from textrnn.config import Config, TrainConfig, from_dict
-from textrnn.training.loop.run import open_run
 from textrnn.training.loop.small_data import fit_to_records, fit_to_tokens
+from textrnn.training.tasks.runs import open_run
 
 LANGUAGE_MODEL, CLASSIFIER = Config(), from_dict({"task": "classification"})
 

@@ -25,9 +25,10 @@ from textrnn.training.loop import trainer as trainer_module
 from textrnn.training.loop import training_step
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.row_updates import RowwiseAdamW
-from textrnn.training.loop.run import create_run, open_run
 from textrnn.training.loop.trainer import Interrupted
-from textrnn.training.tasks.language_model import LanguageModelTrainer
+from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
+from textrnn.training.tasks.runs import create_run, open_run
+from textrnn.training.tasks.table import prepare
 
 
 def history_of(run: Path) -> list[dict[str, Any]]:
@@ -112,8 +113,8 @@ def trainer_of(folder: Path, **changes: object) -> LanguageModelTrainer:
             data__source=json.dumps([str(source)]),
         )
         run = create_run(folder, load_config(None, settings[1::2]), quiet=True)
-    tokenizer = run.tokenizer()
-    return LanguageModelTrainer(run, tokenizer, *run.datasets(tokenizer))
+    tokenizer, parts = prepare(run)
+    return LanguageModelTrainer(run, tokenizer, *parts)
 
 
 def without_network(
@@ -378,7 +379,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = without_network(trainer_of(tmp_path / "run"), monkeypatch)
     trainer.fit()
-    trainer.run.prepare()
+    prepare(trainer.run)
     path = trainer.run.checkpoint
     path.write_bytes(path.read_bytes()[:-100])
     before = files_of(tmp_path / "run")

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from textrnn.config import ARCHITECTURE, load_config
 from textrnn.training.loop.checkpoints import load_checkpoint
-from textrnn.training.loop.run import create_run, open_run
 from textrnn.training.network.layers import as_multiplied
-from textrnn.training.tasks.classification import ClassifierTrainer
-from textrnn.training.tasks.table import trainer_of
+from textrnn.training.tasks.classification.trainer import ClassifierTrainer
+from textrnn.training.tasks.runs import create_run, open_run
+from textrnn.training.tasks.table import prepare, trainer_of
 
 SETTINGS = {
     "task": "classification",
@@ -87,7 +87,7 @@ def test_from_the_run_of_a_language_model(trained: TrainedRun, tmp_path: Path) -
     assert np.abs(arrays["output_kernel"]).max() < 0.1  # the head is new
 
     config, theirs = open_run(tmp_path / "run").config, open_run(trained.folder).config
-    assert trainer.tokenizer.fingerprint == open_run(trained.folder).tokenizer().fingerprint
+    assert trainer.tokenizer.fingerprint == prepare(open_run(trained.folder)).tokenizer.fingerprint
     assert config.tokenizer == theirs.tokenizer
     assert config.model == replace(
         trainer.run.config.model, **{name: getattr(theirs.model, name) for name in ARCHITECTURE}
@@ -132,7 +132,7 @@ def test_from_a_classifier(trained_classifier: TrainedRun, tmp_path: Path, place
     assert (arrays["backward_kernel_0"] != arrays["kernel_0"]).any()
     assert arrays["output_kernel"].shape == (2 * 2 * 8 + 6, 3)
     theirs = open_run(trained_classifier.folder)
-    assert trainer.tokenizer.fingerprint == theirs.tokenizer().fingerprint
+    assert trainer.tokenizer.fingerprint == prepare(theirs).tokenizer.fingerprint
     assert trainer.run.config.tokenizer == theirs.config.tokenizer
 
 

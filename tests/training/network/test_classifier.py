@@ -17,7 +17,7 @@ from textrnn.config import ModelConfig, TrainConfig
 from textrnn.tokenizers.base import PAD_ID
 from textrnn.training.loop.training_step import SupervisedStep, optimizer_of
 from textrnn.training.network.classifier import Classifier
-from textrnn.training.tasks.classification import weighted_cross_entropy
+from textrnn.training.tasks.classification.trainer import weighted_cross_entropy
 
 VOCABULARY_SIZE, CLASSES = 9, 3
 SMALL = ModelConfig(hidden_dim=5, embedding_dim=4, layers=1)

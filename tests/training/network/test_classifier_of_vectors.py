@@ -25,7 +25,7 @@ from textrnn.training.export.regressor import regress_graph
 from textrnn.training.loop.training_step import SupervisedStep, optimizer_of
 from textrnn.training.network import elementwise
 from textrnn.training.network.classifier import Classifier
-from textrnn.training.tasks.classification import weighted_cross_entropy
+from textrnn.training.tasks.classification.trainer import weighted_cross_entropy
 
 FEATURES, OUTPUTS = 3, 4
 SMALL = ModelConfig(hidden_dim=6, layers=1, pooling="mean")

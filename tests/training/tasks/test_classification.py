@@ -22,10 +22,11 @@ from textrnn.data.labelled_texts import LabelledDataset
 from textrnn.errors import UserError
 from textrnn.metrics.calibration import fit_temperature
 from textrnn.training.loop.checkpoints import load_checkpoint
-from textrnn.training.loop.run import create_run, open_run
 from textrnn.training.loop.small_data import enough_epochs
-from textrnn.training.tasks.classification import ClassifierTrainer, class_weights
-from textrnn.training.tasks.supervised import ENOUGH_STEPS, FEWEST_EPOCHS
+from textrnn.training.tasks.classification.trainer import ClassifierTrainer, class_weights
+from textrnn.training.tasks.runs import create_run, open_run
+from textrnn.training.tasks.supervised_trainer import ENOUGH_STEPS, FEWEST_EPOCHS
+from textrnn.training.tasks.table import prepare
 
 
 def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:
@@ -38,8 +39,8 @@ def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:
     else:
         settings = classifier_settings(data__source=json.dumps([str(source)]), **changes)
         run = create_run(folder, load_config(None, settings[1::2]), quiet=True)
-    tokenizer = run.tokenizer()
-    return ClassifierTrainer(run, tokenizer, *run.labelled_datasets(tokenizer))
+    tokenizer, parts = prepare(run)
+    return ClassifierTrainer(run, tokenizer, *parts)
 
 
 def report_of(folder: Path) -> dict[str, Any]:
@@ -206,8 +207,8 @@ def test_mistakes_are_told_as_the_source_has_them(trained_classifier: TrainedRun
 
 def test_the_temperature_is_the_best_one_and_is_in_the_bundle(trained_classifier: TrainedRun) -> None:
     run = open_run(trained_classifier.folder, quiet=True)
-    tokenizer = run.tokenizer()
-    trainer = ClassifierTrainer(run, tokenizer, *run.labelled_datasets(tokenizer))
+    tokenizer, parts = prepare(run)
+    trainer = ClassifierTrainer(run, tokenizer, *parts)
     trainer.best_weights()
     logits, targets = trainer.held_out_logits()
     temperature = fit_temperature(logits, targets)

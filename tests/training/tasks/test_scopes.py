@@ -13,7 +13,8 @@ import pytest
 
 from textrnn.config import Config, load_config, require_fitting, settings
 from textrnn.errors import UserError
-from textrnn.training.loop.run import create_run
+from textrnn.training.tasks.runs import create_run
+from textrnn.training.tasks.table import prepare
 from textrnn.training.tensorflow_setup import import_tensorflow
 
 import_tensorflow()
@@ -168,7 +169,7 @@ def configured(kind: str, sources: dict[str, Path], overrides: list[str]) -> Con
 def observed(config: Config, folder: Path) -> Iterator[object]:
     """What a run shows, in the order in which it does: its data, its weights, its losses, its files."""
     run = create_run(folder, config, quiet=True)
-    yield [each.path.read_bytes() if hasattr(each, "path") else repr(vars(each)) for each in run.prepare()]
+    yield [each.path.read_bytes() if hasattr(each, "path") else repr(vars(each)) for each in prepare(run).parts]
     with use(of_this_process()):
         trainer = trainer_of(run)
     yield {name: array.tolist() for name, array in trainer.model.arrays().items()}

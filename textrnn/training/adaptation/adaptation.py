@@ -18,6 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from textrnn.data.tokens.datasets import TokenDataset
 from textrnn.errors import UserError
 from textrnn.scoring import CHUNK_LOGITS, TextMetrics, TextSize
 from textrnn.tokenizers.base import END_ID, Tokenizer
@@ -59,6 +60,8 @@ class Adaptation:
     Args:
         run: a run that trained a language model.
         tokenizer: its tokenizer.
+        train: what it was trained on.
+        held_out: on which settings are searched.
         settings: those given, by name as `parse_settings` gives them.
         quiet: show no progress.
 
@@ -66,9 +69,16 @@ class Adaptation:
         UserError: the run has no weights, or they belong to another text.
     """
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, settings: Mapping[str, float], quiet: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        tokenizer: Tokenizer,
+        train: TokenDataset,
+        held_out: TokenDataset,
+        settings: Mapping[str, float],
+        quiet: bool = False,
+    ) -> None:
         config = run.config
-        train, held_out = run.datasets(tokenizer)
         progress, arrays = load_checkpoint(run.best)
         if progress.fingerprint != run_fingerprint(config, tokenizer, train, held_out):
             raise UserError(

@@ -12,6 +12,7 @@ from textrnn.config import Config, defaults_of
 from textrnn.data.series import Series
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
+from textrnn.training.loop.run import Run
 
 STEPS_A_PASS = 12  # of a language model at least, where batch and window are the default ones
 BATCHES_A_SET = 8  # of a set of texts or vectors at least, where their size is the default
@@ -140,3 +141,21 @@ def say_what_shrank(before: Config, after: Config, what: str) -> None:
     changed = [f"{name} {old} -> {new}" for (name, old), new in pairs if old != new]
     if changed:
         print(f"{what} are few, so some settings are smaller: {', '.join(changed)}", file=sys.stderr)
+
+
+def fitted(run: Run, config: Config, what: str, keep: bool) -> Run:
+    """Return a run with settings that suit its data, which are said and kept in its folder.
+
+    Args:
+        run: the run.
+        config: with these settings.
+        what: how much data there is, for people.
+        keep: whether this process writes files.
+    """
+    if config == run.config:
+        return run
+    if not run.quiet:
+        say_what_shrank(run.config, config, what)
+    if keep:
+        write_fitted(run.folder, config)
+    return replace(run, config=config)

@@ -1,54 +1,102 @@
-"""The trainer of each task."""
+"""The table of tasks, and what is done by way of it: preparing the data of a run, and finding its trainer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textrnn.config import Config
-from textrnn.training.distributed.distribution import current
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
 from textrnn.training.loop.run import Run
-from textrnn.training.loop.small_data import fit_to_records, fit_to_series, fit_to_tokens, say_what_shrank, write_fitted
-from textrnn.training.loop.trainer import Trainer
-from textrnn.training.tasks.classification import ClassifierTrainer
-from textrnn.training.tasks.forecast import ForecasterTrainer
-from textrnn.training.tasks.language_model import LanguageModelTrainer
-from textrnn.training.tasks.regression import RegressorTrainer
+from textrnn.training.tasks.classification.task import TextClassification, VectorClassification
+from textrnn.training.tasks.forecast.task import Forecast
+from textrnn.training.tasks.language_model.task import LanguageModelling
+from textrnn.training.tasks.regression.task import Regression
+from textrnn.training.tasks.task import Prepared, Task
+
+if TYPE_CHECKING:
+    from textrnn.training.loop.trainer import Trainer
+
+TASKS: dict[tuple[str, str], Task] = {
+    ("language_model", "text"): LanguageModelling(),
+    ("classification", "text"): TextClassification(),
+    ("classification", "vectors"): VectorClassification(),
+    ("regression", "vectors"): Regression(),
+    ("forecast", "vectors"): Forecast(),
+}
+"""By the settings `task` and `data.reads`."""
 
 
-def trainer_of(run: Run) -> Trainer:
-    """The trainer of a run, its tokenizer and data prepared if they are not there yet.
+def task_of(config: Config) -> Task:
+    """Return the task of a run."""
+    return TASKS[config.task, config.data.reads]
+
+
+def prepare(run: Run) -> Prepared:
+    """Return what a run is trained and measured on, made of its sources if it is not there yet.
 
     Raises:
-        UserError: as the preparation raises it, or settings do not fit each other.
+        UserError: the sources are gone, cannot be read, or hold too little.
     """
-    replicas = current().replicas
-    if run.forecasts:
-        series = run.series()
-        return ForecasterTrainer(
-            _fitted(run, fit_to_series(run.config, series), f"{len(series.values):,} steps"), series
-        )
-    if run.reads_vectors:
-        vectors, others = run.vector_datasets()
-        run = _fitted(run, fit_to_records(run.config, len(vectors), replicas), f"{len(vectors):,} training records")
-        if run.classifies:
-            return ClassifierTrainer(run, None, vectors, others)
-        return RegressorTrainer(run, vectors, others)
-    tokenizer = run.tokenizer()
-    if run.classifies:
-        texts, held_out = run.labelled_datasets(tokenizer)
-        run = _fitted(run, fit_to_records(run.config, len(texts), replicas), f"{len(texts):,} training texts")
-        return ClassifierTrainer(run, tokenizer, texts, held_out)
-    tokens, rest = run.datasets(tokenizer)
-    run = _fitted(run, fit_to_tokens(run.config, tokens.tokens, replicas), f"{tokens.tokens:,} training tokens")
-    return LanguageModelTrainer(run, tokenizer, tokens, rest)
+    if run.sources.exists():
+        _require_places(run)
+    else:
+        digests = contents(run)
+        with write_atomically(run.sources) as temporary:
+            temporary.parent.mkdir(exist_ok=True)
+            temporary.write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+    return task_of(run.config).prepare(run)
 
 
-def _fitted(run: Run, config: Config, what: str) -> Run:
-    """The run with settings that suit its data, which are kept in its folder."""
-    if config == run.config:
-        return run
-    if not run.quiet:
-        say_what_shrank(run.config, config, what)
-    if current().is_chief:
-        write_fitted(run.folder, config)
-    return replace(run, config=config)
+def trainer_of(run: Run, prepared: Prepared | None = None) -> Trainer:
+    """Return the trainer of a run.
+
+    Args:
+        run: the run.
+        prepared: what `prepare` gave, if it was called already.
+
+    Raises:
+        UserError: as `prepare` raises it, or settings do not fit each other.
+    """
+    from textrnn.training.distributed.distribution import current
+
+    return task_of(run.config).trainer(run, prepared or prepare(run), current())
+
+
+def contents(run: Run) -> dict[str, str | None]:
+    """Return digests of what the sources of a run hold, by the name of the setting; None where there is no source."""
+    data = run.config.data
+    return {
+        f"data.{name}": task_of(run.config).digest(run, sources) if sources else None
+        for name, sources in (("source", data.source), ("validation", data.validation))
+    }
+
+
+def require_same_content(run: Run) -> None:
+    """Refuse sources whose content is not what the run was made from.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not run.sources.exists():
+        return  # nothing was made of them yet
+    before = json.loads(run.sources.read_text(encoding="utf-8"))
+    for name, digest in contents(run).items():
+        if before.get(name) != digest:
+            places = ", ".join(getattr(run.config.data, name.removeprefix("data.")))
+            raise UserError(
+                f"{run.folder} was made from other data, {places or 'none'} ({name}) has other content; resume it"
+                f" without a SOURCE, or train anew into another --out"
+            )
+
+
+def _require_places(run: Run) -> None:
+    data = run.config.data
+    for place in (*data.source, *data.validation):
+        if Path(place).is_absolute() and not Path(place).exists():
+            raise UserError(
+                f"the data of a run must be where they were, {place} is not there; give the place they moved to:"
+                f" textrnn train NEW_PLACE --resume --out {run.folder}"
+            )

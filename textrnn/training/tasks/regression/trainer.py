@@ -15,7 +15,7 @@ from textrnn.metrics.regression import Scaling, errors
 from textrnn.training.export.classifier import GraphSession
 from textrnn.training.export.regressor import check_regression, export_regressor
 from textrnn.training.loop.run import Run
-from textrnn.training.tasks.supervised import SupervisedTrainer
+from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 
 class RegressorTrainer(SupervisedTrainer):

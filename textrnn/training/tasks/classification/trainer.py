@@ -14,12 +14,13 @@ from textrnn.bundle import Bundle
 from textrnn.classification import probabilities
 from textrnn.data.labelled_texts import LabelledDataset, describe, texts_of_records
 from textrnn.data.labelled_vectors import VectorDataset
+from textrnn.data.records import labelled_options
 from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
 from textrnn.metrics.classification_report import confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.export.classifier import Calibration, GraphSession, check_parity, export_classifier
-from textrnn.training.loop.run import Run, labelled_options
-from textrnn.training.tasks.supervised import SupervisedTrainer
+from textrnn.training.loop.run import Run
+from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 MISTAKES = 20  # told in the report
 

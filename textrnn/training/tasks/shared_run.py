@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from textrnn.config import Config
 from textrnn.data.places import STANDARD_INPUT, absolute_sources, with_sources_of
 from textrnn.errors import UserError
-from textrnn.training.loop.run import Run, create_run, open_run
+from textrnn.training.loop.run import Run
+from textrnn.training.tasks.runs import create_run, open_run
+from textrnn.training.tasks.table import contents, prepare
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -31,7 +33,7 @@ def run_of_all(distribution: Distribution, folder: Path, config: Config | None, 
 
     Raises:
         UserError: a worker has other settings or another text; the same as of `create_run`, `open_run` and
-            `Run.prepare`.
+            `prepare`.
     """
     if resume:
         config = open_run(folder, config).config
@@ -46,7 +48,7 @@ def run_of_all(distribution: Distribution, folder: Path, config: Config | None, 
         run = open_run(folder, quiet=quiet) if resume else create_run(folder, config, quiet)
         try:
             run.remove_leftovers()
-            run.prepare()
+            prepare(run)
         except UserError:
             if not resume:
                 run.remove_unless_trained()
@@ -67,7 +69,7 @@ def _facts(run: Run) -> dict[str, Any]:
     for section, value in settings.items():
         parts = value if isinstance(value, dict) else {"": value}
         facts |= {f"{section}.{name}".rstrip("."): each for name, each in parts.items()}
-    for name, digest in run.contents().items():
+    for name, digest in contents(run).items():
         del facts[name]  # the same data may lie elsewhere on another host
         facts[f"content of {name}"] = digest
     return dict(json.loads(json.dumps(facts)))

@@ -1,0 +1,4 @@
+"""Classification of texts and of sequences of vectors. `task`: the data, without TensorFlow; `trainer`: the training.
+
+May be imported by the table of tasks.
+"""

@@ -1,0 +1,82 @@
+"""Classification, of texts or of sequences of vectors: records with a label each, some of every class held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.data.labelled_texts import class_names, held_out_records, prepare_labelled, scan, training_records
+from textrnn.data.records import labelled_options
+from textrnn.data.sources import source_fingerprint
+from textrnn.tokenizers import train_tokenizer
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
+from textrnn.training.tasks.vector_task import VectorTask
+
+if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
+    from textrnn.training.loop.trainer import Trainer
+
+Split = NDArray[np.bool_] | None
+"""Which records are held out, ``(records,)``; None where there are held-out sources."""
+
+
+class TextClassification(Task):
+    """Learns the label of a text."""
+
+    reads_labels = True
+
+    def digest(self, run: Run, sources: tuple[str, ...]) -> str:
+        return source_fingerprint(sources, labelled_options(run.config.data))
+
+    def tokenizer(self, run: Run) -> Tokenizer:
+        return kept_tokenizer(run, lambda run: _learn_tokenizer(run, _classes_and_split(run)[1]))
+
+    def prepare(self, run: Run) -> Prepared:
+        data, folder = run.config.data, run.folder / "data"
+        classes, split = _classes_and_split(run)
+        tokenizer = kept_tokenizer(run, lambda run: _learn_tokenizer(run, split))
+        options = labelled_options(data)
+        shared: dict[str, Any] = {"classes": classes, "names": data.label_names, "quiet": run.quiet}
+        train, *rest = prepare_labelled(tokenizer, data.source, options, folder, held_out=split, **shared)
+        if split is None:
+            rest = prepare_labelled(tokenizer, data.validation, options, folder, **shared)
+        return Prepared(tokenizer, (train, rest[0]))
+
+    def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
+        from textrnn.training.tasks.classification.trainer import ClassifierTrainer
+
+        texts = len(prepared.parts[0])
+        config = fit_to_records(run.config, texts, distribution.replicas)
+        run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
+        return ClassifierTrainer(run, prepared.tokenizer, *prepared.parts)
+
+    def what_to_try(self, folder: str) -> str:
+        return f"textrnn classify {folder}"
+
+
+class VectorClassification(VectorTask):
+    """Learns the label of a sequence of vectors."""
+
+    def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
+        from textrnn.training.tasks.classification.trainer import ClassifierTrainer
+
+        return ClassifierTrainer(self.fitted(run, prepared, distribution), None, *prepared.parts)
+
+
+def _classes_and_split(run: Run) -> tuple[tuple[str, ...], Split]:
+    """Return the classes of the source, and which of its texts are held out."""
+    data = run.config.data
+    labels, _ = scan(data.source, labelled_options(data), data.label_names, run.quiet, data.validation)
+    return class_names(labels), None if data.validation else held_out_records(labels, data.held_out)
+
+
+def _learn_tokenizer(run: Run, split: Split) -> Tokenizer:
+    config, data = run.config.tokenizer, run.config.data
+    texts = training_records(data.source, labelled_options(data), split, run.quiet)
+    return train_tokenizer(config.kind, texts, **tokenizer_options(config))

@@ -1,0 +1,47 @@
+"""Forecasts: a series whose last part is held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textrnn.data.series import Series, prepare_series
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import fit_to_series, fitted
+from textrnn.training.tasks.task import Prepared, Task
+
+if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
+    from textrnn.training.loop.trainer import Trainer
+
+
+class Forecast(Task):
+    """Learns how a series goes on."""
+
+    reads_series = True
+
+    def digest(self, run: Run, sources: tuple[str, ...]) -> str:
+        return _series(run).source_fingerprint  # of training and held-out sources, which are read together
+
+    def prepare(self, run: Run) -> Prepared:
+        return Prepared(None, (_series(run),))
+
+    def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
+        from textrnn.training.tasks.forecast.trainer import ForecasterTrainer
+
+        (series,) = prepared.parts
+        run = fitted(run, fit_to_series(run.config, series), f"{len(series.values):,} steps", distribution.is_chief)
+        return ForecasterTrainer(run, series)
+
+    def what_to_try(self, folder: str) -> str:
+        return f"textrnn forecast {folder}"
+
+
+def _series(run: Run) -> Series:
+    data = run.config.data
+    return prepare_series(
+        data.source,
+        data.values,
+        held_out=data.held_out,
+        validation=data.validation,
+        horizon=run.config.model.horizon,
+    )

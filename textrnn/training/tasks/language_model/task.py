@@ -1,0 +1,93 @@
+"""Language models: text to tokens, the last part of which is held out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from textrnn.config import DataConfig
+from textrnn.data.records import source_options
+from textrnn.data.sources import count_bytes, source_fingerprint
+from textrnn.data.tokens.datasets import TokenDataset, prepare
+from textrnn.data.tokens.stretches import Corpus
+from textrnn.data.tokens.vocabulary import learn_tokenizer
+from textrnn.errors import UserError
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import fit_to_tokens, fitted
+from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
+
+if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
+    from textrnn.training.loop.trainer import Trainer
+
+LEAST_HELD_OUT = 8  # bytes of text: two characters of any script
+
+
+class LanguageModelling(Task):
+    """Learns what comes next in a text."""
+
+    def reads_columns(self, data: DataConfig) -> bool:
+        return data.text != DataConfig().text
+
+    def digest(self, run: Run, sources: tuple[str, ...]) -> str:
+        return source_fingerprint(sources, source_options(run.config.data))
+
+    def tokenizer(self, run: Run) -> Tokenizer:
+        return kept_tokenizer(run, _learn_tokenizer)
+
+    def prepare(self, run: Run) -> Prepared:
+        tokenizer = self.tokenizer(run)
+        return Prepared(tokenizer, _datasets(run, tokenizer))
+
+    def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
+        from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
+
+        if prepared.tokenizer is None:
+            raise UserError("a language model needs a tokenizer, the run has none; train anew into another --out")
+        tokens = prepared.parts[0].tokens
+        config = fit_to_tokens(run.config, tokens, distribution.replicas)
+        run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
+        return LanguageModelTrainer(run, prepared.tokenizer, *prepared.parts)
+
+    def what_to_try(self, folder: str) -> str:
+        return f"textrnn generate {folder}"
+
+
+def _learn_tokenizer(run: Run) -> Tokenizer:
+    config, data = run.config.tokenizer, run.config.data
+    held_out = None if data.validation else _held_out_share(data)
+    corpus = Corpus(data.source, source_options(data), data.apart, held_out, data.processes, run.quiet)
+    tokenizer = learn_tokenizer(config.kind, corpus, **tokenizer_options(config))
+    if tokenizer.vocabulary_size < config.vocabulary_size and not run.quiet:
+        print(
+            f"the vocabulary is {tokenizer.vocabulary_size:,} tokens, all that the text has, of at most"
+            f" {config.vocabulary_size:,} (tokenizer.vocabulary_size)",
+            file=sys.stderr,
+        )
+    return tokenizer
+
+
+def _datasets(run: Run, tokenizer: Tokenizer) -> tuple[TokenDataset, TokenDataset]:
+    """Return training and held-out tokens, tokenised once and kept on disk."""
+    data, folder = run.config.data, run.folder / "data"
+    options = source_options(data)
+    shared: dict[str, Any] = {"documents_apart": data.apart, "processes": data.processes, "quiet": run.quiet}
+    if not data.validation:
+        train, held_out = prepare(tokenizer, data.source, options, folder, held_out=_held_out_share(data), **shared)
+    else:
+        train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, **shared)
+        held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, measured=True, **shared)
+    if held_out is None or held_out.tokens < 2:
+        raise UserError(
+            "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"
+            " data.validation"
+        )
+    return train, held_out
+
+
+def _held_out_share(data: DataConfig) -> float:
+    """Return the share of the text that is held out: more than configured of a text of a few bytes."""
+    size = count_bytes(data.source)
+    return min(0.5, max(data.held_out, LEAST_HELD_OUT / size)) if size else data.held_out

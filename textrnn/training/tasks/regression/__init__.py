@@ -1,0 +1,4 @@
+"""Regression. `task`: the data, without TensorFlow; `trainer`: the training.
+
+May be imported by the table of tasks.
+"""

@@ -1,0 +1,109 @@
+"""Makes run folders, and opens them again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from textrnn.config import (
+    ARCHITECTURE,
+    Config,
+    defaults_of,
+    read_config,
+    require_applicable,
+    require_fitting,
+    settings,
+    value_of,
+)
+from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
+from textrnn.errors import UserError
+from textrnn.files import new_folder, write_atomically
+from textrnn.training.loop.checkpoints import Progress, save_checkpoint
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import read_fitted, with_fitted_values
+from textrnn.training.loop.warm_start import take_over
+from textrnn.training.tasks.table import require_same_content, task_of
+
+MOST_DIFFERENCES = 3  # that a message names
+
+
+def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
+    """A new run folder with its configuration; refused are an existing one, and settings of another task."""
+    if folder.exists():
+        raise UserError(
+            f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
+        )
+    require_fitting(config)
+    config = absolute_sources(config)
+    with new_folder(folder) as temporary:
+        in_columns = task_of(config).reads_columns(config.data)
+        sources = keep_input(config.data.source, temporary, in_columns, folder)
+        config = replace(config, data=replace(config.data, source=sources))
+        if config.model.init_from:
+            # Copied now: the run can be resumed whatever becomes of the other model.
+            default = defaults_of(config)
+            config, tokenizer, arrays = take_over(config)
+            require_applicable(config, _with_model_of(default, config))  # which its layers can change
+            if tokenizer:
+                tokenizer.save(temporary)
+            save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
+        (temporary / "config.json").write_text(_as_json(config), encoding="utf-8")
+    return Run(folder, config, quiet)
+
+
+def open_run(folder: Path, config: Config | None = None, quiet: bool = False) -> Run:
+    """An existing run folder.
+
+    Args:
+        folder: the run folder.
+        config: if given, the configuration the run must have, all but `data.processes` and the places of its sources.
+            Sources at other places are kept as those of the run.
+        quiet: show no progress.
+
+    Raises:
+        UserError: no run there, or one of another configuration or of other data.
+    """
+    found = with_kept_input(read_config(folder), folder)
+    if config is not None:
+        stated = with_kept_input(_as_taken_over(absolute_sources(config), found), folder)
+        found = with_sources_of(found, stated)
+        found = replace(found, data=replace(found.data, processes=config.data.processes))
+        if differing := _differences(stated, found):
+            raise UserError(
+                f"a run goes on with the settings it was made with, {folder} differs in {'; '.join(differing)}; resume"
+                " it with --out alone, or give another --out"
+            )
+    run = Run(folder, with_fitted_values(found, read_fitted(folder)), quiet)
+    if config is not None and found.data != read_config(folder).data:
+        require_same_content(run)
+        with write_atomically(folder / "config.json") as temporary:
+            temporary.write_text(_as_json(found), encoding="utf-8")
+    return run
+
+
+def _as_json(config: Config) -> str:
+    return json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _differences(stated: Config, found: Config) -> list[str]:
+    """Settings that differ, the first of them, as people read them."""
+    differing = [
+        f"{key}, which was {value_of(found, key)!r} and is {value_of(stated, key)!r} now"
+        for key in settings()
+        if value_of(stated, key) != value_of(found, key)
+    ]
+    return differing if len(differing) <= MOST_DIFFERENCES else [*differing[:MOST_DIFFERENCES], "other settings"]
+
+
+def _as_taken_over(config: Config, found: Config) -> Config:
+    """A configuration as it is once the model it starts from has given what it gives; it gave that to `found`."""
+    if not config.model.init_from or config.model.init_from != found.model.init_from:
+        return config
+    return _with_model_of(config, found)
+
+
+def _with_model_of(config: Config, found: Config) -> Config:
+    """Return a configuration with the tokenizer and the architecture of another."""
+    model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})
+    return replace(config, tokenizer=found.tokenizer, model=model)

@@ -1,0 +1,69 @@
+"""What a task is: how its data are read and prepared, what trains it, and what to do with its model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from textrnn.config import DataConfig
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.loop.run import Run
+
+if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
+    from textrnn.training.loop.trainer import Trainer
+
+
+class Prepared(NamedTuple):
+    """What a run is trained and measured on.
+
+    Attributes:
+        tokenizer: of a task that reads text.
+        parts: what is trained on, and what is held out; a series is both.
+    """
+
+    tokenizer: Tokenizer | None
+    parts: tuple[Any, ...]
+
+
+class Task(ABC):
+    """One kind of thing to learn from one kind of input. Its methods need no TensorFlow, but for `trainer`."""
+
+    reads_labels = False
+    """Whether labels of texts are read."""
+    reads_series = False
+    """Whether the sources are a series."""
+
+    def reads_columns(self, data: DataConfig) -> bool:
+        """Return whether standard input that is not JSON is a table, not plain text."""
+        return True
+
+    @abstractmethod
+    def digest(self, run: Run, sources: tuple[str, ...]) -> str:
+        """Return a digest of what the sources of a run hold."""
+
+    def tokenizer(self, run: Run) -> Tokenizer | None:
+        """Return the tokenizer of a run, learned and kept in its folder; None for a task that reads no text."""
+        return None
+
+    @abstractmethod
+    def prepare(self, run: Run) -> Prepared:
+        """Return what a run is trained on, made once and kept in its folder.
+
+        Raises:
+            UserError: the sources cannot be read, or hold too little.
+        """
+
+    @abstractmethod
+    def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
+        """Return what trains a run, with settings that suit the size of its data.
+
+        Args:
+            run: the run.
+            prepared: what `prepare` made of its data.
+            distribution: the devices and processes that share a batch.
+        """
+
+    @abstractmethod
+    def what_to_try(self, folder: str) -> str:
+        """Return the command that uses a finished run; `folder` is quoted for a shell."""

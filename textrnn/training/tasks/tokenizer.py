@@ -1,0 +1,33 @@
+"""The tokenizer of a run that reads text: learned once, kept in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textrnn.config import TokenizerConfig
+from textrnn.tokenizers import KINDS, load_tokenizer
+from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.loop.run import Run
+
+
+def kept_tokenizer(run: Run, learn: Callable[[Run], Tokenizer]) -> Tokenizer:
+    """Return the tokenizer in the folder of a run, learned and saved if it is not there yet."""
+    kind = run.config.tokenizer.kind
+    if (run.folder / KINDS[kind].file_name).exists():
+        return load_tokenizer(run.folder, kind)
+    tokenizer = learn(run)
+    tokenizer.save(run.folder)
+    return tokenizer
+
+
+def tokenizer_options(config: TokenizerConfig) -> dict[str, object]:
+    """Return the settings of a kind of tokenizer, as its `train` takes them."""
+    options: dict[str, object] = {}
+    if config.vocabulary_size:
+        options["vocabulary_size"] = config.vocabulary_size
+    if config.kind == "sentencepiece":
+        return {**options, "model_type": config.model_type}
+    options["min_count"] = config.min_count
+    if config.kind == "word":
+        options |= {"lowercase": config.lowercase, "split": config.split}
+    return options

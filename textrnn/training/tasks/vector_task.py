@@ -1,0 +1,42 @@
+"""What tasks over sequences of vectors share: how they are read, split and kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textrnn.data.labelled_vectors import prepare_vectors
+from textrnn.data.vector_sources import vector_options, vectors_fingerprint
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.tasks.task import Prepared, Task
+
+if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
+
+
+class VectorTask(Task):
+    """Learns one answer for a whole sequence of vectors."""
+
+    def digest(self, run: Run, sources: tuple[str, ...]) -> str:
+        return vectors_fingerprint(sources, vector_options(run.config.data))
+
+    def prepare(self, run: Run) -> Prepared:
+        data, folder = run.config.data, run.folder / "data"
+        options = vector_options(data)
+        shared: dict[str, Any] = {"task": run.config.task, "names": data.label_names, "quiet": run.quiet}
+        held_out = None if data.validation else data.held_out
+        train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, **shared)
+        if data.validation:
+            scaling = (train.mean, train.scale)
+            classes = train.labels or None
+            rest = prepare_vectors(data.validation, options, folder, classes=classes, scaling=scaling, **shared)
+        return Prepared(None, (train, rest[0]))
+
+    def fitted(self, run: Run, prepared: Prepared, distribution: Distribution) -> Run:
+        """Return a run whose batches suit the number of its records."""
+        records = len(prepared.parts[0])
+        config = fit_to_records(run.config, records, distribution.replicas)
+        return fitted(run, config, f"{records:,} training records", distribution.is_chief)
+
+    def what_to_try(self, folder: str) -> str:
+        return f"textrnn classify {folder} --input FILE"
