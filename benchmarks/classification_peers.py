@@ -29,7 +29,7 @@ import numpy as np
 from measure import peer
 from numpy.typing import NDArray
 
-from textrnn.data.labelled_texts import held_out_records
+from textrnn.data.labelled_texts import stratified_split
 
 HELD_OUT = 0.1
 WORD = r"\w+(?:'\w+)*|[^\w\s]"
@@ -105,7 +105,7 @@ def train(candidate: Peer, examples: Sequence[Example], seed: int) -> tuple[Pred
 
 def set_aside(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """What is trained on while settings are chosen, and the held-out tenth."""
-    held_out = held_out_records([example.label for example in examples], HELD_OUT)
+    held_out = stratified_split([example.label for example in examples], HELD_OUT)
     return list(compress(examples, ~held_out)), list(compress(examples, held_out))
 
 

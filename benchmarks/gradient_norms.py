@@ -38,14 +38,16 @@ def gradient_norms(length: int, units: int, batch: int) -> dict[str, NDArray[np.
     import_tensorflow()
     import tensorflow as tf
 
-    from textrnn.training.network.layers import Start, recurrent_layer
+    from textrnn.training.network.layers import InitScale, recurrent_layer
 
     inputs = tf.random.stateless_normal((length, batch, units), (1, 1))
     directions = tf.random.stateless_normal((batch, units), (1, 2))
     norms = {}
     for name, settings in STARTS.items():
         model = {"hidden_dim": units, "layers": 1, "memory": float(length), **settings}
-        layer = recurrent_layer(from_dict({"model": model}).model, units, Start(), Start().projected, 1, "layer")
+        layer = recurrent_layer(
+            from_dict({"model": model}).model, units, InitScale(), InitScale().projected, 1, "layer"
+        )
         kernel, bias = layer.input_weights()
         with tf.GradientTape() as tape:
             projected = tf.tensordot(inputs, kernel, 1) + bias

@@ -37,8 +37,8 @@ TOKENIZERS = ("char", "word", "sentencepiece")
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
     """Everything that comes before the first step of training, in this process; seconds of its two parts."""
     from textrnn.data.records import SourceOptions
+    from textrnn.data.tokens.chunks import Corpus
     from textrnn.data.tokens.datasets import prepare
-    from textrnn.data.tokens.stretches import Corpus
     from textrnn.data.tokens.vocabulary import learn_tokenizer
     from textrnn.tokenizers.base import Tokenizer
 
@@ -48,7 +48,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     options = {"vocabulary_size": job["pieces"]} if job["tokenizer"] == "sentencepiece" else {}
     tokenizer: Tokenizer = learn_tokenizer(job["tokenizer"], corpus, **options)
     learned = time.perf_counter()
-    shared: dict[str, Any] = {"documents_apart": False, "held_out": HELD_OUT}
+    shared: dict[str, Any] = {"separate_documents": False, "held_out": HELD_OUT}
     train, _ = prepare(tokenizer, sources, SourceOptions(), folder, processes=job["processes"], quiet=True, **shared)
     finished = time.perf_counter()
     return {

@@ -139,7 +139,7 @@ def update_alone(arguments: argparse.Namespace, vocabulary: int, softmax: str) -
     @tf.function(autograph=False)
     def run(ids: Any, seed: Any) -> Any:
         if step.rows is not None:
-            step.rows.catch_up(ids)
+            step.rows.sync_rows(ids)
         masks = backbone.draw_masks(arguments.batch, arguments.steps, seed, last_layer=False)
         with tf.GradientTape() as tape:
             embedded = backbone.embed(ids, masks)

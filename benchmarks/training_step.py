@@ -49,8 +49,8 @@ def network_parts(case: Case, precision: str) -> dict[str, Callable[[], object]]
     from textrnn.training.network.products import dense, lookup, transposed_product
     from textrnn.training.network.recurrent import runs_as_graph
 
-    as_graph = runs_as_graph(case.batch, case.units, precision)
-    loop: Any = cpu_loop if as_graph else scan_loop
+    use_cpu_loop = runs_as_graph(case.batch, case.units, precision)
+    loop: Any = cpu_loop if use_cpu_loop else scan_loop
 
     def normal(*shape: int) -> Any:
         return tf.random.normal(shape, stddev=case.units**-0.5)
@@ -84,7 +84,7 @@ def network_parts(case: Case, precision: str) -> dict[str, Callable[[], object]]
     }
 
     def compiled(part: Callable[[], Any]) -> Callable[[], object]:
-        graph = tf.function(part, autograph=False, jit_compile=None if as_graph else True)
+        graph = tf.function(part, autograph=False, jit_compile=None if use_cpu_loop else True)
         return lambda: graph().numpy()
 
     return {f"{precision}: {name}": compiled(part) for name, part in parts.items()}

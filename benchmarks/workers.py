@@ -43,12 +43,12 @@ def work(job: Figures) -> Figures:
 
     distribution = import_tensorflow(meet)
     from textrnn.training.distributed.distribution import use
-    from textrnn.training.tasks.shared_run import run_of_all
+    from textrnn.training.tasks.shared_run import open_shared_run
     from textrnn.training.tasks.table import trainer_of
 
     with use(distribution):
         config = load_config(None, job["settings"])
-        run = run_of_all(distribution, Path(job["folder"]), config, resume=False, quiet=True)
+        run = open_shared_run(distribution, Path(job["folder"]), config, resume=False, quiet=True)
         trainer = trainer_of(run)
         losses, seconds = [], []
         take_step = trainer._train_one

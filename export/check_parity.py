@@ -41,7 +41,7 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, f
     if bundle.manifest.precision != "float32":
         raise UserError(
             f"parity is checked for float32 bundles, {bundle.folder} is {bundle.manifest.precision};"
-            " its manifest tells what the 8 bits cost"
+            " its manifest says what 8 bits cost"
         )
     run = open_run(folder, quiet=True)
     import_tensorflow()

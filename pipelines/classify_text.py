@@ -1,4 +1,4 @@
-"""Stage 6 of a classifier: tell the labels of some held-out texts, and why for the first of them.
+"""Stage 6 of a classifier: predict the labels of some held-out texts, and explain the first.
 
 python pipelines/classify_text.py configs/sentiment.toml --out runs/sentiment
 """

@@ -1,4 +1,4 @@
-"""Stage 6 of a run that reads vectors: tell the labels, or the values, of some held-out sequences, and what is true.
+"""Stage 6 of a run that reads vectors: predict the labels or values of some held-out sequences, beside the true ones.
 
 python pipelines/classify_vectors.py configs/digits_rows.toml --out runs/digits_rows
 """
@@ -28,12 +28,12 @@ def main(run: Run) -> int:
     sequences = [held_out.sequence(index) for index in range(min(SEQUENCES, len(held_out)))]
     records = (held_out.records[: len(sequences)] + 1).tolist()
     if run.config.task == "classification":
-        told = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
+        predictions = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
         true = [held_out.labels[target] for target in held_out.targets[: len(sequences)]]
     else:
-        told = [{"values": values} for values in model.predict(sequences, arranged=True).tolist()]
+        predictions = [{"values": values} for values in model.predict(sequences, arranged=True).tolist()]
         true = held_out.targets[: len(sequences)].tolist()
-    for record, facts, truth in zip(records, told, true, strict=True):
+    for record, facts, truth in zip(records, predictions, true, strict=True):
         print(json.dumps({"record": record, **facts, "true": truth}, ensure_ascii=False))
     return 0
 

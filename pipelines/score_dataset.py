@@ -1,6 +1,6 @@
 """Classify or score a large set of texts by several processes, with Ray Data, on one machine or a cluster of it.
 
-python pipelines/score_dataset.py runs/imdb reviews.parquet --text review --out told --workers 2
+python pipelines/score_dataset.py runs/imdb reviews.parquet --text review --out scored --workers 2
 
 A classifier adds columns of labels and probabilities, a language model of nats and bits per character
 (textrnn/runtime/bulk.py says which). A source is a file or a folder of files, .txt (a text a line), .csv, .tsv, .jsonl
@@ -66,13 +66,13 @@ def score(arguments: argparse.Namespace) -> None:
         context.execution_options.preserve_order = True
         context.enable_progress_bars = not arguments.quiet
         records = _read(ray.data, arguments.source, suffix)
-        told = records.map_batches(
+        scored = records.map_batches(
             ADDERS[kind],
             fn_constructor_args=(str(bundle), arguments.text),
             batch_size=arguments.batch_size,
             compute=ray.data.ActorPoolStrategy(size=arguments.workers),
         )
-        write = told.write_parquet if arguments.format == "parquet" else told.write_json
+        write = scored.write_parquet if arguments.format == "parquet" else scored.write_json
         try:
             write(str(arguments.out.absolute()))
         except ray.exceptions.RayError as error:

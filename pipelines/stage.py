@@ -43,7 +43,7 @@ def stage(work: Callable[[Run], int]) -> Callable[[Sequence[str] | None], int]:
 
 
 def config_of(description: str | None, argv: Sequence[str] | None) -> Config | None:
-    """The configuration of a call; None where it cannot be had, which has been told."""
+    """Return the configuration of a call; None, after printing why, where it is wrong."""
     arguments = _arguments(description, argv)
     try:
         return load_config(arguments.config, arguments.set)

@@ -81,7 +81,7 @@ def trained_poems(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("poems")
     source = folder / "诗.txt"
     source.write_text("".join(f"{poem}\n" for poem in POEMS * 40), encoding="utf-8")
-    settings = tiny_settings(model__layers=1, train__epochs=4, data__apart="true", data__document="line")
+    settings = tiny_settings(model__layers=1, train__epochs=4, data__separate_documents="true", data__document="line")
     result = call("train", source, *settings, "--out", folder / "诗集", "--quiet")
     assert result.code == 0, result.err
     return TrainedRun(folder / "诗集", source, result)

@@ -250,7 +250,7 @@ def held_out_of(run: Path) -> VectorDataset:
 
 def test_a_classifier_from_training_to_use(trained_on_vectors: TrainedRun, tmp_path: Path) -> None:
     run, source, result = trained_on_vectors
-    assert result.err.splitlines()[-1] == f"try: textrnn classify {run} --input FILE"
+    assert result.err.splitlines()[-1] == f"try: textrnn predict {run} --input FILE"
     metrics = metrics_of(run)
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert (metrics["source"], metrics["accuracy"]) == ("held out", report["accuracy"])
@@ -270,7 +270,7 @@ def test_a_classifier_from_training_to_use(trained_on_vectors: TrainedRun, tmp_p
 
 def test_a_regressor_from_training_to_use(trained_regressor: TrainedRun, tmp_path: Path) -> None:
     run, source, result = trained_regressor
-    assert result.err.splitlines()[-1] == f"try: textrnn classify {run} --input FILE"
+    assert result.err.splitlines()[-1] == f"try: textrnn predict {run} --input FILE"
     metrics = metrics_of(run)
     manifest = textrnn.load(run).manifest
     assert metrics["records"] == len(held_out_of(run)) == 40

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, Scope, from_dict, load_config, require_fitting
+from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, Scope, from_dict, load_config, validate
 from textrnn.errors import UserError
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
@@ -371,7 +371,7 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         (["task=classification", "train.recompute=8"], "train.recompute applies to language models, was: 8 for a"),
         (
             ["data.document=line"],
-            "data.document applies to language models with data.apart=true, was: line with data.ap",
+            "data.document applies to language models with data.separate_documents=true, was: line with data.sep",
         ),
         (
             ["data.validation=a.txt", "data.held_out=0.2"],
@@ -394,7 +394,7 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
 def test_settings_that_do_not_fit_each_other_are_named_in_one_line(overrides: list[str], message: str) -> None:
     config = load_config(None, overrides)
     with pytest.raises(UserError) as caught:
-        require_fitting(config)
+        validate(config)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -412,7 +412,7 @@ def test_what_reads_vectors_has_defaults_of_its_own() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_defaults_of_every_task_fit_each_other(task: str) -> None:
-    require_fitting(load_config(None, [f"task={task}"]))
+    validate(load_config(None, [f"task={task}"]))
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_the_defaults_of_every_task_fit_each_other(task: str) -> None:
     ids=str,
 )
 def test_settings_that_fit_each_other_pass(overrides: list[str]) -> None:
-    require_fitting(load_config(None, overrides))
+    validate(load_config(None, overrides))
 
 
 def test_the_pieces_of_a_classifier_are_as_many_as_its_texts_can_have() -> None:
@@ -444,7 +444,7 @@ def test_the_pieces_of_a_classifier_are_as_many_as_its_texts_can_have() -> None:
     assert (of_pieces.tokenizer.vocabulary_size, Config().tokenizer.vocabulary_size) == (0, 0)
     stated = load_config(None, ["task=classification", "tokenizer.kind=sentencepiece", "tokenizer.vocabulary_size=500"])
     assert stated.tokenizer.vocabulary_size == 500
-    require_fitting(of_pieces)
+    validate(of_pieces)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -474,4 +474,4 @@ def test_there_are_configs_to_load() -> None:
 def test_every_config_of_the_project_loads_fits_and_differs_from_the_default(path: Path) -> None:
     config = load_config(path)
     assert config != Config()
-    require_fitting(config)
+    validate(config)

@@ -1,4 +1,4 @@
-"""What a classifier does around its network: cut long texts, batch sequences of any length, tell labels.
+"""What a classifier does around its network: cut long texts, batch sequences, turn logits into labels.
 
 `read` is the network of one of texts: ids int32 ``(batch, time)``, padded with `PAD_ID`, to logits float32
 ``(batch, classes)``.

@@ -20,7 +20,7 @@ from textrnn.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 well, 1 a failure told in one line, 2 a wrong call, 130 stopped by a signal."""
+    """Run one command and return its exit code: 0 success, 1 failure with one line, 2 wrong call, 130 interrupted."""
     if sys.stderr is None:  # closed: what is meant for it must not go to standard output
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the process lives)
     debug = False
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _require_output(arguments)
         arguments.run(arguments)
         if sys.stdout is not None:
-            sys.stdout.flush()  # so that a full disk is told of here
+            sys.stdout.flush()  # so that a full disk is reported here
     except UserError as error:
         if debug:
             raise
@@ -92,140 +92,185 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="textrnn",
-        description="Train a small recurrent text model on your own text; run it anywhere.",
+        description="Train a small recurrent neural network on your own text; run it anywhere.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = _command(commands, "train", train_command, "train a model on text and export it", repeated="source")
     train.add_argument(
-        "source", nargs="*", metavar="SOURCE", help="files, folders or Hugging Face ids (default: the Python manual)"
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="training data: files, folders, Hugging Face ids, or - for standard input (default: the Python manual)",
     )
-    train.add_argument("--task", choices=TASKS, help="what is learned (default: language_model, or what --config says)")
-    train.add_argument("--config", type=Path, metavar="FILE.toml", help="settings that differ from the defaults")
+    train.add_argument("--task", choices=TASKS, help="what to train (default: language_model, or the task of --config)")
+    train.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a TOML file with settings that differ from the defaults"
+    )
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5"
     )
     train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
+    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     train.add_argument(
-        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
     )
-    train.add_argument("--text", metavar="COLUMN", help="of records: where the text is (default: text)")
-    train.add_argument("--label", metavar="COLUMN", help="of texts or vectors: where the label is (default: label)")
+    train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
+    train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
     train.add_argument(
-        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
     )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
     evaluate = _command(
-        commands, "evaluate", evaluate_command, "measure a model on text or vectors", model=True, repeated="source"
+        commands, "evaluate", evaluate_command, "evaluate a model on held-out data", model=True, repeated="source"
     )
     evaluate.add_argument(
-        "source", nargs="*", metavar="SOURCE", help="what the model was not trained on (default: its held-out part)"
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="evaluation data, or - for standard input (default: the held-out split of the run)",
+    )
+    evaluate.add_argument("--window", type=int, metavar="N", help="language models: reset the state every N tokens")
+    evaluate.add_argument(
+        "--dynamic",
+        action="store_true",
+        help="language models: also report dynamic evaluation, which trains on the text it has read",
     )
     evaluate.add_argument(
-        "--window", type=int, metavar="N", help="of a language model: read windows of N tokens, each from a fresh state"
-    )
-    evaluate.add_argument(
-        "--dynamic", action="store_true", help="of a language model: measure too how it does when it learns as it reads"
-    )
-    evaluate.add_argument(
-        "--cache", type=int, metavar="N", help="of a language model: measure too how it does with the last N tokens"
+        "--cache", type=int, metavar="N", help="language models: also report a continuous cache of the last N tokens"
     )
     evaluate.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of --dynamic or --cache, e.g. dynamic.learning_rate=1e-4 (default: searched on the held-out text)",
+        help="a setting of --dynamic or --cache, e.g. cache.theta=0.3 (default: tuned on the held-out split)",
     )
     evaluate.add_argument(
-        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
     )
-    evaluate.add_argument("--text", metavar="COLUMN", help="of a classifier's SOURCE: where the text is")
+    evaluate.add_argument("--text", metavar="COLUMN", help="text column of SOURCE (default: as in training)")
     evaluate.add_argument(
-        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
     )
-    evaluate.add_argument("--label", metavar="COLUMN", help="of texts or vectors: where the label is")
+    evaluate.add_argument("--label", metavar="COLUMN", help="label column of SOURCE (default: as in training)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
-    generate = _command(commands, "generate", generate_command, "write text", model=True)
-    generate.add_argument("--prompt", default="", metavar="TEXT", help="what the text goes on from")
-    generate.add_argument("--length", type=int, default=200, metavar="N", help="the most tokens to write (200)")
+    generate = _command(commands, "generate", generate_command, "generate text", model=True)
+    generate.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
+    generate.add_argument(
+        "--length", type=int, default=200, metavar="N", help="maximum number of tokens to generate (200)"
+    )
     generate.add_argument(
         "--temperature",
         type=float,
         default=1.0,
         metavar="F",
-        help="below 1 bolder, above 1 wilder; 0 most probable (1)",
-    )
-    generate.add_argument("--top-k", type=int, default=0, metavar="N", help="keep the N most probable tokens (0: all)")
-    generate.add_argument(
-        "--top-p", type=float, default=1.0, metavar="F", help="keep tokens that make up this probability (1: all)"
+        help="sampling temperature: lower is more predictable, higher more random; 0 is greedy (1)",
     )
     generate.add_argument(
-        "--min-p", type=float, default=0.0, metavar="F", help="keep tokens this likely beside the likeliest (0: all)"
+        "--top-k", type=int, default=0, metavar="N", help="sample from the N most probable tokens (0: all)"
     )
     generate.add_argument(
-        "--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1, less repetition (1)"
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="sample from the fewest tokens whose probabilities sum to F (1: all)",
     )
     generate.add_argument(
-        "--beams", type=int, default=1, metavar="N", help="search for the most probable text (1: sample)"
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="drop tokens below F times the top token's probability (0: none)",
     )
     generate.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again"
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="above 1: make tokens that occurred less probable (1)",
     )
-    generate.add_argument("--count", type=int, default=1, metavar="N", help="how many texts (1)")
-    generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
+    generate.add_argument("--beams", type=int, default=1, metavar="N", help="beam search with N beams (1: sample)")
+    generate.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="stop before this string; repeatable"
+    )
+    generate.add_argument("--count", type=int, default=1, metavar="N", help="number of texts (1)")
+    generate.add_argument("--seed", type=int, metavar="N", help="random seed: the same seed gives the same text")
     generate.add_argument("--json", action="store_true", help="print one JSON document")
 
-    classify = _command(
+    predict = _command(
         commands,
-        "classify",
+        "predict",
         classify_command,
         "predict labels or values, one JSON object a line",
         model=True,
         repeated="texts",
+        alias="classify",
     )
-    classify.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: lines of standard input)")
-    classify.add_argument(
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    predict.add_argument(
         "--input",
         type=Path,
         metavar="FILE",
-        help="a text a line, or records (.csv, ...); a row each, also of an empty text; of vectors .npz and IDX too",
+        help="one text a line, or a table (.csv, .jsonl, ...); vectors: .npz and IDX too. Every record gives one row",
     )
-    classify.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the table of --input with columns added: .csv or .jsonl"
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the table of --input with the predictions as new columns: .csv or .jsonl",
     )
-    classify.add_argument(
-        "--errors", choices=("strict", "replace"), help="bytes that are not UTF-8: stop, or replace them"
+    predict.add_argument(
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
     )
-    classify.add_argument("--text", metavar="COLUMN", help="of records: the text column (default: as in training)")
-    classify.add_argument(
-        "--values", action="append", default=[], metavar="COLUMN", help="of vectors: where the numbers are; repeatable"
+    predict.add_argument("--text", metavar="COLUMN", help="text column of --input (default: as in training)")
+    predict.add_argument(
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
     )
-    classify.add_argument("--why", action="store_true", help="show what each token of a text speaks for")
-    classify.add_argument("--label", metavar="LABEL", help="with --why: the label to explain (the most probable)")
-    classify.add_argument("--png", type=Path, metavar="FILE", help="with --why: draw it")
-    classify.add_argument("--json", action="store_true", help="with --why: print JSON; labels are printed so always")
+    predict.add_argument("--why", action="store_true", help="explain: show the contribution of each token to the label")
+    predict.add_argument(
+        "--label", metavar="LABEL", help="with --why: the label to explain (default: the most probable)"
+    )
+    predict.add_argument("--png", type=Path, metavar="FILE", help="with --why: save the explanation as a picture")
+    predict.add_argument("--json", action="store_true", help="with --why: print JSON (predictions are always JSON)")
 
-    forecast = _command(
-        commands, "forecast", forecast_command, "tell how a series goes on", model=True, repeated="source"
-    )
-    forecast.add_argument("source", nargs="*", metavar="SOURCE", help="the series so far (default: all of the run's)")
-    forecast.add_argument("--steps", type=int, metavar="N", help="how many to tell (default: the model's horizon)")
+    forecast = _command(commands, "forecast", forecast_command, "forecast a time series", model=True, repeated="source")
     forecast.add_argument(
-        "--values", action="append", default=[], metavar="COLUMN", help="of SOURCE: where the numbers are"
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="the series up to now, or - for standard input (default: the series of the run)",
+    )
+    forecast.add_argument(
+        "--steps", type=int, metavar="N", help="number of steps to forecast (default: the model's horizon)"
+    )
+    forecast.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="a column of SOURCE to forecast; repeatable"
     )
     forecast.add_argument("--json", action="store_true", help="print one JSON document")
 
-    export = _command(commands, "export", export_command, "export a run's best weights")
+    export = _command(commands, "export", export_command, "export the best weights of a run as ONNX")
     export.add_argument("model", type=Path, metavar="RUN", help="a run folder")
     export.add_argument(
         "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
     )
-    export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits; the loss it costs is measured")
+    export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits and report what it costs")
 
     info = _command(commands, "info", info_command, "describe a model", model=True)
     info.add_argument("--json", action="store_true", help="print the manifest")
@@ -233,10 +278,28 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Any, name: str, run: Any, text: str, model: bool = False, repeated: str | None = None
+    commands: Any,
+    name: str,
+    run: Any,
+    text: str,
+    model: bool = False,
+    repeated: str | None = None,
+    alias: str | None = None,
 ) -> argparse.ArgumentParser:
-    """A command; `repeated` is its argument that may be given any number of times."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    """Add a command.
+
+    Args:
+        commands: what it is added to.
+        name: of the command.
+        run: the function that it calls.
+        text: its help.
+        model: whether its first argument is a model.
+        repeated: its argument that may be given any number of times.
+        alias: another name of it.
+    """
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text.capitalize() + ".", aliases=[alias] if alias else []
+    )
     command.set_defaults(run=run, repeated=repeated)
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     if model:

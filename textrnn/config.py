@@ -158,15 +158,16 @@ class DataConfig:
     )
     """Classification: tokens of a text that are read. Of a longer one they are its first and last half so many."""
     document: str = field(
-        default="file", metadata=_for(_with(LANGUAGE_MODELS, data__apart=(True,))) | _one_of("file", "line")
+        default="file",
+        metadata=_for(_with(LANGUAGE_MODELS, data__separate_documents=(True,))) | _one_of("file", "line"),
     )
     """What one document of a plain text file is."""
-    apart: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
-    """Keep documents apart: each ends with an end token, after which the state starts anew."""
+    separate_documents: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
+    """Separate documents: each ends with an end token, after which the state is reset."""
     season: int = field(
         default=0, metadata=_for(FORECASTS) | _between(0, 10_000_000, "365 for days, 12 or 24 for months or hours")
     )
-    """Forecasts: steps after which things recur; told is then beside the model how far off repeating them is."""
+    """Forecasts: the season in steps. The error of repeating the last season is reported beside the model's."""
     errors: str = field(default="strict", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _one_of("strict", "replace"))
     """What to do with bytes that are not UTF-8."""
     processes: int = field(default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1024, "0 takes all cores"))
@@ -294,7 +295,7 @@ class ModelConfig:
     """Classification and regression: what is read of a sequence: largest and mean of each state and the mean of the
     input, the mean state alone, or the last state alone."""
     horizon: int = field(default=1, metadata=_for(FORECASTS) | _between(1, 10_000, "1 to 30 are usual"))
-    """Forecasts: how many steps ahead are told at each step."""
+    """Forecasts: the horizon, the number of steps predicted at each step."""
     weight_drop: float = field(
         default=0.0,
         metadata=_for(_with(model__recurrence=("dense",))) | _between(0.0, 0.95, "0.1 to 0.5 for a small corpus"),
@@ -486,7 +487,7 @@ def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
         label_names=tuple(sources["label_names"]),
         values=tuple(sources["values"]),
         document=sources["document"],
-        apart=sources["separate_documents"],
+        separate_documents=sources["separate_documents"],
         season=sources["season"],
         errors=sources["errors"],
         **arrangement,
@@ -505,7 +506,7 @@ def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) ->
     return _build(cls, {name: value for name, value in section.items() if name in known}, prefix)
 
 
-def require_fitting(config: Config) -> None:
+def validate(config: Config) -> None:
     """Refuse settings that do not apply to the run, or do not fit each other.
 
     Raises:

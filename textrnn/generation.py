@@ -35,7 +35,7 @@ Write = Callable[[NDArray[np.int32], State, NDArray[np.float64], Sequence[int]],
 """ids (batch,), state, uniforms (steps, batch), texts (batch,) -> tokens (steps, batch), next state.
 
 Reads ids, then draws and reads one token a row after the other; the last of them is drawn and not yet read. `texts`
-tells which text each row belongs to.
+says which text each row belongs to.
 """
 
 CHUNK = 32

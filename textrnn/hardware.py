@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16; true where it does not tell."""
+    """Return whether the processor multiplies matrices in bfloat16; true where that is not known."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -25,9 +25,9 @@ from textrnn.data.labelled_texts import (
     TextBatches,
     class_names,
     describe,
-    held_out_records,
     prepare_labelled,
     scan,
+    stratified_split,
     texts_of_records,
     training_records,
 )
@@ -62,7 +62,7 @@ def prepared(
 
 
 def split_of(records: Sequence[tuple[str, str]] = REVIEWS, share: float = 0.1) -> NDArray[np.bool_]:
-    return held_out_records([label for _, label in records], share)
+    return stratified_split([label for _, label in records], share)
 
 
 def texts_of(dataset: LabelledDataset) -> list[tuple[str, str]]:
@@ -128,9 +128,9 @@ def test_one_class_is_none() -> None:
 def test_of_every_class_the_same_share_is_held_out(counts: list[int], share: float, shuffled: Any) -> None:
     labels = [f"class {number}" for number, count in enumerate(counts) for _ in range(count)]
     shuffled.shuffle(labels)
-    held_out = held_out_records(labels, share)
+    held_out = stratified_split(labels, share)
     assert held_out.shape == (len(labels),)
-    assert np.array_equal(held_out, held_out_records(list(labels), share))
+    assert np.array_equal(held_out, stratified_split(list(labels), share))
     for number, count in enumerate(counts):
         taken = sum(out for out, label in zip(held_out, labels, strict=True) if label == f"class {number}")
         if count == 1:
@@ -141,7 +141,7 @@ def test_of_every_class_the_same_share_is_held_out(counts: list[int], share: flo
 
 
 def test_what_is_held_out_stands_all_over_the_source() -> None:
-    places = np.flatnonzero(held_out_records(["a"] * 500 + ["b"] * 500, 0.1))
+    places = np.flatnonzero(stratified_split(["a"] * 500 + ["b"] * 500, 0.1))
     assert len(places) == 100
     for begin in range(0, 1000, 250):
         assert np.any((places >= begin) & (places < begin + 250))
@@ -150,25 +150,25 @@ def test_what_is_held_out_stands_all_over_the_source() -> None:
 
 def test_another_share_holds_out_more_of_the_same() -> None:
     labels = [label for _, label in REVIEWS]
-    small, large = held_out_records(labels, 0.1), held_out_records(labels, 0.3)
+    small, large = stratified_split(labels, 0.1), stratified_split(labels, 0.3)
     assert small.sum() < large.sum()
     assert np.all(large[small])
 
 
 def test_a_label_as_long_as_a_text_costs_no_more_than_itself() -> None:
     # A table of all labels, each as wide as the longest, would take hundreds of gigabytes.
-    held_out = held_out_records(["x" * 2_000_000, *["a", "b"] * 50_000], 0.1)
+    held_out = stratified_split(["x" * 2_000_000, *["a", "b"] * 50_000], 0.1)
     assert held_out.sum() == 10_000
     assert not held_out[0]
 
 
 def test_labels_that_differ_at_their_end_only_are_two() -> None:
-    held_out = held_out_records(["a", "a\0"] * 10, 0.1)
+    held_out = stratified_split(["a", "a\0"] * 10, 0.1)
     assert (held_out[::2].sum(), held_out[1::2].sum()) == (1, 1)
 
 
 def test_where_every_text_has_its_own_label_none_can_be_held_out() -> None:
-    message = error_of(lambda: held_out_records([f"label {number}" for number in range(5000)], 0.1))
+    message = error_of(lambda: stratified_split([f"label {number}" for number in range(5000)], 0.1))
     assert "each of the 5000 labels has one" in message
     assert "another label column" in message
 

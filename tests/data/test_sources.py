@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import textrnn
 from textrnn.data import text_files
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import count_bytes, read_documents, read_labelled, read_rows, source_fingerprint, table_notes
 from textrnn.data.tables import delimiter_of
 
@@ -743,7 +743,7 @@ def test_bytes_are_known_of_plain_text_only(tmp_path: Path) -> None:
 
 def test_a_piece_is_a_text_and_whether_it_ends_its_document(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a.txt", "one\ntwo\n"))
-    assert list(read_documents([path], SourceOptions())) == [Piece("one\ntwo\n", True)]
+    assert list(read_documents([path], SourceOptions())) == [TextBlock("one\ntwo\n", True)]
 
 
 # Tables as spreadsheets write them

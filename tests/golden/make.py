@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
     "language-model-char": ("animals.txt", {**LANGUAGE_MODEL, "tokenizer.kind": "char"}),
     "language-model-word": (
         "animals.txt",
-        {**LANGUAGE_MODEL, "tokenizer.kind": "word", "data.apart": True, "data.document": "line"},
+        {**LANGUAGE_MODEL, "tokenizer.kind": "word", "data.separate_documents": True, "data.document": "line"},
     ),
     "language-model-sentencepiece": (
         "animals.txt",

@@ -43,7 +43,7 @@ def quatrains(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     return train(
         source,
         tmp_path_factory.mktemp("tang") / "诗",
-        data__apart="true",
+        data__separate_documents="true",
         data__document="line",
         tokenizer__min_count=5,
         train__epochs=STEPS * 8 * 16 / tokens,

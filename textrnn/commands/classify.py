@@ -1,4 +1,4 @@
-"""`textrnn classify`: labels of texts, and labels or values of sequences of vectors."""
+"""`textrnn predict`: labels of texts, and labels or values of sequences of vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Classified = tuple[Record, TextPrediction | None]
 
 
-CLASSIFIED_AT_ONCE = 256  # texts or other records, of which the first is told when all are read
+CLASSIFIED_AT_ONCE = 256  # records in a batch
 TABLES = (".csv", ".jsonl")  # that --output writes
 
 
@@ -87,13 +87,13 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     say_how_tables_are_read([str(arguments.input)])
     records = read_unlabelled(str(arguments.input), options, skipped, model.features)
     for batch in in_batches(records, CLASSIFIED_AT_ONCE):
-        sequences, told = [sequence for sequence, _ in batch], list[dict[str, Any]]()
+        sequences, predictions = [sequence for sequence, _ in batch], list[dict[str, Any]]()
         if isinstance(model, VectorClassifier):
-            told = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
+            predictions = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
         else:  # by way of their digits: as many as float32 has
             values = model.predict(sequences, arranged=True)
-            told = [{"values": [float(str(value)) for value in row]} for row in values]
-        for (_, number), facts in zip(batch, told, strict=True):
+            predictions = [{"values": [float(str(value)) for value in row]} for row in values]
+        for (_, number), facts in zip(batch, predictions, strict=True):
             print(json.dumps({"record": number, **facts}, ensure_ascii=False), flush=True)
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)

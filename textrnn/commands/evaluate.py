@@ -98,13 +98,15 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
         _require_adaptable(arguments)
     if arguments.source:
         options = replace(source_options(data), errors=arguments.errors or data.errors)
-        parts = encode_pieces(model.tokenizer, read_text(arguments.source, options, data.apart), data.apart)
+        parts = encode_pieces(
+            model.tokenizer, read_text(arguments.source, options, data.separate_documents), data.separate_documents
+        )
     else:
         _, held_out = _prepared(arguments.model).parts
         parts = iter(dataset_parts(held_out))
     kept = list(parts) if adapts else parts  # else a text of any length is read part by part
     metrics: dict[str, Any] = evaluate(
-        model.read, model.vocabulary_size, kept, model.start_id, apart=data.apart, window=arguments.window
+        model.read, model.vocabulary_size, kept, model.start_id, apart=data.separate_documents, window=arguments.window
     ).to_dict()
     if model.tokenizer.loses:
         metrics["not_predicted"] = model.tokenizer.loses
@@ -157,7 +159,7 @@ def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[
 
 def _print_adapted(adapted: Mapping[str, Any]) -> None:
     """Apart from the static figures, so that nobody takes one for the other."""
-    print("\nNot the static figures above: below, the model used the text it had just read, each token told first.")
+    print("\nThe figures below are adaptive, not static: the model used the text before each token it predicted.")
     for name, title in ADAPTED.items():
         if found := adapted.get(name):
             print(f"\n{title}")

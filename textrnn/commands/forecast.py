@@ -1,4 +1,4 @@
-"""`textrnn forecast`: a series told on."""
+"""`textrnn forecast`: forecast a time series."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def forecast_command(arguments: argparse.Namespace) -> None:
         values, columns = series.values, series.columns
     else:
         raise UserError("a forecast goes on from a series, a bundle has none; give a SOURCE or the run folder")
-    told = model.forecast(values, arguments.steps)
+    predicted = model.forecast(values, arguments.steps)
     if arguments.json:
         document = {"model": str(arguments.model), "source": arguments.source or "the run's", "columns": columns}
-        print(json.dumps({**document, "forecast": told.tolist()}, ensure_ascii=False))
+        print(json.dumps({**document, "forecast": predicted.tolist()}, ensure_ascii=False))
         return
     print("\t".join(["step", *columns]))
-    for number, row in enumerate(told.tolist(), 1):
+    for number, row in enumerate(predicted.tolist(), 1):
         print("\t".join([str(number), *(f"{value:.6g}" for value in row)]))
 
 

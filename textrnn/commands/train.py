@@ -96,7 +96,7 @@ def _fit(trainer: Trainer, resume: str) -> None:
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
     """Train as one worker of several; only the first of them writes files."""
-    from textrnn.training.tasks.shared_run import run_of_all
+    from textrnn.training.tasks.shared_run import open_shared_run
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     if not quiet:
@@ -108,8 +108,8 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
-    with distribution.losses_told(kept), use(distribution), ExitStack() as stack:
-        run = run_of_all(distribution, folder, config, resume, quiet)
+    with distribution.explain_lost_workers(kept), use(distribution), ExitStack() as stack:
+        run = open_shared_run(distribution, folder, config, resume, quiet)
         if distribution.is_chief:
             stack.enter_context(locked(folder))
         try:
@@ -164,7 +164,7 @@ def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None
     if arguments.resume and not (arguments.config or arguments.set or arguments.task or given.keys() - {"source"}):
         if not given:
             return None
-        config = read_config(folder)  # a run that goes on need not be told its settings again
+        config = read_config(folder)  # a resumed run keeps its settings
     else:
         task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
         config = load_config(arguments.config, [*task, *arguments.set])

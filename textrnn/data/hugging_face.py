@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from textrnn.data.records import (
-    Piece,
     Record,
     SourceOptions,
+    TextBlock,
     as_documents,
     first_line,
     label_value,
@@ -66,7 +66,7 @@ class HubDataset:
     config: str | None
     split: str
 
-    def read(self, options: SourceOptions) -> Iterator[Piece]:
+    def read(self, options: SourceOptions) -> Iterator[TextBlock]:
         yield from as_documents(self.records(options))
 
     def load(self) -> Any:

@@ -154,7 +154,7 @@ def class_names(labels: Sequence[str], what: str = "texts") -> tuple[str, ...]:
     return tuple(found)
 
 
-def held_out_records(labels: Sequence[str], share: float, what: str = "texts") -> NDArray[np.bool_]:
+def stratified_split(labels: Sequence[str], share: float, what: str = "texts") -> NDArray[np.bool_]:
     """Which texts are held out, bool ``(texts,)``: of every class the same share, drawn at random, always the same.
 
     Of a class of two texts or more at least one is held out, and at least one is not. `what` has the labels, for

@@ -25,10 +25,10 @@ from textrnn.data.labelled_texts import (
     SPLIT_SEED,
     class_names,
     describe,
-    held_out_records,
     renaming,
     require_labels,
     shuffled_batches,
+    stratified_split,
 )
 from textrnn.data.vector_sources import Target, read_vectors, vectors_fingerprint
 from textrnn.data.vector_sources import VectorOptions as VectorOptions
@@ -249,7 +249,7 @@ def _cut_by_class(
     targets = np.array([place.get(label, -1) for label in labels], np.int32)
     parts = np.zeros(len(labels), np.int64)
     if held_out is not None:
-        parts[held_out_records(labels, held_out, "sequences")] = 1
+        parts[stratified_split(labels, held_out, "sequences")] = 1
     parts[targets < 0] = -1
     return _Cut(classes, targets, parts)
 

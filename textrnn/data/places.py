@@ -23,7 +23,7 @@ def absolute_sources(config: Config) -> Config:
 
 
 def without_folders(config: Config) -> Config:
-    """Return a configuration that names files without their folders, which tell nothing on another machine."""
+    """Return a configuration that names files without their folders, which mean nothing on another machine."""
     return _each_place(config, lambda place: Path(place).name if Path(place).is_absolute() else place)
 
 

@@ -41,8 +41,8 @@ class SourceOptions:
             raise UserError(f"documents must be file or line, was: {self.documents}")
 
 
-class Piece(NamedTuple):
-    """A stretch of a document. A document is one piece or several, the last of which ends it and may be empty."""
+class TextBlock(NamedTuple):
+    """A block of a document. A document is one block or several; the last one ends it and may be empty."""
 
     text: str
     ends_document: bool
@@ -64,8 +64,8 @@ class Record(NamedTuple):
     values: Sequence[Any] = ()
 
 
-def as_documents(records: Iterable[Record]) -> Iterator[Piece]:
-    return (Piece(record.text, True) for record in records)
+def as_documents(records: Iterable[Record]) -> Iterator[TextBlock]:
+    return (TextBlock(record.text, True) for record in records)
 
 
 def whole_characters(place: str, text: str, errors: str) -> str:

@@ -95,7 +95,7 @@ def prepare_series(
         columns: that hold the numbers; none lets the source decide.
         held_out: the share of the last steps that is held out, if there is no validation; at least `horizon` steps.
         validation: sources that go on where `sources` end, to be held out.
-        horizon: steps that are told after each.
+        horizon: steps that are predicted at each step.
 
     Raises:
         UserError: as `read_series`, or the series is too short for two forecasts, one of them to measure.
@@ -386,7 +386,7 @@ class Windows:
 
     Args:
         series: the series.
-        batch_size: stretches of a batch.
+        batch_size: windows of a batch.
         length: steps of each that have targets.
         horizon: vectors that follow each step.
         warm_up: steps before those, at most half of what there is beside them; they fill the state and have no targets.

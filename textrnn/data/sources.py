@@ -36,7 +36,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from textrnn.data.hugging_face import HubDataset, read_parquet
-from textrnn.data.records import Piece, Record, SourceOptions, as_documents, label_value
+from textrnn.data.records import Record, SourceOptions, TextBlock, as_documents, label_value
 from textrnn.data.tables import DELIMITERS, FASTTEXT, delimiter_of, is_fasttext, read_fasttext, read_json, read_table
 from textrnn.data.text_files import decode, is_mark, nearest_name, read_plain, text_suffix, unreadable, whole_lines
 from textrnn.errors import UserError
@@ -45,7 +45,7 @@ from textrnn.files import sha256
 _WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 
 
-def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[Piece]:
+def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[TextBlock]:
     """Read sources, one after the other, in pieces of a few megabytes at most.
 
     A long plain text is cut after a newline where there is one, and never between ``\\r`` and ``\\n``.
@@ -74,20 +74,20 @@ def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
             pieces = []
 
 
-def read_text(sources: Sequence[str], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
+def read_text(sources: Sequence[str], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
     """Sources as a model reads them.
 
     Documents apart are those of `read_documents`. Together they are one text: what a document is in plain text makes no
     difference then, and one that does not end with a newline gets one before the next, so that no two words are glued.
     """
-    if documents_apart:
+    if separate_documents:
         yield from read_documents(sources, options)
         return
     last, starts_document = "\n", False
     for text, ends_document in read_documents(sources, replace(options, documents="file")):
         if starts_document and last != "\n":
             text = "\n" + text
-        yield Piece(text, ends_document)
+        yield TextBlock(text, ends_document)
         last, starts_document = text[-1:] or last, ends_document
 
 
@@ -182,7 +182,7 @@ def count_bytes(sources: Sequence[str]) -> int | None:
 class _Source(Protocol):
     """A place that text is read from."""
 
-    def read(self, options: SourceOptions) -> Iterator[Piece]:
+    def read(self, options: SourceOptions) -> Iterator[TextBlock]:
         """The documents, in pieces."""
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
@@ -192,7 +192,7 @@ class _Source(Protocol):
         """Yield every record with all its columns."""
 
     def identity(self) -> list[Any]:
-        """What tells this text from another, as JSON values."""
+        """Return what identifies this text, as JSON values."""
 
     def text_bytes(self) -> int | None:
         """Bytes of UTF-8 text, where that is known without reading."""
@@ -258,8 +258,8 @@ class _Manual:
             raise UserError("this Python comes without its manual (pydoc_data.topics); give a text file") from error
         return [topics[name] for name in sorted(topics)]
 
-    def read(self, options: SourceOptions) -> Iterator[Piece]:
-        return (Piece(topic, True) for topic in self.topics())
+    def read(self, options: SourceOptions) -> Iterator[TextBlock]:
+        return (TextBlock(topic, True) for topic in self.topics())
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
         return (Record(topic) for topic in self.topics())
@@ -283,7 +283,7 @@ class Files:
     paths: tuple[Path, ...]
     is_folder: bool = False
 
-    def read(self, options: SourceOptions) -> Iterator[Piece]:
+    def read(self, options: SourceOptions) -> Iterator[TextBlock]:
         for path in self.paths:
             if text_suffix(path) in _RECORD_READERS:
                 yield from as_documents(_RECORD_READERS[text_suffix(path)](path, options))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.errors import UserError
 
 BLOCK_BYTES = 4 << 20
@@ -56,16 +56,16 @@ def ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def read_spans(spans: Sequence[Span], options: SourceOptions, documents_apart: bool) -> Iterator[Piece]:
+def read_spans(spans: Sequence[Span], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
     """The pieces of `read_text` that lie in these spans, the very same ones wherever the text was cut into spans."""
-    by_line = documents_apart and options.documents == "line"
+    by_line = separate_documents and options.documents == "line"
     for span in spans:
         pieces = decode(span.path, options.errors, span)
         in_document = span.first > 0 and not (by_line and starts_line(span))
         after_newline = span.after_newline
         for text, ends_document in split_lines(pieces) if by_line else pieces:
             if text or in_document:
-                yield Piece("\n" + text if after_newline else text, ends_document)
+                yield TextBlock("\n" + text if after_newline else text, ends_document)
                 after_newline = False
             in_document = (in_document or text != "") and not ends_document
 
@@ -82,12 +82,12 @@ def unreadable(error: OSError) -> UserError:
 # Plain text
 
 
-def read_plain(path: Path, options: SourceOptions) -> Iterator[Piece]:
+def read_plain(path: Path, options: SourceOptions) -> Iterator[TextBlock]:
     pieces = decode(path, options.errors)
     return split_lines(pieces) if options.documents == "line" else pieces
 
 
-def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[Piece]:
+def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBlock]:
     """The text of a file as one document, a piece a block; or a span of it, in the pieces of the whole."""
     first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
     with opened(path) as file:
@@ -115,7 +115,7 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[Piece]
                 ) from error
             if text.endswith("\r") and not is_last:
                 text, used = text[:-1], used - 1
-            yield Piece(text, is_last)
+            yield TextBlock(text, is_last)
             rest, offset = data[used:], offset + used
 
 
@@ -168,13 +168,13 @@ def _refuse_binary(path: Path, start: bytes) -> None:
         raise UserError(f"text must be UTF-8, {path} is {kind}; convert it or leave it out")
 
 
-def split_lines(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def split_lines(pieces: Iterable[TextBlock]) -> Iterator[TextBlock]:
     """Make each line a document, without its newline. Only ``\\n`` and ``\\r\\n`` end a line."""
     for piece in pieces:
         *lines, rest = piece.text.split("\n")
-        yield from (Piece(line.removesuffix("\r"), True) for line in lines)
+        yield from (TextBlock(line.removesuffix("\r"), True) for line in lines)
         if rest:
-            yield Piece(rest, piece.ends_document)
+            yield TextBlock(rest, piece.ends_document)
 
 
 # Files of records

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import UserError
+from textrnn.errors import UserError, shown
 
 STEPS = ("rows", "values")
 
@@ -87,8 +87,7 @@ def to_numbers(value: object, place: str) -> NDArray[Any]:
     if given.dtype == np.uint8:
         return given
     if given.dtype.kind not in "biuf":
-        told = " ".join(repr(value).split())  # numpy writes lines
-        raise UserError(f"a record must hold numbers alone, {place} has: {told:.60}; mend it, or leave it out")
+        raise UserError(f"a record must hold numbers alone, {place} has: {shown(value)}; mend it, or leave it out")
     with np.errstate(over="ignore"):  # too large becomes infinite
         numbers = given.astype(np.float32)
     finite = np.isfinite(numbers)

@@ -29,7 +29,7 @@ class Bin:
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """The temperature T that minimises the mean negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
-    The loss is convex in 1/T, so that the sign of its slope tells on which side of T the minimum lies.
+    The loss is convex in 1/T, so the sign of its slope shows on which side of T the minimum lies.
 
     Args:
         logits: float ``(texts, classes)``, of texts that were not trained on.

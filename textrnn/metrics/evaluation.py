@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from textrnn.data.labelled_texts import LabelledDataset, renaming
 from textrnn.data.labelled_vectors import VectorDataset
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import read_labelled
 from textrnn.data.tokens.datasets import TokenDataset, piece_ids, piece_size
 from textrnn.data.tokens.shards import ShardedIds
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """A stretch of a text: its ids, int ``(tokens,)``, and how much text they stand for."""
+    """A part of a text: its ids, int ``(tokens,)``, and how much text they stand for."""
 
     ids: NDArray[Any]
     size: TextSize
@@ -42,7 +42,7 @@ class LabelledText(NamedTuple):
     target: int
 
 
-def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Piece], apart: bool) -> Iterator[Part]:
+def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[TextBlock], apart: bool) -> Iterator[Part]:
     """Tokenise a text piece by piece; with `apart` every document gets its end token."""
     for piece in pieces:
         yield Part(piece_ids(tokenizer, piece, apart), piece_size(tokenizer, piece, apart))
@@ -186,12 +186,12 @@ def evaluate_regressor(
         records: with the right values, ``(outputs,)``.
 
     Raises:
-        UserError: a record has another number of values than the model tells.
+        UserError: a record has another number of values than the model predicts.
     """
     values, targets = _predictions(predict, records)
     if len(targets[0]) != values.shape[1]:
         raise UserError(
-            f"a record must have as many values as the model tells, {values.shape[1]}, those of the source have "
+            f"a record must have as many values as the model predicts, {values.shape[1]}, those of the source have "
             f"{len(targets[0])}; name their column: --label"
         )
     return {"records": len(targets), **errors(values, np.array(targets, np.float64))}

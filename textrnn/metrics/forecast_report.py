@@ -33,7 +33,7 @@ def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, s
         season: steps; 0 for none. Longer than what is known before a target, it is left out.
     """
     values = np.asarray(values, np.float64)
-    told: dict[str, float] = {}
+    errors: dict[str, float] = {}
     horizon = forecasts.shape[1]
     for name, ahead in {"one_step": 1, "horizon": horizon}.items():
         now = origins(len(values), begin, ahead)
@@ -43,9 +43,9 @@ def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, s
             kinds["seasonal_naive_"] = values[now + ahead - back]
         for kind, forecast in kinds.items():
             difference = forecast - values[now + ahead]
-            told[f"{kind}{name}_rmse"] = float(np.sqrt(np.square(difference).mean()))
-            told[f"{kind}{name}_mae"] = float(np.abs(difference).mean())
-    return told
+            errors[f"{kind}{name}_rmse"] = float(np.sqrt(np.square(difference).mean()))
+            errors[f"{kind}{name}_mae"] = float(np.abs(difference).mean())
+    return errors
 
 
 def mean_squared_error(values: NDArray[Any], forecasts: NDArray[Any], begin: int) -> float:
@@ -61,7 +61,7 @@ def mean_squared_error(values: NDArray[Any], forecasts: NDArray[Any], begin: int
 def draw_forecasts(
     values: NDArray[Any], forecasts: NDArray[Any], begin: int, columns: Sequence[str], picture: Path
 ) -> None:
-    """Draw the held-out part with what was told of it one step and a horizon before, as a PNG.
+    """Draw the held-out part with its forecasts one step and one horizon ahead, as a PNG.
 
     Arguments as those of `forecast_errors`; `columns` are the names of the features.
     """
@@ -78,11 +78,13 @@ def draw_forecasts(
         pairs = [(feature, ahead) for feature in shown for ahead in aheads]
         for axes, (feature, ahead) in zip(rows, pairs, strict=True):
             now = origins(end, begin, ahead)
-            told = forecasts[now, ahead - 1, feature]
+            predicted = forecasts[now, ahead - 1, feature]
             naive, actual = values[now, feature], values[now + ahead, feature]
             axes.plot(now + ahead, naive, color="tab:gray", linewidth=0.8, label=f"naive, {_rmse(naive, actual)}")
             axes.plot(now + ahead, actual, color="black", linewidth=1.1, label="held out")
-            axes.plot(now + ahead, told, color="tab:orange", linewidth=1.6, label=f"told, {_rmse(told, actual)}")
+            axes.plot(
+                now + ahead, predicted, color="tab:orange", linewidth=1.6, label=f"forecast, {_rmse(predicted, actual)}"
+            )
             axes.set_title(f"{ahead} {'step' if ahead == 1 else 'steps'} ahead")
             axes.set_ylabel(columns[feature])
             axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What is told instead of a class: values, how they are scaled for the network, and how far off it is."""
+"""Targets of a regression: their scaling for the network, and the errors of predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Scaling:
-    """Between values and those of mean 0 and standard deviation 1 that a network tells.
+    """Scales values to mean 0 and standard deviation 1, and predictions back.
 
     Args:
         values: ``(records, outputs)``, whose mean and deviation they are; an output that never changes is not divided.
@@ -26,7 +26,7 @@ class Scaling:
         return (values - self.mean) / self.scale
 
     def original(self, outputs: Any) -> Any:
-        """Of what the network tells, ``(..., outputs)``."""
+        """Return predictions in the units of the data, ``(..., outputs)``."""
         return outputs * self.scale + self.mean
 
 

@@ -6,8 +6,8 @@ columns added. An object is made once for each worker and called for each batch:
 >>> import ray
 >>> reviews = ray.data.read_parquet("reviews")
 >>> two = ray.data.ActorPoolStrategy(size=2)
->>> told = reviews.map_batches(Classify, fn_constructor_args=("runs/imdb",), batch_size=256, compute=two)
->>> told.write_parquet("told")
+>>> scored = reviews.map_batches(Classify, fn_constructor_args=("runs/imdb",), batch_size=256, compute=two)
+>>> scored.write_parquet("scored")
 
 Nothing here needs Ray, or TensorFlow: `pip install 'textrnn[ray]'` brings Ray Data beside the runtime.
 """

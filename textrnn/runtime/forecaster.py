@@ -20,7 +20,7 @@ from textrnn.data.vectors import require_width, to_numbers
 from textrnn.errors import UserError, require_whole_number
 from textrnn.runtime.sessions import OfBundle, Sessions, checked_state
 
-READ_AT_ONCE = 1 << 20  # numbers told at once while a series is read, 4 MB
+READ_AT_ONCE = 1 << 20  # numbers predicted at once while a series is read, 4 MB
 
 Array = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Forecaster(OfBundle):
 
     Attributes:
         manifest: the bundle's manifest.
-        horizon: steps ahead that are told after each.
+        horizon: steps predicted at each step.
         features: values of a step.
     """
 
@@ -71,13 +71,13 @@ class Forecaster(OfBundle):
         parts: list[Array] = []
         history, state = self._checked(values, "the history"), self.initial_state(1)
         while len(parts) * self.horizon < steps:
-            for told, after in self._parts(parts[-1] if parts else history, state):
-                latest, state = told[-1], after
+            for predicted, after in self._parts(parts[-1] if parts else history, state):
+                latest, state = predicted[-1], after
             parts.append(latest)
         return np.concatenate(parts)[:steps]
 
     def forecasts(self, values: ArrayLike) -> Array:
-        """What is told after each step of a series ``(time, features)`` or ``(time,)``.
+        """Forecast after each step of a series ``(time, features)`` or ``(time,)``.
 
         Returns:
             float32 ``(time, horizon, features)``.
@@ -86,7 +86,7 @@ class Forecaster(OfBundle):
             UserError: as `forecast` raises it.
         """
         series = self._checked(values, "the series")
-        return np.concatenate([told for told, _ in self._parts(series, self.initial_state(1))])
+        return np.concatenate([predicted for predicted, _ in self._parts(series, self.initial_state(1))])
 
     def step(self, values: ArrayLike, state: Array) -> tuple[Array, Array]:
         """Read one step of each of some series.

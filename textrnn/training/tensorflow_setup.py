@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
-    """Import TensorFlow once, its start-up notes silenced; a failure is told whole.
+    """Import TensorFlow once, its start-up notes silenced; on failure they are printed.
 
     Args:
         start: what must come before anything else is computed, as joining a cluster must; its result is given back.

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from textrnn.config import from_dict
 from textrnn.data import sources, text_files
 from textrnn.data.records import SourceOptions
-from textrnn.data.tokens import stretches
+from textrnn.data.tokens import chunks
+from textrnn.data.tokens.chunks import Corpus
 from textrnn.data.tokens.datasets import Batches, TokenDataset, evaluation_batches, prepare
 from textrnn.data.tokens.shards import ShardedIds
-from textrnn.data.tokens.stretches import Corpus
 from textrnn.files import sha256
 from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
@@ -48,7 +48,7 @@ def prepared(
     """A tokenizer and datasets made the way a training run makes them; without held-out text the last two are one."""
     options, given = options or SourceOptions(), [str(name) for name in names]
     tokenizer = CharTokenizer.train(Corpus(given, options, apart, held_out, quiet=True).training_texts())
-    train, other = prepare(tokenizer, given, options, folder, documents_apart=apart, held_out=held_out, quiet=True)
+    train, other = prepare(tokenizer, given, options, folder, separate_documents=apart, held_out=held_out, quiet=True)
     return tokenizer, train, other or train
 
 
@@ -133,7 +133,7 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
     write(tmp_path / "a.txt", alphabet[-3:])
     tokenizer = CharTokenizer(alphabet)
     dataset, _ = prepare(
-        tokenizer, [str(tmp_path / "a.txt")], SourceOptions(), tmp_path, documents_apart=False, held_out=None
+        tokenizer, [str(tmp_path / "a.txt")], SourceOptions(), tmp_path, separate_documents=False, held_out=None
     )
     assert dataset.ids.dtype == dtype
     assert tokenizer.decode(dataset.ids) == alphabet[-3:]
@@ -152,7 +152,7 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
         "documents": 1,
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "source_fingerprint": dataset.source_fingerprint,
-        "documents_apart": False,
+        "separate_documents": False,
     }
 
 
@@ -163,7 +163,7 @@ def test_words_are_counted_where_models_are_measured(tmp_path: Path) -> None:
     def prepare_again(measured: bool) -> TokenDataset:
         return prepare(
             tokenizer, [str(tmp_path / "a.txt")], SourceOptions(documents="line"), tmp_path / "data",
-            documents_apart=True, held_out=None, measured=measured,
+            separate_documents=True, held_out=None, measured=measured,
         )[0]  # fmt: skip
 
     assert prepare_again(measured=False).size.words == 0
@@ -248,7 +248,7 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     bad.write_bytes(b"caf\xe9")
     given = [str(good), str(bad)]
     message = error_of(
-        lambda: prepare(tokenizer, given, SourceOptions(), tmp_path / "data", documents_apart=True, held_out=None)
+        lambda: prepare(tokenizer, given, SourceOptions(), tmp_path / "data", separate_documents=True, held_out=None)
     )
     assert str(bad) in message
     assert files(tmp_path / "data") == []
@@ -260,10 +260,10 @@ PREPARE = """
 import os, signal, sys
 from textrnn.tokenizers import load_tokenizer
 from textrnn.data import sources, text_files
-from textrnn.data.tokens import stretches
+from textrnn.data.tokens import chunks
 from textrnn.data.tokens.datasets import Path, SourceOptions, prepare
 from textrnn.data.tokens.processes import Processes
-text_files.BLOCK_BYTES, stretches.STRETCH_BYTES = 256, 1024
+text_files.BLOCK_BYTES, chunks.CHUNK_BYTES = 256, 1024
 folder = Path(sys.argv[1])
 map_tasks = Processes.map
 def map_until_killed(self, tasks):
@@ -273,7 +273,7 @@ def map_until_killed(self, tasks):
         yield result
 Processes.map = map_until_killed
 prepare(load_tokenizer(folder, "char"), [str(folder / "a.txt")], SourceOptions(), folder / "data",
-        documents_apart=False, held_out=0.1, processes=2, quiet=True)
+        separate_documents=False, held_out=0.1, processes=2, quiet=True)
 """
 
 
@@ -281,7 +281,7 @@ prepare(load_tokenizer(folder, "char"), [str(folder / "a.txt")], SourceOptions()
 def many_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of `PREPARE`."""
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 256)
-    monkeypatch.setattr(stretches, "STRETCH_BYTES", 1024)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1024)
 
 
 def tokenizers() -> list[Tokenizer]:
@@ -318,7 +318,14 @@ def test_ids_are_the_same_for_every_number_of_processes(tmp_path: Path, many_str
         for processes in [1, 2] if number or apart else [1, 2, 3]:
             folder = tmp_path / f"{number}-{processes}"
             datasets = prepare(
-                tokenizer, given, options, folder, documents_apart=apart, held_out=0.3, processes=processes, quiet=True
+                tokenizer,
+                given,
+                options,
+                folder,
+                separate_documents=apart,
+                held_out=0.3,
+                processes=processes,
+                quiet=True,
             )
             for dataset, ids in zip(datasets, expected, strict=True):
                 assert dataset is not None
@@ -340,7 +347,7 @@ def test_a_killed_preparation_goes_on_from_what_is_finished(tmp_path: Path, many
     assert 5 <= len(shards) < len(text.encode()) / 1024 - 10, "killed in its midst"
     train, other = prepare(
         tokenizer, [str(tmp_path / "a.txt")], SourceOptions(), tmp_path / "data",
-        documents_apart=False, held_out=0.1, processes=1, quiet=True,
+        separate_documents=False, held_out=0.1, processes=1, quiet=True,
     )  # fmt: skip
     assert other is not None
     assert tokenizer.decode(np.concatenate([np.asarray(train.ids), np.asarray(other.ids)])) == text
@@ -353,11 +360,11 @@ def test_a_disk_that_fills_keeps_the_shards_before(tmp_path: Path, many_stretche
     tokenizer = CharTokenizer.train([TEXT])
 
     def make() -> tuple[TokenDataset, TokenDataset | None]:
-        options: dict[str, Any] = {"documents_apart": False, "held_out": None, "processes": 2, "quiet": True}
+        options: dict[str, Any] = {"separate_documents": False, "held_out": None, "processes": 2, "quiet": True}
         return prepare(tokenizer, [str(name)], SourceOptions(), folder, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stretches, "OF_EACH_SIZE", 4)  # then twice as long: more than the room there is
+        patch.setattr(chunks, "OF_EACH_SIZE", 4)  # then twice as long: more than the room there is
         with files_limited_to(1150):
             message = error_of(make)
         assert "could not be written" in message and "GB more are needed" in message and "kept" in message
@@ -373,8 +380,8 @@ def test_a_new_run_keeps_what_is_finished_but_not_what_is_of_no_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 1024)
-    monkeypatch.setattr(stretches, "STRETCH_BYTES", 4096)
-    monkeypatch.setattr(stretches, "OF_EACH_SIZE", 3)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(chunks, "OF_EACH_SIZE", 3)
     name = write(tmp_path / "a.txt", "abc\n" * 6000)
     config = from_dict({"data": {"source": [str(name)], "processes": 1}})
     run = create_run(tmp_path / "run", config, quiet=True)
@@ -402,7 +409,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         train, other = prepare(
-            tokenizer, [str(path)], SourceOptions(), tmp_path / "data", documents_apart=False, held_out=0.1
+            tokenizer, [str(path)], SourceOptions(), tmp_path / "data", separate_documents=False, held_out=0.1
         )
         peak = tracemalloc.get_traced_memory()[1]
     finally:

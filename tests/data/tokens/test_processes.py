@@ -16,8 +16,8 @@ from commands import error_of
 
 from textrnn.data.records import SourceOptions
 from textrnn.data.tokens import processes
+from textrnn.data.tokens.chunks import Corpus, count
 from textrnn.data.tokens.processes import ProcessDied, Processes, Report
-from textrnn.data.tokens.stretches import Corpus, count
 from textrnn.errors import UserError
 
 
@@ -26,8 +26,8 @@ def test_results_come_in_order_and_errors_as_they_were_raised(tmp_path: Path) ->
     tasks = []
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("é\n" * (1000 if number == 0 else number))
-        tasks += Corpus([str(tmp_path / f"{number}.txt")], SourceOptions(), True, None).stretches()
-    bad = next(Corpus([str(tmp_path / "bad.txt")], SourceOptions(), True, None).stretches())
+        tasks += Corpus([str(tmp_path / f"{number}.txt")], SourceOptions(), True, None).chunks()
+    bad = next(Corpus([str(tmp_path / "bad.txt")], SourceOptions(), True, None).chunks())
     reports: list[int] = []
     with Processes(2, count, reports.append, "was counting") as working:
         assert list(working.map(tasks)) == [(2000, 1), (2, 1), (4, 1), (6, 1), (8, 1)]
@@ -39,7 +39,7 @@ def test_results_come_in_order_and_errors_as_they_were_raised(tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
 def test_a_process_that_dies_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
-    (task,) = Corpus([str(tmp_path / "a.txt")], SourceOptions(), True, None).stretches()
+    (task,) = Corpus([str(tmp_path / "a.txt")], SourceOptions(), True, None).chunks()
     with Processes(1, count, lambda size: None, "was counting") as working:
         assert list(working.map([task])) == [(1, 1)]
         os.kill(working._processes[0].pid, signal.SIGKILL)

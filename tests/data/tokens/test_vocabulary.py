@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus, learned stretch by stretch."""
+"""The tokenizer of a corpus, learned chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from commands import error_of
 from textrnn.config import from_dict
 from textrnn.data import text_files
 from textrnn.data.records import SourceOptions
-from textrnn.data.tokens import stretches
-from textrnn.data.tokens.stretches import Corpus
+from textrnn.data.tokens import chunks
+from textrnn.data.tokens.chunks import Corpus
 from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers import word as word_module
 from textrnn.training.tasks.runs import create_run
-from textrnn.training.tasks.table import prepare
+from textrnn.training.tasks.table import prepare, task_of
 
 LINES = [f"line {number} of 春眠不觉晓 and <unk> more\n" for number in range(200)]
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A text of many stretches; some of its characters are in its last tenth alone."""
+    """A text of many chunks; some of its characters are in its last tenth alone."""
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 256)
-    monkeypatch.setattr(stretches, "STRETCH_BYTES", 600)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 600)
     path = tmp_path / "a.txt"
     path.write_text("".join(LINES) + "处处闻啼鸟\n" * 60, encoding="utf-8")
     return str(path)
@@ -71,7 +71,9 @@ def test_a_vocabulary_larger_than_the_text_has(source: str, capsys: pytest.Captu
     def settings(kind: str, size: int) -> dict[str, Any]:
         return {"data": {"source": [source]}, "tokenizer": {"kind": kind, "vocabulary_size": size}}
 
-    words = prepare(create_run(tmp_path / "word", from_dict(settings("word", 50_000)))).tokenizer
+    run = create_run(tmp_path / "word", from_dict(settings("word", 50_000)))
+    words = task_of(run.config).tokenizer(run)
+    assert words is not None
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.endswith(
         f"is {words.vocabulary_size} tokens, all that the text has, of at most 50,000 (tokenizer.vocabulary_size)"

@@ -18,7 +18,7 @@ VOCABULARY_SIZE, SEGMENT, START, RATE = 12, 4, 5, 2e-3
 
 def reader(apart: bool) -> DynamicEvaluation:
     config = ModelConfig(hidden_dim=8, embedding_dim=6, layers=1, tied=True)
-    model = LanguageModel(config, VOCABULARY_SIZE, seed=0, documents_apart=apart)
+    model = LanguageModel(config, VOCABULARY_SIZE, seed=0, separate_documents=apart)
     return DynamicEvaluation(model, np.random.default_rng(0).integers(3, VOCABULARY_SIZE, 400), SEGMENT)
 
 

@@ -109,7 +109,7 @@ def held_out(tokenizer: CharTokenizer, tmp_path_factory: pytest.TempPathFactory)
         [str(folder / "mat.txt")],
         SourceOptions(),
         folder / "data",
-        documents_apart=False,
+        separate_documents=False,
         held_out=None,
         quiet=True,
     )
@@ -117,7 +117,7 @@ def held_out(tokenizer: CharTokenizer, tmp_path_factory: pytest.TempPathFactory)
 
 
 def random_model(config: ModelConfig, tokenizer: CharTokenizer, apart: bool = False) -> LanguageModel:
-    model = LanguageModel(config, tokenizer.vocabulary_size, documents_apart=apart)
+    model = LanguageModel(config, tokenizer.vocabulary_size, separate_documents=apart)
     model.set_arrays(reference_model.random_weights(config, tokenizer.vocabulary_size))
     return model
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from textrnn.config import ModelConfig, TrainConfig
 from textrnn.training.loop import training_step
-from textrnn.training.loop.row_updates import RowwiseAdamW, pays
+from textrnn.training.loop.row_updates import RowwiseAdamW, is_worthwhile
 from textrnn.training.loop.training_step import TrainingStep, optimizer_of
 from textrnn.training.network.language_model import LanguageModel
 
@@ -29,7 +29,7 @@ def trained(by_rows: bool, steps: int = 40) -> tuple[list[float], dict[str, Any]
     )
     model = LanguageModel(ModelConfig(hidden_dim=8, layers=1, embedding_dim=6, embedding_dropout=0.2), WORDS, 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_step, "pays", lambda *_: by_rows)
+        patch.setattr(training_step, "is_worthwhile", lambda *_: by_rows)
         step = TrainingStep(model, optimizer_of(config, 50, model))
     state, losses, random = model.backbone.initial_state(BATCH), [], np.random.default_rng(0)
     for number in range(steps):
@@ -46,11 +46,11 @@ def test_rows_end_where_adamw_brings_them() -> None:
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     # Rows that were not read for long lie behind, until all are to be seen.
     assert np.abs(before["embedding"] - expected["embedding"]).max() > 0.01
-    step.settle()
+    step.flush()
     after = step.model.arrays()
     for name, array in expected.items():
         np.testing.assert_allclose(after[name], array, rtol=1e-3, atol=1e-3, err_msg=name)
-    step.settle()
+    step.flush()
     np.testing.assert_array_equal(step.model.arrays()["embedding"], after["embedding"])
 
     # One step more changes the rows that it reads, and no other.
@@ -61,9 +61,9 @@ def test_rows_end_where_adamw_brings_them() -> None:
 
 
 def test_only_large_tables_that_are_read_alone_are_updated_by_rows() -> None:
-    assert pays(33_000, 320, 64 * 32)
-    assert not pays(5_000, 320, 64 * 32)  # a step reads most of it
-    assert not pays(33_000, 16, 64 * 32)  # little to save
+    assert is_worthwhile(33_000, 320, 64 * 32)
+    assert not is_worthwhile(5_000, 320, 64 * 32)  # a step reads most of it
+    assert not is_worthwhile(33_000, 16, 64 * 32)  # little to save
     for tied, recompute, by_rows in ((False, 0, True), (True, 0, False), (False, 4, False)):
         model = LanguageModel(ModelConfig(hidden_dim=64, layers=1, tied=tied), 17_000, 1)
         config = TrainConfig(batch_size=2, sequence_length=8, recompute=recompute)

@@ -200,7 +200,7 @@ def test_other_networks_go_on_as_if_nothing_had_been(
     settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_rows = settings is WORDS
-    monkeypatch.setattr(training_step, "pays", lambda rows, width, tokens: by_rows)
+    monkeypatch.setattr(training_step, "is_worthwhile", lambda rows, width, tokens: by_rows)
     settings = {"model__layers": 1, **settings}
     whole = trainer_of(tmp_path / "whole", **settings)
     whole.fit()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from textrnn.config import ARCHITECTURE, load_config
 from textrnn.training.loop.checkpoints import load_checkpoint
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import prepare, trainer_of
@@ -68,7 +68,9 @@ def states_of(trainer: ClassifierTrainer) -> NDArray[np.float32]:
     """What the layers say of a text of the language model."""
     ids = tf.constant(trainer.tokenizer.encode("the cat sat on the mat")[None], tf.int32)
     backbone = trainer.model.backbone
-    states: NDArray[np.float32] = backbone.read_both_ways(backbone.embed(ids), tf.ones((ids.shape[1], 1, 1))).numpy()
+    states: NDArray[np.float32] = backbone.bidirectional_states(
+        backbone.embed(ids), tf.ones((ids.shape[1], 1, 1))
+    ).numpy()
     return states
 
 
@@ -127,7 +129,7 @@ def test_from_a_classifier(trained_classifier: TrainedRun, tmp_path: Path, place
     arrays = trainer.model.arrays()
     if place == "bundle":  # which holds U as it multiplies
         config = open_run(trained_classifier.folder).config.model
-        source = as_multiplied(config, as_multiplied(config, source), "backward_")
+        source = fold_input_scale(config, fold_input_scale(config, source), "backward_")
     assert_same(arrays, source, ["embedding", *layers("", 1), *layers("backward_", 1)])
     assert (arrays["backward_kernel_0"] != arrays["kernel_0"]).any()
     assert arrays["output_kernel"].shape == (2 * 2 * 8 + 6, 3)

@@ -16,7 +16,7 @@ from textrnn.data.series import Series
 from textrnn.training.export.forecaster import check_forecasts, export_forecaster, forecast_graphs
 from textrnn.training.export.language_model import GraphSession, write_graphs
 from textrnn.training.network.forecaster import Forecaster
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 
 HORIZON = 3
 VALUES = np.random.default_rng(0).normal(5, 2, (2, 7, 2)).astype(np.float32)
@@ -110,7 +110,7 @@ def test_the_start_is_the_least_squares_solution() -> None:
 
 def reference(model: Forecaster, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Of a linear network of rotations of one layer, ``(time, features)``: one line an equation."""
-    w = as_multiplied(model.config, model.arrays())
+    w = fold_input_scale(model.config, model.arrays())
     state, told = np.zeros(6), []
     for x in values:
         projected = (x - w["input_mean"]) / w["input_scale"] @ w["kernel_0"] + w["bias_0"]

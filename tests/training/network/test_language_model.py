@@ -53,7 +53,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model_of(config: ModelConfig, apart: bool = False) -> tuple[LanguageModel, dict[str, NDArray[np.float64]]]:
-    model = LanguageModel(config, VOCABULARY_SIZE, documents_apart=apart)
+    model = LanguageModel(config, VOCABULARY_SIZE, separate_documents=apart)
     weights = reference_model.random_weights(config, VOCABULARY_SIZE)
     model.set_arrays(weights)
     return model, weights

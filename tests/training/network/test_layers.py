@@ -18,9 +18,9 @@ from textrnn.config import ModelConfig
 from textrnn.training.network.layers import (
     DenseLayer,
     DiagonalLayer,
-    Start,
-    as_multiplied,
+    InitScale,
     diagonal,
+    fold_input_scale,
     input_scale,
     limited,
     recurrent_layer,
@@ -32,7 +32,7 @@ ROTATION = replace(DIAGONAL, recurrence="rotation")
 
 
 def layer_of(config: ModelConfig, input_dim: int = 4, scale: float = 0.5, seed: int = 1) -> Any:
-    return recurrent_layer(config, input_dim, Start(), scale, seed, "layer")
+    return recurrent_layer(config, input_dim, InitScale(), scale, seed, "layer")
 
 
 def starts(config: ModelConfig) -> NDArray[np.float32]:
@@ -129,7 +129,7 @@ def test_weights_start_as_large_as_is_said_and_as_the_seed_says(config: ModelCon
 )
 def test_a_dense_u_starts_as_is_said(start: str, scale: float, gain: float) -> None:
     config = ModelConfig(hidden_dim=6, recurrent_start=start, recurrent_scale=scale)
-    layer = recurrent_layer(config, 4, Start(recurrent=0.7), 0.5, 1, "layer")
+    layer = recurrent_layer(config, 4, InitScale(recurrent=0.7), 0.5, 1, "layer")
     assert isinstance(layer, DenseLayer)
     u = layer.named_weights()["recurrent_kernel"].numpy()
     np.testing.assert_allclose(u @ u.T, gain**2 * np.eye(6), atol=1e-6)
@@ -144,7 +144,7 @@ def test_a_dense_u_starts_as_is_said(start: str, scale: float, gain: float) -> N
 def test_a_layer_equals_the_equations_and_the_weights_as_multiplied(recurrence: str, activation: str) -> None:
     config = replace(DIAGONAL, recurrence=recurrence, activation=activation, layers=2)
     weights = reference_model.drawn(reference_model.layer_shapes(config, 6), seed=0)
-    multiplied = as_multiplied(config, {name: array.astype(np.float32) for name, array in weights.items()})
+    multiplied = fold_input_scale(config, {name: array.astype(np.float32) for name, array in weights.items()})
     random = np.random.default_rng(2)
     x, h = random.normal(size=(5, 3, 6)), random.normal(size=(3, 6))
     for index in range(2):
@@ -176,8 +176,8 @@ def test_a_layer_equals_the_equations_and_the_weights_as_multiplied(recurrence: 
 def test_as_multiplied_keeps_what_is_not_of_the_direction() -> None:
     shapes = reference_model.layer_shapes(ROTATION, 4) | reference_model.layer_shapes(ROTATION, 4, "backward_")
     weights = reference_model.drawn(shapes, seed=0)
-    forward = as_multiplied(ROTATION, weights)
-    both = as_multiplied(ROTATION, forward, "backward_")
+    forward = fold_input_scale(ROTATION, weights)
+    both = fold_input_scale(ROTATION, forward, "backward_")
     own = {"kernel_0", "bias_0", "recurrent_0", "crossed_0"}
     assert set(forward) == own | {name for name in weights if name.startswith("backward_")}
     assert set(both) == own | {f"backward_{name}" for name in own}
@@ -205,7 +205,7 @@ class TestLimitedExcitation:
         config = ModelConfig(hidden_dim=6, layers=1, activation="relu", max_excitation=0.5)
         layer = layer_of(config)
         arrays = {f"{name}_0": weight.numpy() for name, weight in layer.named_weights().items()}
-        kernel = as_multiplied(config, arrays)["recurrent_kernel_0"]
+        kernel = fold_input_scale(config, arrays)["recurrent_kernel_0"]
         state = np.abs(np.random.default_rng(0).normal(size=(3, 6))).astype(np.float32)
         states, _ = layer(tf.zeros((1, 3, 6)), tf.constant(state))
         np.testing.assert_allclose(states[0], np.maximum(state @ kernel, 0), atol=1e-6)

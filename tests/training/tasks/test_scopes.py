@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textrnn.config import Config, load_config, require_fitting, settings
+from textrnn.config import Config, load_config, settings, validate
 from textrnn.errors import UserError
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare
@@ -55,8 +55,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.label": ("kind",),
     "data.label_names": ('["0=bad","1=good"]',),
     "data.max_length": ("2", "model.segment_length=0"),
-    "data.document": ("line", "data.apart=true"),
-    "data.apart": ("true",),
+    "data.document": ("line", "data.separate_documents=true"),
+    "data.separate_documents": ("true",),
     "data.season": ("7",),
     "data.errors": ("replace",),
     "data.processes": ("1",),
@@ -219,7 +219,7 @@ def test_a_value_that_is_not_the_default_is_refused_or_has_an_effect(
     choices = [configured(kind, sources, [*needs, *f"{key}={value}".split()]) for value in values.split("|")]
     config = next(choice for choice in choices if choice != default)
     try:
-        require_fitting(config)
+        validate(config)
     except UserError as error:
         assert str(error).startswith((key, *(need.partition("=")[0] for need in needs))), error
         return

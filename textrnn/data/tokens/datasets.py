@@ -13,9 +13,9 @@ kept from the tokenizer's own training (`Corpus.training_texts`):
 A folder of prepared text::
 
     tokens-HASH/train.json          what it is, and its shards; written last
-                train-00000.bin     the ids of a stretch of text (`stretches`)
+                train-00000.bin     the ids of a chunk of text (`chunks`)
                 held_out...         the same of what is held out
-                00000.json          the shards of a stretch, while others are still to come
+                00000.json          the shards of a chunk, while others are still to come
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.data import text_files as reader
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import count_bytes, source_fingerprint
-from textrnn.data.tokens import stretches
+from textrnn.data.tokens import chunks
+from textrnn.data.tokens.chunks import Chunk, Corpus, reported
 from textrnn.data.tokens.processes import GO_ON, ProcessDied, Report
 from textrnn.data.tokens.shards import FULL, DiskFull, Ids, Shard, ShardWriter, Unfinished, joined
-from textrnn.data.tokens.stretches import Corpus, Stretch, reported
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.scoring import TextSize, text_size
@@ -69,7 +69,7 @@ class TokenDataset:
     documents: int
     tokenizer_fingerprint: str
     source_fingerprint: str
-    documents_apart: bool
+    separate_documents: bool
     counted: TextSize | None = None
 
     @property
@@ -133,7 +133,7 @@ def prepare(
     options: SourceOptions,
     folder: Path,
     *,
-    documents_apart: bool,
+    separate_documents: bool,
     held_out: float | None,
     processes: int = 0,
     measured: bool = False,
@@ -145,7 +145,7 @@ def prepare(
     named after everything that decides their content, so those of other text or another tokenizer stay untouched.
 
     Args:
-        documents_apart: end every document with END_ID, which as an input also says that the next one starts; else
+        separate_documents: end every document with END_ID, which as an input also says that the next one starts; else
             they are joined, a newline between two that have none.
         held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
         processes: that tokenise, if the text is long; 0 takes all cores. The ids are the same for every number.
@@ -159,10 +159,10 @@ def prepare(
     Raises:
         UserError: a source cannot be read, the disk refuses, a process dies, or one of the two datasets would be empty.
     """
-    corpus = Corpus(sources, options, documents_apart, held_out, processes, quiet)
+    corpus = Corpus(sources, options, separate_documents, held_out, processes, quiet)
     source = source_fingerprint(sources, options)
-    cut = [reader.BLOCK_BYTES, stretches.STRETCH_BYTES, stretches.OF_EACH_SIZE]
-    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, documents_apart, held_out, measured, cut]
+    cut = [reader.BLOCK_BYTES, chunks.CHUNK_BYTES, chunks.OF_EACH_SIZE]
+    decides = [FORMAT_VERSION, tokenizer.fingerprint, source, separate_documents, held_out, measured, cut]
     folder /= "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     parts = ("train",) if held_out is None else ("train", "held_out")
     paths = [folder / f"{part}.json" for part in parts]
@@ -179,63 +179,63 @@ def is_unfinished(folder: Path) -> bool:
     return any(folder.glob("tokens-*/[0-9]*.json"))
 
 
-def piece_ids(tokenizer: Tokenizer, piece: Piece, documents_apart: bool) -> NDArray[np.int32]:
+def piece_ids(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> NDArray[np.int32]:
     """The ids of a piece of text, int32 ``(tokens,)``; with documents apart each gets its end token."""
     ids = tokenizer.encode(piece.text)
-    return np.append(ids, np.int32(END_ID)) if piece.ends_document and documents_apart else ids
+    return np.append(ids, np.int32(END_ID)) if piece.ends_document and separate_documents else ids
 
 
-def piece_size(tokenizer: Tokenizer, piece: Piece, documents_apart: bool) -> TextSize:
+def piece_size(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> TextSize:
     """How much text a piece is; with documents apart the end of each counts as a word."""
     size = text_size(tokenizer, piece.text)
-    return replace(size, words=size.words + (piece.ends_document and documents_apart))
+    return replace(size, words=size.words + (piece.ends_document and separate_documents))
 
 
 Shards = dict[str, Shard]
-"""Those of one stretch of text, by the dataset they belong to; one that got nothing of it has none."""
+"""Those of one chunk of text, by the dataset they belong to; one that got nothing of it has none."""
 
 
 @dataclass(frozen=True)
 class _Tokenize:
-    """Writes the shards of a stretch, and a file that says so."""
+    """Writes the shards of a chunk, and a file that says so."""
 
     tokenizer: Tokenizer
     folder: Path
     parts: Sequence[str]
     measured: bool
-    documents_apart: bool
+    separate_documents: bool
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.min_scalar_type(self.tokenizer.vocabulary_size - 1))
 
-    def __call__(self, stretch: Stretch, report: Report) -> tuple[int, Shards]:
+    def __call__(self, chunk: Chunk, report: Report) -> tuple[int, Shards]:
         try:
-            return stretch.index, self._write(stretch, report)
+            return chunk.index, self._write(chunk, report)
         except UserError as error:
             if isinstance(error.__cause__, OSError):  # which does not reach another process
                 raise (DiskFull if error.__cause__.errno in FULL else Unfinished)(str(error)) from error
             raise
 
-    def _write(self, stretch: Stretch, report: Report) -> Shards:
+    def _write(self, chunk: Chunk, report: Report) -> Shards:
         writers: dict[str, ShardWriter] = {}
         with ExitStack() as stack:
-            for is_held_out, piece in reported(stretch.read(), report):
+            for is_held_out, piece in reported(chunk.read(), report):
                 part = self.parts[is_held_out]
                 if part not in writers:
-                    temporary = stack.enter_context(write_atomically(self._path(stretch, part)))
+                    temporary = stack.enter_context(write_atomically(self._path(chunk, part)))
                     writers[part] = stack.enter_context(ShardWriter(temporary, self.dtype))
-                ids = piece_ids(self.tokenizer, piece, self.documents_apart)
+                ids = piece_ids(self.tokenizer, piece, self.separate_documents)
                 counts_words = is_held_out or self.measured
-                counted = piece_size(self.tokenizer, piece, self.documents_apart) if counts_words else None
+                counted = piece_size(self.tokenizer, piece, self.separate_documents) if counts_words else None
                 writers[part].write(ids, piece.text, piece.ends_document, counted)
-        shards = {part: writer.shard(self._path(stretch, part)) for part, writer in writers.items() if writer.tokens}
+        shards = {part: writer.shard(self._path(chunk, part)) for part, writer in writers.items() if writer.tokens}
         record = {part: shard.to_dict() for part, shard in shards.items()}
-        _write_json(self.folder / f"{stretch.index:05}.json", record)
+        _write_json(self.folder / f"{chunk.index:05}.json", record)
         return shards
 
-    def _path(self, stretch: Stretch, part: str) -> Path:
-        return self.folder / f"{part}-{stretch.index:05}.bin"
+    def _path(self, chunk: Chunk, part: str) -> Path:
+        return self.folder / f"{part}-{chunk.index:05}.bin"
 
 
 def _write(
@@ -246,7 +246,7 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} could not be made: {error.strerror}; choose another folder") from error
-    tokenize = _Tokenize(tokenizer, folder, parts, measured, corpus.documents_apart)
+    tokenize = _Tokenize(tokenizer, folder, parts, measured, corpus.separate_documents)
     found = _finished(folder, parts, tokenize.dtype)
     sizes = {index: sum(shard.bytes for shard in shards.values()) for index, shards in found.items()}
     try:
@@ -279,7 +279,7 @@ def _write(
             **{name: sum(getattr(shard, name) for shard in shards) for name in counted},
             "tokenizer_fingerprint": tokenizer.fingerprint,
             "source_fingerprint": source,
-            "documents_apart": corpus.documents_apart,
+            "separate_documents": corpus.separate_documents,
             "shards": [shard.to_dict() for shard in shards],
         }
         _write_json(folder / f"{part}.json", record)
@@ -288,13 +288,13 @@ def _write(
 
 
 def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[int, Shards]:
-    """The stretches whose shards are there and as they were written."""
+    """The chunks whose shards are there and as they were written."""
     records: dict[int, dict[str, Any]] = {}
     try:
         for part in parts:
             for shard in json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))["shards"]:
                 records.setdefault(int(Path(shard["name"]).stem.rpartition("-")[2]), {})[part] = shard
-    except (OSError, ValueError, KeyError, TypeError):  # not all was finished, or not all of it can be told
+    except (OSError, ValueError, KeyError, TypeError):  # not all was finished, or its size is not known
         records = {}
     for path in folder.glob("[0-9]*.json"):
         try:

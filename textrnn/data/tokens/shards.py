@@ -157,7 +157,7 @@ class ShardedIds:
     @overload
     def __getitem__(self, key: slice) -> ShardedIds | NDArray[Any]: ...
     def __getitem__(self, key: int | np.integer[Any] | slice) -> Any:
-        """An id; or a stretch of them, not copied either: an array if it lies in one part, else as this is."""
+        """An id; or a chunk of them, not copied either: an array if it lies in one part, else as this is."""
         if not isinstance(key, slice):
             return self.take(np.asarray(key), mode="raise")[()]
         begin, end, step = key.indices(len(self))

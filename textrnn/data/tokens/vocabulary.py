@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from textrnn.data.tokens.chunks import Chunk, Corpus, reported
 from textrnn.data.tokens.processes import Report
-from textrnn.data.tokens.stretches import Corpus, Stretch, reported
 from textrnn.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, train_tokenizer
 
 COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, ...]]] = {
     "char": (CharTokenizer, ()),
     "word": (WordTokenizer, ("lowercase", "split")),
 }
-"""Kinds that are learned by counting, stretch by stretch, and the options that decide what is counted."""
+"""Kinds that are learned by counting, chunk by chunk, and the options that decide what is counted."""
 
 
 def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
     """A tokenizer of a kind, trained on what is not held out; the options are those of its `train`.
 
-    Characters and words are counted in several processes, each stretch of text by itself, so that the result is the
+    Characters and words are counted in several processes, each chunk of text by itself, so that the result is the
     same for every number of them. SentencePiece learns from a sample, which is drawn in this process. Memory is bounded
     for all.
 
@@ -47,7 +47,7 @@ class _Count:
     kind: str
     options: dict[str, Any]
 
-    def __call__(self, stretch: Stretch, report: Report) -> Counter[str]:
-        pieces = reported(stretch.read(), report)
+    def __call__(self, chunk: Chunk, report: Report) -> Counter[str]:
+        pieces = reported(chunk.read(), report)
         texts = (piece.text for is_held_out, piece in pieces if not is_held_out)
         return COUNTING[self.kind][0].count(texts, **self.options)

@@ -43,7 +43,7 @@ Readings = Iterable[Reading]
 
 @dataclass(frozen=True)
 class Adapted:
-    """What was measured: how well the text was told, with which settings, in how many seconds."""
+    """The result of a measurement: figures, settings, seconds."""
 
     metrics: TextMetrics
     settings: dict[str, float]
@@ -86,10 +86,14 @@ class Adaptation:
                 " anew"
             )
         self.model = LanguageModel(
-            config.model, tokenizer.vocabulary_size, config.seed, "float32", documents_apart=config.data.apart
+            config.model,
+            tokenizer.vocabulary_size,
+            config.seed,
+            "float32",
+            separate_documents=config.data.separate_documents,
         )
         self.model.set_arrays(arrays)
-        self.start_id = start_id(tokenizer, train, config.data.apart)
+        self.start_id = start_id(tokenizer, train, config.data.separate_documents)
         self.settings = settings
         self.quiet = quiet
         self._training_ids = train.ids
@@ -97,7 +101,7 @@ class Adaptation:
         self._read_block = compiled_for(self.model, self._read)
 
     def measure(self, ids: NDArray[Any], size: TextSize, dynamic: bool, cache: int | None) -> dict[str, Adapted]:
-        """How well a text is told.
+        """Measure how well a text is predicted.
 
         Args:
             ids: the text, int ``(tokens,)``.
@@ -192,7 +196,7 @@ class Adaptation:
 
     def _documents(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """The number of the document of each token; all are of one where documents are together."""
-        if not self.model.documents_apart:
+        if not self.model.separate_documents:
             return np.zeros(len(ids), np.int64)
         ends = (np.asarray(ids) == END_ID).astype(np.int64)
         documents: NDArray[np.int64] = np.cumsum(ends) - ends

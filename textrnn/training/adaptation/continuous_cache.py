@@ -25,11 +25,11 @@ BLOCK_PRODUCTS = 1 << 20  # and so many products at once: 4 MB
 
 
 class ContinuousCache:
-    """Remembers the last positions of one text, and tells what they say of each next word.
+    """Keeps the last positions of one text, and gives the probability of each next word from them.
 
     Args:
         size: positions that are remembered.
-        thetas: for each of them the probability is told.
+        thetas: one probability is given for each of them.
     """
 
     def __init__(self, size: int, thetas: Sequence[float]) -> None:
@@ -45,7 +45,7 @@ class ContinuousCache:
         """Positions that follow those added before.
 
         Args:
-            hidden: what the output layer reads before each token is told, float32 ``(tokens, n)``.
+            hidden: input of the output layer before each token is predicted, float32 ``(tokens, n)``.
             targets: the tokens, int ``(tokens,)``.
             documents: the number of the document each belongs to; what is remembered of another counts for nothing.
 
@@ -53,16 +53,16 @@ class ContinuousCache:
             the probability of each token by what came before it, ``(thetas, tokens)``, and where there was anything,
             ``(tokens,)``; elsewhere the probability is 0.
         """
-        told, known = [], []
+        predicted, known = [], []
         block = max(1, min(BLOCK, BLOCK_PRODUCTS // self.size))
         for begin in range(0, len(targets), block):
             part = slice(begin, begin + block)
             probs, any_before = self._add_block(hidden[part], np.asarray(targets[part]), np.asarray(documents[part]))
-            told.append(probs)
+            predicted.append(probs)
             known.append(any_before)
-        if not told:
+        if not predicted:
             return np.zeros((len(self.thetas), 0)), np.zeros(0, np.bool_)
-        return np.concatenate(told, axis=1), np.concatenate(known)
+        return np.concatenate(predicted, axis=1), np.concatenate(known)
 
     def _add_block(
         self, hidden: NDArray[np.float32], targets: NDArray[Any], documents: NDArray[Any]

@@ -34,7 +34,7 @@ STATISTICS_STREAMS = 16
 
 @dataclass(frozen=True)
 class Reading:
-    """A stretch of a text as it was read.
+    """A segment of a text as it was read.
 
     Attributes:
         nats: of each token, float32 ``(tokens,)``.
@@ -46,7 +46,7 @@ class Reading:
 
 
 class DynamicEvaluation:
-    """Reads texts with a model that learns from each segment after it has told it.
+    """Reads texts with a model that trains on each segment after predicting it.
 
     The model's weights move while a text is read, and are the trained ones again at its end.
 
@@ -80,11 +80,11 @@ class DynamicEvaluation:
         scales = tf.constant(learning_rate, tf.float32), tf.constant(decay, tf.float32)
         moved = False
         try:
-            for part in _segments(ids, self.segment, self.model.documents_apart):
+            for part in _segments(ids, self.segment, self.model.separate_documents):
                 inputs, targets, real = np.zeros((3, 1, self.segment), np.int32)
                 inputs[0, : len(part)] = [last, *part[:-1]]
                 targets[0, : len(part)], real[0, : len(part)] = part, 1
-                if self.model.documents_apart and last == END_ID and moved:
+                if self.model.separate_documents and last == END_ID and moved:
                     self._forget()
                 nats, hidden, state, gradients = self._forward_and_back(
                     tf.constant(inputs), tf.constant(targets), state, tf.constant(real, tf.float32)

@@ -83,7 +83,7 @@ def parse_settings(statements: Sequence[str], dynamic: bool, cache: int | None) 
             settings[name] = int(value) if name == "dynamic.segment" else float(value)
         except ValueError as error:
             raise UserError(f"{name} must be a number, was: {value!r}") from error
-    # What is out of its range is told before minutes are spent.
+    # A value out of its range is refused before minutes are spent.
     given = {kind: {n: settings[f"{kind}.{n}"] for n in NAMES[kind] if f"{kind}.{n}" in settings} for kind in NAMES}
     DynamicSettings(**(asdict(FIRST) | given["dynamic"]))
     if cache is not None:

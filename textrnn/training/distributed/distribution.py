@@ -28,7 +28,7 @@ from textrnn.training.distributed.cluster import Cluster
 T = TypeVar("T")
 Tensor = Any
 
-# How TensorFlow tells that another worker is gone, or that a collective was given up for it.
+# Messages of TensorFlow when another worker is gone, or a collective was cancelled because of it.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -60,7 +60,7 @@ class Distribution:
         self.replicas: int = self._strategy.num_replicas_in_sync
         self.is_chief = cluster is None or cluster.is_chief
         self._asked = tf.Variable(np.zeros(2, np.float32)) if cluster else None
-        self._told = tf.Variable(np.zeros(2, np.float32)) if cluster else None
+        self._answers = tf.Variable(np.zeros(2, np.float32)) if cluster else None
 
     @property
     def has_workers(self) -> bool:
@@ -134,9 +134,9 @@ class Distribution:
         local = self._strategy.experimental_local_results
         shapes = [local(gradient)[0].shape for gradient in gradients]
         total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, self.run(self._pack, (loss, gradients)), axis=None)
-        *flat, loss, told = tf.split(total, [*(shape.num_elements() for shape in shapes), 1, 2])
-        if self._told is not None:
-            self._told.assign(told)
+        *flat, loss, answer = tf.split(total, [*(shape.num_elements() for shape in shapes), 1, 2])
+        if self._answers is not None:
+            self._answers.assign(answer)
         means = [tf.reshape(each, shape) / self.replicas for each, shape in zip(flat, shapes, strict=True)]
         return loss[0] / self.replicas, means
 
@@ -151,14 +151,14 @@ class Distribution:
 
     def answer(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """After a step: whether all stop now, and whether they save; alone, what is wanted now."""
-        if self._told is None:
+        if self._answers is None:
             return stop, save
-        told = self._told.numpy()
-        return bool(told[0] > 0), bool(told[1] > 0)
+        answer = self._answers.numpy()
+        return bool(answer[0] > 0), bool(answer[1] > 0)
 
     # Agreement of workers; every one must call these, in the same order
 
-    def tell(self, text: str) -> list[str]:
+    def gather_text(self, text: str) -> list[str]:
         """A text of each worker, in their order."""
         if self._cluster is None:
             return [text]
@@ -169,7 +169,7 @@ class Distribution:
         rows = np.asarray(self._strategy.gather(tf.constant(padded), 0)).astype(np.uint8)
         return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
 
-    def chiefs(self, array: Any) -> NDArray[Any]:
+    def broadcast(self, array: Any) -> NDArray[Any]:
         """The chief's array; those of the others must have its shape and type."""
         own: NDArray[Any] = np.asarray(array)
         if self._cluster is None:
@@ -191,16 +191,16 @@ class Distribution:
                 result = work()
             except UserError as error:
                 failure = error
-        told = self.tell(str(failure or ""))[0]
+        answer = self.gather_text(str(failure or ""))[0]
         if failure:
             raise failure
-        if told:
-            raise UserError(f"worker 0 could not go on: {told}")
+        if answer:
+            raise UserError(f"worker 0 could not go on: {answer}")
         return result if self.is_chief else then()  # type: ignore[return-value]
 
     @contextmanager
-    def losses_told(self, resume: str) -> Iterator[None]:
-        """Tell in one line that another worker is gone, which TensorFlow tells in many.
+    def explain_lost_workers(self, resume: str) -> Iterator[None]:
+        """Raise one line when another worker is gone, where TensorFlow prints many.
 
         Args:
             resume: what to do, at the end of the line.
@@ -226,7 +226,7 @@ class Distribution:
         Raises:
             UserError: a fact of some worker is not the chief's; at every worker.
         """
-        all_facts = [json.loads(text) for text in self.tell(json.dumps(facts))]
+        all_facts = [json.loads(text) for text in self.gather_text(json.dumps(facts))]
         for worker, others in enumerate(all_facts):
             for name, value in all_facts[0].items():
                 if others.get(name) != value:

@@ -43,7 +43,7 @@ from textrnn.training.export.language_model import (
     write_graphs,
 )
 from textrnn.training.network.classifier import LOWEST, Classifier
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 
 PARITY_BATCHES = 8
 
@@ -167,9 +167,9 @@ def classify_graph(
     With segments, time must be a multiple of `segment_length`, or less. Of a model of vectors: vectors float32
     ``(batch, time, features)`` and lengths int32 ``(batch,)`` in place of ids.
     """
-    weights = as_multiplied(config, arrays)
+    weights = fold_input_scale(config, arrays)
     if config.bidirectional:
-        weights = as_multiplied(config, weights, "backward_")
+        weights = fold_input_scale(config, weights, "backward_")
     for name in ("output_kernel", "output_bias"):
         weights[name] = weights[name] / np.float32(temperature)
     return whole_sequence_graph(config, weights, "logits", in_8_bits)

@@ -1,6 +1,6 @@
 """A trained forecaster to ONNX graphs to a bundle; nothing is written unless onnxruntime agrees with Keras.
 
-Two graphs share one set of weights, and read and tell values in units of the data:
+Two graphs share one set of weights, and read and predict values in the units of the data:
 
 * ``step``: one vector for each series, ``vectors (batch, features)`` and ``state (layers, batch, hidden)`` to
   ``forecast (batch, horizon, features)`` and ``next_state``;
@@ -38,7 +38,7 @@ from textrnn.training.export.language_model import (
     write_graphs,
 )
 from textrnn.training.network.forecaster import Forecaster
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 
 PARITY_STEPS = 512  # of the series on which a graph is compared with Keras
 
@@ -86,7 +86,7 @@ def export_forecaster(
 
 def forecast_graphs(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, onnx.ModelProto]:
     """The graphs of a bundle by their use, from the weights of the model by name."""
-    weights = as_multiplied(config, arrays)
+    weights = fold_input_scale(config, arrays)
     scale = np.tile(weights["input_scale"], config.horizon)
     weights["output_kernel"] = weights["output_kernel"] * scale
     weights["output_bias"] = weights["output_bias"] * scale
@@ -107,10 +107,10 @@ def _graph(config: ModelConfig, weights: Mapping[str, Array], over_time: bool) -
         states = read(nodes, config, layer, f"{first}_{layer}", projected, f"{last}_{layer}")
         below = hidden = join(nodes, config, layer, hidden, states)
     nodes.join_state(f"{last}_{layer}" for layer in layers)
-    told = nodes.add("Add", nodes.add("MatMul", hidden, "output_kernel"), "output_bias")
+    output = nodes.add("Add", nodes.add("MatMul", hidden, "output_kernel"), "output_bias")
     if over_time:
-        told = nodes.add("Transpose", told, perm=[1, 0, 2])
-    changes = nodes.add("Reshape", told, "forecast_shape")
+        output = nodes.add("Transpose", output, perm=[1, 0, 2])
+    changes = nodes.add("Reshape", output, "forecast_shape")
     now = nodes.add("Unsqueeze", "vectors", "axis_2" if over_time else "axis_1")
     nodes.add("Add", now, changes, output="forecast")
     time = ("time",) if over_time else ()
@@ -145,8 +145,8 @@ def check_forecasts(model: Forecaster, graphs: Mapping[str, GraphSession], serie
     worst = 0.0
     for values in (noise, series.values[None, -PARITY_STEPS:]):
         state = np.zeros((model.config.layers, len(values), model.config.hidden_dim), np.float32)
-        told, expected_state = (np.asarray(x) for x in model(values, state))
-        expected = told.transpose(1, 0, 2).reshape(*values.shape[:2], -1, series.features)
+        output, expected_state = (np.asarray(x) for x in model(values, state))
+        expected = output.transpose(1, 0, 2).reshape(*values.shape[:2], -1, series.features)
         forecast, last_state = graphs["sequence"].run(values, state)
         steps = []
         for position in range(values.shape[1]):

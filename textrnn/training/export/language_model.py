@@ -50,7 +50,7 @@ from textrnn.training.export.cell_graphs import (
 )
 from textrnn.training.network.backbone import NORMALIZATION_EPSILON
 from textrnn.training.network.language_model import LanguageModel
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 
 TOLERANCE = 1e-4  # largest difference between Keras and onnxruntime, relative to the largest logit or state above 1
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
@@ -99,7 +99,7 @@ def export_language_model(
         UserError: onnxruntime and Keras differ (`require_close`), `folder` exists, or the disk refuses.
     """
     arrays = model.arrays()
-    apart = model.documents_apart
+    apart = model.separate_documents
     ids = np.asarray(held_out.ids)
 
     def read(graphs: Mapping[str, GraphSession], tokens: NDArray[Any]) -> NDArray[np.float64]:
@@ -149,7 +149,7 @@ def runtime_block(config: Config, **others: Any) -> dict[str, Any]:
             "label_names": list(data.label_names),
             "values": list(data.values),
             "document": data.document,
-            "separate_documents": data.apart,
+            "separate_documents": data.separate_documents,
             "season": data.season,
             "errors": data.errors,
         },
@@ -199,7 +199,7 @@ def build_graphs(
 
 def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The weights as the graphs hold them, from those of the model by name."""
-    weights = as_multiplied(config, arrays)
+    weights = fold_input_scale(config, arrays)
     if config.softmax == "adaptive":
         weights = with_tails_in_graphs(config, weights)
     embedding = weights.pop("embedding")
@@ -447,7 +447,7 @@ def check_parity(
     generator = np.random.default_rng(0)
     vocabulary_size = model.backbone.vocabulary_size
     random_ids = generator.integers(0, vocabulary_size, (3, 64), dtype=np.int32)
-    if model.documents_apart:  # the state is reset by whoever runs the graph, not by the graph
+    if model.separate_documents:  # the state is reset by whoever runs the graph, not by the graph
         random_ids[random_ids == END_ID] += 1
         real_ids = real_ids[real_ids != END_ID]
     differences = []

@@ -23,7 +23,7 @@ from textrnn.metrics.regression import Scaling, errors
 from textrnn.training.export.classifier import GraphSession, require_parity, vector_runtime, whole_sequence_graph
 from textrnn.training.export.language_model import runtime_block, versions, write_graphs
 from textrnn.training.network.classifier import Classifier
-from textrnn.training.network.layers import as_multiplied
+from textrnn.training.network.layers import fold_input_scale
 
 Array = NDArray[np.float32]
 
@@ -82,9 +82,9 @@ def regress_graph(
     config: ModelConfig, arrays: Mapping[str, Array], scaling: Scaling, in_8_bits: bool = False
 ) -> onnx.ModelProto:
     """Vectors float32 ``(batch, time, features)`` and lengths int32 ``(batch,)`` -> values ``(batch, outputs)``."""
-    weights = as_multiplied(config, arrays)
+    weights = fold_input_scale(config, arrays)
     if config.bidirectional:
-        weights = as_multiplied(config, weights, "backward_")
+        weights = fold_input_scale(config, weights, "backward_")
     weights["output_kernel"] = weights["output_kernel"] * scaling.scale
     weights["output_bias"] = scaling.original(weights["output_bias"])
     return whole_sequence_graph(config, weights, "values", in_8_bits)

@@ -1,4 +1,4 @@
-"""How much memory a training step needs, told before it is taken."""
+"""Estimate the memory of a training step and fail early if it does not fit."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         own = list(super().variables)
         return [*own, self.updates_of_rows] if hasattr(self, "updates_of_rows") else own
 
-    def catch_up(self, ids: Tensor) -> None:
+    def sync_rows(self, ids: Tensor) -> None:
         """Bring the rows of some ids, of any shape, to where they are after all updates so far."""
         rows, _ = tf.unique(tf.reshape(ids, (-1,)))
         w, m, v = (tf.gather(variable, rows) for variable in self._of_table())
@@ -80,7 +80,7 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self.updates_of_rows.assign(tf.fill(tf.shape(self.updates_of_rows), tf.cast(self.iterations, tf.int32)))
 
     def apply_by_rows(self, gradients: list[Any]) -> None:
-        """Update all variables, given their gradients in the order of `build_rows`; `catch_up` came before."""
+        """Update all variables, given their gradients in the order of `build_rows`; `sync_rows` came before."""
         at = self._get_variable_index(self.table)
         slices, dense = gradients[at], gradients[:at] + gradients[at + 1 :]
         rows, place = tf.unique(slices.indices)
@@ -129,6 +129,6 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self.updates_of_rows.scatter_update(tf.IndexedSlices(now, rows))
 
 
-def pays(rows: int, width: int, tokens: int) -> bool:
+def is_worthwhile(rows: int, width: int, tokens: int) -> bool:
     """Whether a table is better updated by rows, where a step reads so many tokens."""
     return rows >= ROWS_PER_TOKEN * tokens and rows * width >= SMALLEST

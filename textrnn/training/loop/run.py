@@ -12,7 +12,7 @@
         best.npz            the weights with the lowest held-out loss
         history.jsonl       one line a measurement      curves.png  the same as a picture
         report.*            of a classifier: what it gets right and wrong on held-out texts
-        forecast.png        of a forecaster: held-out values, and what was told of them
+        forecast.png        of a forecaster: held-out values and their forecasts
         bundle/             the finished model
 """
 

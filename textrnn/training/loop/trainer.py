@@ -87,7 +87,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def measure(self) -> dict[str, Any]:
-        """Measure the model as it stands: ``held_out_loss`` in nats, and whatever else the history should tell."""
+        """Evaluate the model: ``held_out_loss`` in nats, and other figures for the history."""
 
     @abstractmethod
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:
@@ -178,7 +178,9 @@ class Trainer(ABC):
         """Hold every worker to the chief's data and place in them, and give it the chief's weights."""
         if self.distribution.has_workers:
             self.distribution.require_same({"fingerprint": self.progress.fingerprint, "step": self.progress.step})
-            self.model.set_arrays({name: self.distribution.chiefs(each) for name, each in self.model.arrays().items()})
+            self.model.set_arrays(
+                {name: self.distribution.broadcast(each) for name, each in self.model.arrays().items()}
+            )
 
     def best_weights(self) -> None:
         """Give the model the weights with the lowest held-out loss."""
@@ -207,7 +209,7 @@ class Trainer(ABC):
         if evaluate:
             # By the chief, whose figures are then those of every worker's decisions.
             measured = self.measure() if self._writes else {"held_out_loss": 0.0}
-            loss = float(self.distribution.chiefs(np.float64(measured["held_out_loss"])))
+            loss = float(self.distribution.broadcast(np.float64(measured["held_out_loss"])))
             measured["held_out_loss"] = loss
             self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
             line |= measured
@@ -254,7 +256,7 @@ class Trainer(ABC):
 
     def _save(self) -> None:
         arrays = self._arrays()
-        # The loss tells of bad weights one step late; they must not replace the last good ones.
+        # The loss shows bad weights one step late; they must not replace the last good ones.
         finite = all(np.isfinite(array).all() for array in arrays.values())
         self._require_finite("every weight", finite, self.progress.step)
         if self._writes:

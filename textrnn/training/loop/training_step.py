@@ -15,7 +15,7 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.hardware import has_bfloat16
 from textrnn.training.distributed.distribution import Distribution, current
-from textrnn.training.loop.row_updates import RowwiseAdamW, pays
+from textrnn.training.loop.row_updates import RowwiseAdamW, is_worthwhile
 from textrnn.training.network.backbone import Masks
 from textrnn.training.network.classifier import Classifier
 from textrnn.training.network.forecaster import Forecaster
@@ -45,7 +45,7 @@ class TrainingStep:
         self._forward = compiled_for(model, self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
         self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
-        self._settle = compiled(self.rows.catch_up_all) if self.rows is not None else None
+        self._flush = compiled(self.rows.catch_up_all) if self.rows is not None else None
         model.backbone.reads_rows = self.rows is not None
         self.update = _compiled_update(self._update) if self.rows is None else compiled(self._update)
         self._run = compiled(self._step)
@@ -75,7 +75,7 @@ class TrainingStep:
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         if self.rows is not None:
-            self.rows.catch_up(inputs)
+            self.rows.sync_rows(inputs)
         elif self._is_one_program(inputs):
             loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
             return loss, state
@@ -176,10 +176,10 @@ class TrainingStep:
         else:
             self.rows.apply_by_rows(gradients)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Bring all weights to where they are after the steps so far: call it before they are looked at."""
-        if self._settle is not None:
-            self._settle()
+        if self._flush is not None:
+            self._flush()
 
 
 class SupervisedStep:
@@ -298,10 +298,10 @@ def _on_gpu() -> bool:
 
 def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function of tokens ``(batch, time)``, first, and more: by XLA unless the model's loop is a graph."""
-    by_xla, as_graph = compiled(function, jit_compile=True), compiled(function)
+    by_xla, use_cpu_loop = compiled(function, jit_compile=True), compiled(function)
 
     def call(ids: Tensor, *others: Any) -> Any:
-        return (as_graph if _runs_as_graph(model, ids) else by_xla)(ids, *others)
+        return (use_cpu_loop if _runs_as_graph(model, ids) else by_xla)(ids, *others)
 
     return call
 
@@ -352,7 +352,7 @@ def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
         and not backbone.config.tied
         and not config.recompute  # which adds up whole gradients, as replicas do
         and current().replicas == 1
-        and pays(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
+        and is_worthwhile(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
     )
 
 

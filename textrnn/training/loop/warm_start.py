@@ -37,7 +37,7 @@ LAYER_WEIGHT = re.compile(
 )
 
 
-def take_over(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
+def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     """What a classifier or regressor takes from the model `config.model.init_from`.
 
     Layers that the model has not, as a language model has none that read from the end, start from those it has.
@@ -121,7 +121,7 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
 
 
 def start_from(model: Model, arrays: Arrays) -> None:
-    """Give a model the weights that it has and `take_over` gave; what the data decide, and other shapes, it keeps.
+    """Copy the weights that `load_pretrained` gave into a model, where it has them in the same shape.
 
     Raises:
         UserError: a weight of the backbone has another shape.

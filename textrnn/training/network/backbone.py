@@ -11,7 +11,7 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.training.network.adaptive_softmax import Tail, tails
-from textrnn.training.network.layers import DenseLayer, DiagonalLayer, Start, recurrent_layer
+from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
 
 NORMALIZATION_EPSILON = 1e-5
@@ -32,7 +32,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         prefix: of the names of weights and masks.
     """
 
-    def __init__(self, config: ModelConfig, input_dim: int, start: Start, seed: int, prefix: str = "") -> None:
+    def __init__(self, config: ModelConfig, input_dim: int, start: InitScale, seed: int, prefix: str = "") -> None:
         super().__init__(name=f"{prefix}stack")
         self.config = config
         self.prefix = prefix
@@ -87,7 +87,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         keep: Tensor | None = None,
         real: Tensor | None = None,
         masks: Masks | None = None,
-        as_graph: bool | None = None,
+        use_cpu_loop: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read a sequence.
 
@@ -97,7 +97,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
             keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that step; None keeps it.
             real: float32 ``(time, batch, 1)``, 0 at padding, which leaves a state of zeros as it is; None has none.
             masks: what is dropped when training.
-            as_graph: as in `recurrence`.
+            use_cpu_loop: as in `recurrence`.
 
         Returns:
             hidden states of the last layer, ``(time, batch, hidden)``, and the final state, shaped as `state`.
@@ -108,13 +108,13 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         hidden = None
         for index, layer in enumerate(self.recurrent_layers):
             if hidden is not None:
-                projected = dense(self._hand_on(hidden, index - 1, masks), *layer.input_weights(), precision)
+                projected = dense(self._normalize_and_drop(hidden, index - 1, masks), *layer.input_weights(), precision)
             if real is not None:
                 # f(0 + 0 U) = 0 for every f that we have, so that leading padding changes nothing.
                 projected = projected * ops.cast(real, precision)
             # Not called mask, which Keras would take for one of time steps.
             drop = masks.get(f"{self.prefix}recurrent_kernel_{index}")
-            states, last = layer(projected, state[index], keep=keep, drop=drop, as_graph=as_graph)
+            states, last = layer(projected, state[index], keep=keep, drop=drop, use_cpu_loop=use_cpu_loop)
             final_states.append(last)
             if index == 0 and config.stride > 1:
                 # The blocks are counted from the first vector, which a stack that reads from the end comes to last.
@@ -123,7 +123,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
                 real = None if real is None else real[rest :: config.stride]
             outputs = self._mix(states, index, precision)
             hidden = hidden + outputs if config.residual and hidden is not None else outputs
-        return self._hand_on(hidden, config.layers - 1, masks), ops.stack(final_states)
+        return self._normalize_and_drop(hidden, config.layers - 1, masks), ops.stack(final_states)
 
     def _mix(self, states: Tensor, index: int, precision: str) -> Tensor:
         """``o_t = g(V h_t + c)`` of a layer."""
@@ -135,7 +135,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         values, gates = ops.split(mixed, 2, axis=-1)
         return values * ops.sigmoid(gates)
 
-    def _hand_on(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
+    def _normalize_and_drop(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
         """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
         if self.normalizations:
             gain, shift = self.normalizations[index]
@@ -168,7 +168,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         vocabulary_size: int,
         seed: int = 0,
         precision: str = "float32",
-        start: Start | None = None,
+        start: InitScale | None = None,
         features: int = 0,
     ) -> None:
         super().__init__(name="backbone")
@@ -179,7 +179,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.precision = precision
         # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
         # for its small entries.
-        start = start or Start(
+        start = start or InitScale(
             embedding=0.05 if config.tied else 1.0,
             # States of ReLU, which nothing bounds, would grow all along a document.
             recurrent=0.5 if config.activation == "relu" else 1.0,
@@ -347,7 +347,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         """The vectors of all words ``(vocabulary, embedding)``; of an adaptive softmax head and tails apart."""
         return [ops.convert_to_tensor(table) for table in (self.embedding, *(rows for rows, _ in self.tail_embeddings))]
 
-    def read_both_ways(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
+    def bidirectional_states(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
         """Read whole sequences, from the zero state, in one direction or both.
 
         Args:
@@ -367,9 +367,9 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                 continue
             projected = dense(vectors, *stack.recurrent_layers[0].input_weights(), precision)
             if stack is self.stack:
-                states, _ = stack(projected, state, masks=masks, as_graph=True)
+                states, _ = stack(projected, state, masks=masks, use_cpu_loop=True)
             else:
-                states, _ = stack(ops.flip(projected, 0), state, real=ops.flip(real, 0), masks=masks, as_graph=True)
+                states, _ = stack(ops.flip(projected, 0), state, real=ops.flip(real, 0), masks=masks, use_cpu_loop=True)
                 states = ops.flip(states, 0)
             read.append(states)
         return ops.concatenate(read, axis=-1) if len(read) > 1 else read[0]

@@ -13,12 +13,12 @@ from keras import ops
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import PAD_ID
 from textrnn.training.network.backbone import Backbone, Masks, draw_mask
-from textrnn.training.network.layers import Start
+from textrnn.training.network.layers import InitScale
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
 
 # A network that starts almost linear in the words learns first what they say by themselves, and fits less of the noise.
-START = Start(embedding=0.1, projected=0.05, recurrent=0.5)
+START = InitScale(embedding=0.1, projected=0.05, recurrent=0.5)
 
 LOWEST = -1e30  # what the maximum of no state is, before it is taken for 0
 
@@ -108,7 +108,7 @@ class Classifier(Model):
             ids = ops.reshape(inputs, (rows, steps))
             real = ops.cast(ops.transpose(ids) != PAD_ID, "float32")[:, :, None]
             vectors = self.backbone.embed(ids, masks)
-        states = self.backbone.read_both_ways(vectors, real, masks)
+        states = self.backbone.bidirectional_states(vectors, real, masks)
         if (stride := self.config.stride) > 1:
             real, vectors = real[stride - 1 :: stride], vectors[stride - 1 :: stride]
 

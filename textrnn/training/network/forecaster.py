@@ -1,6 +1,6 @@
-"""The forecaster: the backbone over the values of a series, and an output layer that tells the next ones at each step.
+"""The forecaster: the backbone reads a series, an output layer predicts the next values at each step.
 
-What it tells is the last value read and a difference: ``y_t+k = x_t + V_k h_t + c_k``, k = 1 to the horizon. A network
+A prediction is the last value read plus a difference: ``y_t+k = x_t + V_k h_t + c_k``, k = 1 to the horizon. A network
 that has learned nothing yet is then the forecast that nothing changes, which is hard to beat over a step or two.
 
 Two starts make little data go far. The angles by which units turn are spread evenly over the logarithm of their
@@ -76,8 +76,8 @@ class Forecaster(Model):
         """
         precision = "float32" if masks is None else self.precision
         hidden, state = self.backbone(values, state, masks=masks)
-        told = ops.cast(dense(hidden, self.output_kernel, precision=precision), "float32") + self.output_bias
-        return told + ops.tile(self.backbone.scaled(values), (1, 1, self.config.horizon)), state
+        change = ops.cast(dense(hidden, self.output_kernel, precision=precision), "float32") + self.output_bias
+        return change + ops.tile(self.backbone.scaled(values), (1, 1, self.config.horizon)), state
 
     def draw_masks(self, batch_size: int, length: int, random_seed: Tensor) -> Masks:
         """What one step of training drops: as `Backbone.draw_masks`."""

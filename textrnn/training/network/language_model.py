@@ -19,7 +19,7 @@ from textrnn.training.network.products import Tensor, dense
 class LanguageModel(Model):
     """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding; or an adaptive softmax.
 
-    With `documents_apart` the state is forgotten at every end token, so that no document sees another.
+    With `separate_documents` the state is forgotten at every end token, so that no document sees another.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class LanguageModel(Model):
         vocabulary_size: int,
         seed: int = 0,
         precision: str = "float32",
-        documents_apart: bool = False,
+        separate_documents: bool = False,
     ) -> None:
         super().__init__(name="language_model")
         self.config = config
-        self.documents_apart = documents_apart
+        self.separate_documents = separate_documents
         self.precision = precision
         self.backbone = Backbone(config, vocabulary_size, seed, precision)
         small = keras.initializers.VarianceScaling(
@@ -103,7 +103,7 @@ class LanguageModel(Model):
 
     def keep(self, ids: Tensor) -> Tensor | None:
         """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""
-        if not self.documents_apart:
+        if not self.separate_documents:
             return None
         return ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]
 

@@ -20,7 +20,7 @@ from textrnn.training.network.products import Tensor
 from textrnn.training.network.recurrent import SimpleRNN, recurrence
 
 
-class Start(NamedTuple):
+class InitScale(NamedTuple):
     """How large weights are when training starts."""
 
     embedding: float = 1.0
@@ -37,7 +37,9 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
     With `ModelConfig.max_excitation` and ReLU the positive part of U is limited, see `limited`.
     """
 
-    def __init__(self, config: ModelConfig, input_dim: int, start: Start, scale: float, seed: int, name: str) -> None:
+    def __init__(
+        self, config: ModelConfig, input_dim: int, start: InitScale, scale: float, seed: int, name: str
+    ) -> None:
         super().__init__(name=name)
         self.activation = config.activation
         self.max_excitation = excitation_limit(config)
@@ -73,12 +75,12 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
         state: Tensor,
         keep: Tensor | None = None,
         drop: Tensor | None = None,
-        as_graph: bool | None = None,
+        use_cpu_loop: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States ``(time, batch, hidden)`` and the last one; `drop` is multiplied with U, else as `recurrence`."""
         kernel = limited(ops.convert_to_tensor(self.rnn.cell.recurrent_kernel), self.max_excitation)
         kernel = kernel if drop is None else kernel * ops.cast(drop, kernel.dtype)
-        return recurrence(projected, state, kernel, self.activation, keep, as_graph)
+        return recurrence(projected, state, kernel, self.activation, keep, use_cpu_loop)
 
 
 class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
@@ -126,7 +128,7 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
         state: Tensor,
         keep: Tensor | None = None,
         drop: Tensor | None = None,
-        as_graph: bool | None = None,
+        use_cpu_loop: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States ``(time, batch, hidden)`` and the last one, as `elementwise.recurrence`."""
         u = diagonal(self.decay, self.angle)
@@ -134,7 +136,7 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
 
 
 def recurrent_layer(
-    config: ModelConfig, input_dim: int, start: Start, scale: float, seed: int, name: str
+    config: ModelConfig, input_dim: int, start: InitScale, scale: float, seed: int, name: str
 ) -> DenseLayer | DiagonalLayer:
     """A layer of the form that `config.recurrence` says.
 
@@ -180,7 +182,7 @@ def input_scale(decay: Tensor, rotates: bool) -> Tensor:
     return ops.concatenate([scale, scale]) if rotates else scale
 
 
-def as_multiplied(config: ModelConfig, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
     """Weights by name, as a step multiplies them.
 
     A dense U is `limited`. Kernel and bias of diagonal layers hold the scale of the input. The weights of their U are

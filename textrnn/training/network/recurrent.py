@@ -36,7 +36,7 @@ def recurrence(
     recurrent_kernel: Tensor,
     activation: str = "tanh",
     keep: Tensor | None = None,
-    as_graph: bool | None = None,
+    use_cpu_loop: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run ``h_t = f(a_t + k_t h_{t-1} U)`` over a sequence.
 
@@ -48,7 +48,7 @@ def recurrence(
         activation: ``f``, a key of `ACTIVATIONS`.
         keep: ``k_t``, float32 ``(time, batch, 1)``: 0 where a new document starts and the state must be forgotten,
             1 elsewhere; None is 1 everywhere.
-        as_graph: whether to run as `cpu_loop`, on a processor; None where that is faster, as `runs_as_graph` says.
+        use_cpu_loop: whether to run as `cpu_loop`, on a processor; None where that is faster, as `runs_as_graph` says.
 
     Returns:
         ``h_1 ... h_T``, ``(time, batch, hidden)`` of the dtype of `projected`, and ``h_T``, float32
@@ -57,9 +57,9 @@ def recurrence(
     time, batch, hidden = projected.shape
     dtype = keras.backend.standardize_dtype(projected.dtype)
     loop: Any = scan_loop
-    if as_graph is None:
-        as_graph = batch is not None and runs_as_graph(batch, hidden, dtype)
-    if as_graph and time is not None and batch is not None and on_tensorflow_processor():
+    if use_cpu_loop is None:
+        use_cpu_loop = batch is not None and runs_as_graph(batch, hidden, dtype)
+    if use_cpu_loop and time is not None and batch is not None and on_tensorflow_processor():
         from textrnn.training.network import cpu_loop as loop
 
     def run(projected: Tensor, initial_state: Tensor, kernel: Tensor) -> Any:

@@ -12,8 +12,8 @@ from textrnn.config import (
     defaults_of,
     read_config,
     require_applicable,
-    require_fitting,
     settings,
+    validate,
     value_of,
 )
 from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
@@ -22,7 +22,7 @@ from textrnn.files import new_folder, write_atomically
 from textrnn.training.loop.checkpoints import Progress, save_checkpoint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
-from textrnn.training.loop.warm_start import take_over
+from textrnn.training.loop.warm_start import load_pretrained
 from textrnn.training.tasks.table import require_same_content, task_of
 
 MOST_DIFFERENCES = 3  # that a message names
@@ -34,7 +34,7 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
         )
-    require_fitting(config)
+    validate(config)
     config = absolute_sources(config)
     with new_folder(folder) as temporary:
         in_columns = task_of(config).reads_columns(config.data)
@@ -43,7 +43,7 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
             default = defaults_of(config)
-            config, tokenizer, arrays = take_over(config)
+            config, tokenizer, arrays = load_pretrained(config)
             require_applicable(config, _with_model_of(default, config))  # which its layers can change
             if tokenizer:
                 tokenizer.save(temporary)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds for a new file to be seen through a network's file system
 
 
-def run_of_all(distribution: Distribution, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
+def open_shared_run(distribution: Distribution, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
     """The run that every worker trains, made and its data prepared by the chief.
 
     Args:

@@ -86,7 +86,7 @@ class SupervisedTrainer(Trainer):
         return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), seed)
 
     def held_out_outputs(self) -> NDArray[np.float64]:
-        """What the network tells of the held-out sequences, ``(sequences, outputs)``."""
+        """Predict the held-out sequences, ``(sequences, outputs)``."""
         outputs = np.empty((len(self.held_out.dataset), self.model.outputs))
         for batch in self.held_out.all():
             outputs[batch.indices] = self._forward(_as_tensors(batch.inputs)).numpy()[: len(batch.indices)]

@@ -39,4 +39,4 @@ class VectorTask(Task):
         return fitted(run, config, f"{records:,} training records", distribution.is_chief)
 
     def what_to_try(self, folder: str) -> str:
-        return f"textrnn classify {folder} --input FILE"
+        return f"textrnn predict {folder} --input FILE"

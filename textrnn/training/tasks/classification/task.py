@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data.labelled_texts import class_names, held_out_records, prepare_labelled, scan, training_records
+from textrnn.data.labelled_texts import class_names, prepare_labelled, scan, stratified_split, training_records
 from textrnn.data.records import labelled_options
 from textrnn.data.sources import source_fingerprint
 from textrnn.tokenizers import train_tokenizer
@@ -73,7 +73,7 @@ def _classes_and_split(run: Run) -> tuple[tuple[str, ...], Split]:
     """Return the classes of the source, and which of its texts are held out."""
     data = run.config.data
     labels, _ = scan(data.source, labelled_options(data), data.label_names, run.quiet, data.validation)
-    return class_names(labels), None if data.validation else held_out_records(labels, data.held_out)
+    return class_names(labels), None if data.validation else stratified_split(labels, data.held_out)
 
 
 def _learn_tokenizer(run: Run, split: Split) -> Tokenizer:

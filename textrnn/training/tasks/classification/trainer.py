@@ -22,7 +22,7 @@ from textrnn.training.export.classifier import Calibration, GraphSession, check_
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
-MISTAKES = 20  # told in the report
+MISTAKES = 20  # listed in the report
 
 
 class ClassifierTrainer(SupervisedTrainer):

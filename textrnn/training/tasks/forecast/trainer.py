@@ -27,7 +27,7 @@ PICTURE = "forecast.png"
 
 
 class ForecasterTrainer(Trainer):
-    """Trains one forecaster by the squared error of all that it tells at all steps of a window.
+    """Trains a forecaster on the squared error of its forecasts at all steps of a window.
 
     The steps before a window, as many as `model.memory`, are read first, so that the states are as full as they will be
     where the model is used, after a long history; what is held out is read after the whole training part.
@@ -79,14 +79,14 @@ class ForecasterTrainer(Trainer):
         return {"held_out_loss": loss, **forecast_errors(series.values, forecasts, series.training, season)}
 
     def forecasts(self) -> NDArray[np.float32]:
-        """What the model as it stands tells after each step of the series, ``(time, horizon, features)``."""
+        """Forecast after each step of the series, ``(time, horizon, features)``."""
         series, parts = self.series, []
         state = self.model.backbone.initial_state(1)
         for begin in range(0, len(series.values), READ_AT_ONCE):
-            told, state = self._forward(tf.constant(series.values[None, begin : begin + READ_AT_ONCE]), state)
-            parts.append(told.numpy()[:, 0])
-        told = np.concatenate(parts).reshape(len(series.values), -1, series.features)
-        return np.asarray(told * series.scale + series.mean, np.float32)
+            forecast, state = self._forward(tf.constant(series.values[None, begin : begin + READ_AT_ONCE]), state)
+            parts.append(forecast.numpy()[:, 0])
+        forecast = np.concatenate(parts).reshape(len(series.values), -1, series.features)
+        return np.asarray(forecast * series.scale + series.mean, np.float32)
 
     def describe(self, measured: Mapping[str, Any]) -> str:
         ahead = self.run.config.model.horizon

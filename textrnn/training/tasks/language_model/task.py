@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from textrnn.config import DataConfig
 from textrnn.data.records import source_options
 from textrnn.data.sources import count_bytes, source_fingerprint
+from textrnn.data.tokens.chunks import Corpus
 from textrnn.data.tokens.datasets import TokenDataset, prepare
-from textrnn.data.tokens.stretches import Corpus
 from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.errors import UserError
 from textrnn.tokenizers.base import Tokenizer
@@ -58,7 +58,7 @@ class LanguageModelling(Task):
 def _learn_tokenizer(run: Run) -> Tokenizer:
     config, data = run.config.tokenizer, run.config.data
     held_out = None if data.validation else _held_out_share(data)
-    corpus = Corpus(data.source, source_options(data), data.apart, held_out, data.processes, run.quiet)
+    corpus = Corpus(data.source, source_options(data), data.separate_documents, held_out, data.processes, run.quiet)
     tokenizer = learn_tokenizer(config.kind, corpus, **tokenizer_options(config))
     if tokenizer.vocabulary_size < config.vocabulary_size and not run.quiet:
         print(
@@ -73,7 +73,11 @@ def _datasets(run: Run, tokenizer: Tokenizer) -> tuple[TokenDataset, TokenDatase
     """Return training and held-out tokens, tokenised once and kept on disk."""
     data, folder = run.config.data, run.folder / "data"
     options = source_options(data)
-    shared: dict[str, Any] = {"documents_apart": data.apart, "processes": data.processes, "quiet": run.quiet}
+    shared: dict[str, Any] = {
+        "separate_documents": data.separate_documents,
+        "processes": data.processes,
+        "quiet": run.quiet,
+    }
     if not data.validation:
         train, held_out = prepare(tokenizer, data.source, options, folder, held_out=_held_out_share(data), **shared)
     else:

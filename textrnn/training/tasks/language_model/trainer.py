@@ -43,12 +43,16 @@ class LanguageModelTrainer(Trainer):
         require_memory(bytes_needed(config, 0, outputs, length), length)
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
-        self.start_id = start_id(tokenizer, train, config.data.apart)
+        self.start_id = start_id(tokenizer, train, config.data.separate_documents)
         self.never_drawn = untrained(count_tokens(train.ids, tokenizer.vocabulary_size))
         self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
         with current().scope():
             model = LanguageModel(
-                config.model, tokenizer.vocabulary_size, config.seed, config.train.precision, config.data.apart
+                config.model,
+                tokenizer.vocabulary_size,
+                config.seed,
+                config.train.precision,
+                config.data.separate_documents,
             )
         super().__init__(
             run,
@@ -60,7 +64,7 @@ class LanguageModelTrainer(Trainer):
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
         )
         self._step = TrainingStep(model, self.optimizer, self.config.recompute)
-        self._settle = self._step.settle
+        self._flush = self._step.flush
         self._evaluate_batch = compiled_for(model, self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))
 
@@ -74,7 +78,7 @@ class LanguageModelTrainer(Trainer):
         return loss
 
     def measure(self) -> dict[str, Any]:
-        self._settle()
+        self._flush()
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:

@@ -21,7 +21,7 @@ from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 class RegressorTrainer(SupervisedTrainer):
     """Trains one regressor, a classifier whose outputs are values, by their squared error.
 
-    The network tells values that have mean 0 and standard deviation 1 over what is trained on.
+    The network predicts values that have mean 0 and standard deviation 1 over what is trained on.
 
     Args:
         run: the run.

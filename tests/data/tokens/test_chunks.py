@@ -1,4 +1,4 @@
-"""Sources cut into stretches, which several processes work on."""
+"""Sources cut into chunks, which several processes work on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textrnn.data import text_files
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import read_text
-from textrnn.data.tokens import stretches
-from textrnn.data.tokens.stretches import Corpus, FileStretch, TextStretch
+from textrnn.data.tokens import chunks
+from textrnn.data.tokens.chunks import Corpus, FileStretch, TextStretch
 
 # What is awkward to cut: characters of one to four bytes, ends of lines, bytes that are no UTF-8.
 BITS = ["a", "é", "春", "😀", "\n", "\n\n", "\r\n", "\r", "a long line without an end ", "\ufeff"]
@@ -26,16 +26,16 @@ contents = st.lists(bits, max_size=40).map(b"".join)
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stretches of some lines."""
+    """Chunks of some lines."""
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(stretches, "STRETCH_BYTES", 200)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 200)
 
 
-def read(corpus: Corpus) -> list[list[tuple[bool, Piece]]]:
-    return [list(stretch.read()) for stretch in corpus.stretches()]
+def read(corpus: Corpus) -> list[list[tuple[bool, TextBlock]]]:
+    return [list(chunk.read()) for chunk in corpus.chunks()]
 
 
-def cut(pieces: Iterator[Piece], held_out: float, apart: bool) -> list[tuple[bool, str]]:
+def cut(pieces: Iterator[TextBlock], held_out: float, apart: bool) -> list[tuple[bool, str]]:
     """Which text is held out, said in another way: by a list of whole documents, or of characters."""
     text, documents = "", [""]
     for piece in pieces:
@@ -64,7 +64,7 @@ def test_pieces_are_those_of_the_whole_text_wherever_it_is_cut(
     options = SourceOptions(errors="replace", documents="line" if line else "file")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "BLOCK_BYTES", block)
-        patch.setattr(stretches, "STRETCH_BYTES", block * blocks)
+        patch.setattr(chunks, "CHUNK_BYTES", block * blocks)
         for number, content in enumerate(files):
             (Path(folder) / f"{number}.txt").write_bytes(content.replace(b"\0", b""))
         if not any(content not in (b"", b"\xef\xbb\xbf") for content in files):
@@ -75,13 +75,13 @@ def test_pieces_are_those_of_the_whole_text_wherever_it_is_cut(
         except ValueError:  # nothing but empty lines, or what looks like no text
             return
         found = read(Corpus([folder], options, apart, None))
-        assert [piece for stretch in found for _, piece in stretch] == expected
-        assert not any(is_held_out for stretch in found for is_held_out, _ in stretch)
+        assert [piece for chunk in found for _, piece in chunk] == expected
+        assert not any(is_held_out for chunk in found for is_held_out, _ in chunk)
         for held_out in (0.1, 0.34):
             divided = read(Corpus([folder], options, apart, held_out))
             texts: list[tuple[bool, str]] = []
             joins = False  # a piece with what was read before
-            for is_held_out, piece in (pair for stretch in divided for pair in stretch):
+            for is_held_out, piece in (pair for chunk in divided for pair in chunk):
                 if joins and texts[-1][0] == is_held_out:
                     texts[-1] = (is_held_out, texts[-1][1] + piece.text)
                 else:
@@ -99,18 +99,18 @@ def test_files_are_handed_on_by_name_and_records_by_their_text(tmp_path: Path, s
     options = SourceOptions()
     for path, kind in ((plain, FileStretch), (packed, TextStretch)):
         corpus = Corpus([str(path)], options, False, 0.2)
-        found = [(stretch.index, type(stretch), list(stretch.read())) for stretch in corpus.stretches()]
+        found = [(chunk.index, type(chunk), list(chunk.read())) for chunk in corpus.chunks()]
         assert [index for index, _, _ in found] == list(range(len(found)))
         assert {kind for _, kind, _ in found} == {kind}
         assert len(found) > 5
-        pieces = [pair for _, _, stretch in found for pair in stretch]
+        pieces = [pair for _, _, chunk in found for pair in chunk]
         assert "".join(piece.text for _, piece in pieces) == "".join(lines)
         training = "".join(piece.text for is_held_out, piece in pieces if not is_held_out)
         assert training == "".join(lines)[: int(len("".join(lines)) * 0.8)]
 
 
 def test_stretches_grow_so_that_a_large_text_is_not_cut_into_too_many_files() -> None:
-    gigabytes = [sum(map(stretches.stretch_bytes, range(count))) / 1e9 for count in (1, 128, 256, 512, 768)]
+    gigabytes = [sum(map(chunks.chunk_bytes, range(count))) / 1e9 for count in (1, 128, 256, 512, 768)]
     assert [round(size, 2) for size in gigabytes] == [0.03, 4.29, 12.88, 64.42, 270.58]
 
 
@@ -119,11 +119,11 @@ def test_progress_is_shown_unless_quiet(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("some text\n" * 60)
-    bar = stretches.tqdm
-    monkeypatch.setattr(stretches, "tqdm", lambda **options: bar(**{**options, "delay": 0, "mininterval": 0}))
+    bar = chunks.tqdm
+    monkeypatch.setattr(chunks, "tqdm", lambda **options: bar(**{**options, "delay": 0, "mininterval": 0}))
     for quiet in (True, False):
         corpus = Corpus([str(path)], SourceOptions(), False, 0.1, processes=1, quiet=quiet)
-        counts = list(corpus.each("Measuring", stretches.count))
+        counts = list(corpus.each("Measuring", chunks.count))
         assert (len(counts), sum(characters for characters, _ in counts)) == (3, 600)
         shown = capsys.readouterr().err
         assert shown == "" if quiet else "Measuring" in shown and "Counting" in shown

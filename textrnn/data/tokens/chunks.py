@@ -1,9 +1,9 @@
-"""Sources cut into stretches of text that can be read each by itself, and something done with every one of them.
+"""Sources cut into chunks of text that can be read each by itself, and something done with every one of them.
 
-Where a stretch begins and ends depends on the sources alone, and lies where the reader cuts anyway (`read_text`): what
-is made of the stretches, in however many processes, is what one process makes of the whole text.
+Where a chunk begins and ends depends on the sources alone, and lies where the reader cuts anyway (`read_text`): what
+is made of the chunks, in however many processes, is what one process makes of the whole text.
 
-Plain text files are cut by bytes, and whoever works on a stretch reads it from the file itself. Of every other source
+Plain text files are cut by bytes, and whoever works on a chunk reads it from the file itself. Of every other source
 the records are read here, in order, and handed on.
 """
 
@@ -21,31 +21,31 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from textrnn.data import text_files as reader
-from textrnn.data.records import Piece, SourceOptions
+from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import count_bytes, plain_files, read_text
 from textrnn.data.text_files import Span, ends_with_newline, read_spans
 from textrnn.data.tokens.processes import Processes, Report
 from textrnn.errors import UserError
 from textrnn.hardware import cores
 
-# Of less text no process beside this one is started. Stretches grow with the text, so that a large one is not cut into
+# Of less text no process beside this one is started. Chunks grow with the text, so that a large one is not cut into
 # more files than a process may have open: there are so many of a size before the next ones are twice as long.
-STRETCH_BYTES = 32 << 20
+CHUNK_BYTES = 32 << 20
 OF_EACH_SIZE = 128
 OF_LITTLE_WORK = 8
-HANDED_TO = 4  # processes at most, where text is handed on: so many stretches and one are in memory at a time
+HANDED_TO = 4  # processes at most, where text is handed on: so many chunks and one are in memory at a time
 REPORT_BYTES = 1 << 20
 
-Divided = Iterator[tuple[bool, Piece]]
+Divided = Iterator[tuple[bool, TextBlock]]
 """Pieces of text, each with whether it is held out."""
 
 
-class Stretch(Protocol):
+class Chunk(Protocol):
     """Some of the text."""
 
     @property
     def index(self) -> int:
-        """Of all stretches, counted from 0."""
+        """Of all chunks, counted from 0."""
 
     def read(self) -> Divided:
         """Its pieces."""
@@ -63,13 +63,13 @@ class FileStretch:
     index: int
     spans: tuple[Span, ...]
     options: SourceOptions
-    documents_apart: bool
+    separate_documents: bool
     held_out: float | None = None
     before: int = 0
 
     def read(self) -> Divided:
-        pieces = read_spans(self.spans, self.options, self.documents_apart)
-        return divide(pieces, self.held_out, self.documents_apart, self.before)
+        pieces = read_spans(self.spans, self.options, self.separate_documents)
+        return divide(pieces, self.held_out, self.separate_documents, self.before)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TextStretch:
     """Text that was read already, or that is read here and now."""
 
     index: int
-    pieces: Iterable[tuple[bool, Piece]]
+    pieces: Iterable[tuple[bool, TextBlock]]
 
     def read(self) -> Divided:
         return iter(self.pieces)
@@ -89,7 +89,7 @@ class Corpus:
 
     Args:
         sources, options: as `read_text` takes them.
-        documents_apart: whether they are kept apart.
+        separate_documents: whether they are kept apart.
         held_out: share of the text that is held out, above 0 and below 1; None for none.
         processes: that work on it; 0 takes all cores. It changes nothing but the time it takes.
         quiet: show no progress.
@@ -100,7 +100,7 @@ class Corpus:
 
     sources: Sequence[str]
     options: SourceOptions
-    documents_apart: bool
+    separate_documents: bool
     held_out: float | None
     processes: int = 0
     quiet: bool = False
@@ -113,10 +113,10 @@ class Corpus:
 
     def read(self) -> Divided:
         """All of it, read in this process."""
-        stretches = self.stretches()
+        chunks = self.chunks()
         with self._progress("Reading") as report:
-            for stretch in stretches:
-                yield from reported(stretch.read(), report)
+            for chunk in chunks:
+                yield from reported(chunk.read(), report)
 
     def training_texts(self) -> Iterator[str]:
         """What is not held out, read in this process, a few megabytes at a time at most."""
@@ -128,35 +128,35 @@ class Corpus:
         function: Callable[[Any, Report], Any],
         finished: Callable[[int], int | None] = lambda index: None,
     ) -> Generator[Any, None, None]:
-        """Give each stretch to a function; its results in the order of the text.
+        """Give each chunk to a function; its results in the order of the text.
 
         Args:
             what: is done, for the progress that is shown.
-            function: ``(stretch, report) -> result``, which reports bytes of text as it goes; it and the results are
+            function: ``(chunk, report) -> result``, which reports bytes of text as it goes; it and the results are
                 pickled where several processes do the work.
-            finished: bytes of text in the stretch of an index, if nothing need be done about it.
+            finished: bytes of text in the chunk of an index, if nothing need be done about it.
         """
-        return self._each(self.stretches(), what, function, finished)
+        return self._each(self.chunks(), what, function, finished)
 
-    def stretches(self) -> Iterator[Stretch]:
-        """Its stretches; read each before you ask for the next."""
+    def chunks(self) -> Iterator[Chunk]:
+        """Its chunks; read each before you ask for the next."""
         files = plain_files(self.sources)
         if files is None:
             for index, group in groupby(self._numbered(), key=itemgetter(0)):
                 yield TextStretch(index, ((is_held_out, piece) for _, is_held_out, piece in group))
             return
-        stretches = list(self._of_files(files))
+        chunks = list(self._of_files(files))
         if self.held_out is None:
-            yield from stretches
+            yield from chunks
             return
-        few = len(stretches) <= OF_LITTLE_WORK  # which are counted before processes have started
+        few = len(chunks) <= OF_LITTLE_WORK  # which are counted before processes have started
         counting = replace(self, processes=1) if few else self
-        counts = list(counting._each(iter(stretches), "Counting", count))
+        counts = list(counting._each(iter(chunks), "Counting", count))
         total = sum(characters for characters, _ in counts)
-        before = 0 if self.documents_apart else int(total * (1 - self.held_out))
-        for stretch, (characters, documents) in zip(stretches, counts, strict=True):
-            yield replace(stretch, held_out=self.held_out, before=before)
-            before = before + documents if self.documents_apart else max(0, before - characters)
+        before = 0 if self.separate_documents else int(total * (1 - self.held_out))
+        for chunk, (characters, documents) in zip(chunks, counts, strict=True):
+            yield replace(chunk, held_out=self.held_out, before=before)
+            before = before + documents if self.separate_documents else max(0, before - characters)
 
     def _of_files(self, files: Sequence[tuple[Path, int]]) -> Iterator[FileStretch]:
         block_bytes = reader.BLOCK_BYTES
@@ -164,58 +164,58 @@ class Corpus:
         spans: list[Span] = []
         before: Path | None = None
         for path, file_bytes in files:
-            after_newline = not self.documents_apart and before is not None and not ends_with_newline(before)
+            after_newline = not self.separate_documents and before is not None and not ends_with_newline(before)
             before = path
             first, blocks = 0, -(-file_bytes // block_bytes)
             while first < blocks:
-                end = min(blocks, first + max(1, (stretch_bytes(index) - size) // block_bytes))
+                end = min(blocks, first + max(1, (chunk_bytes(index) - size) // block_bytes))
                 spans.append(Span(path, first, end, block_bytes, after_newline and not first))
                 size += min(end * block_bytes, file_bytes) - first * block_bytes
                 first = end
-                if size >= stretch_bytes(index):
-                    yield FileStretch(index, tuple(spans), self.options, self.documents_apart)
+                if size >= chunk_bytes(index):
+                    yield FileStretch(index, tuple(spans), self.options, self.separate_documents)
                     index, size, spans = index + 1, 0, []
         if spans:
-            yield FileStretch(index, tuple(spans), self.options, self.documents_apart)
+            yield FileStretch(index, tuple(spans), self.options, self.separate_documents)
 
-    def _numbered(self) -> Iterator[tuple[int, bool, Piece]]:
-        """Pieces of sources that can only be read from their start, each with the index of its stretch."""
+    def _numbered(self) -> Iterator[tuple[int, bool, TextBlock]]:
+        """Pieces of sources that can only be read from their start, each with the index of its chunk."""
         before = 0
-        if self.held_out is not None and not self.documents_apart:
+        if self.held_out is not None and not self.separate_documents:
             with self._progress("Counting") as report:
-                whole = TextStretch(0, divide(self._pieces(), None, self.documents_apart, 0))
+                whole = TextStretch(0, divide(self._pieces(), None, self.separate_documents, 0))
                 characters, _ = count(whole, report)
             before = int(characters * (1 - self.held_out))
         index = size = 0
-        for is_held_out, piece in divide(self._pieces(), self.held_out, self.documents_apart, before):
+        for is_held_out, piece in divide(self._pieces(), self.held_out, self.separate_documents, before):
             yield index, is_held_out, piece
             size += utf8_length(piece.text)
-            if size >= stretch_bytes(index):
+            if size >= chunk_bytes(index):
                 index, size = index + 1, 0
 
-    def _pieces(self) -> Iterator[Piece]:
-        return read_text(self.sources, self.options, self.documents_apart)
+    def _pieces(self) -> Iterator[TextBlock]:
+        return read_text(self.sources, self.options, self.separate_documents)
 
     def _each(
         self,
-        stretches: Iterator[Stretch],
+        chunks: Iterator[Chunk],
         what: str,
         function: Callable[[Any, Report], Any],
         finished: Callable[[int], int | None] = lambda index: None,
     ) -> Generator[Any, None, None]:
-        first = next(stretches, None)  # before any progress is shown: what comes first may show some itself
+        first = next(chunks, None)  # before any progress is shown: what comes first may show some itself
         if first is None:
             return
         with self._progress(what) as report:
 
-            def is_left(stretch: Stretch) -> bool:
-                size = finished(stretch.index)
+            def is_left(chunk: Chunk) -> bool:
+                size = finished(chunk.index)
                 report(size or 0)
                 return size is None
 
-            left: Iterator[Stretch] = filter(is_left, chain([first], stretches))
+            left: Iterator[Chunk] = filter(is_left, chain([first], chunks))
             if isinstance(first, TextStretch):  # which may be the only one; the text of those that follow is handed on
-                yield from (function(stretch, report) for stretch in islice(left, 1))
+                yield from (function(chunk, report) for chunk in islice(left, 1))
             processes = self.processes or cores()
             if isinstance(first, TextStretch):
                 processes = min(processes, HANDED_TO)
@@ -227,8 +227,8 @@ class Corpus:
                         yield from working.map(chain(two, left))
                     return
                 left = iter(two)
-            for stretch in left:
-                yield function(stretch, report)
+            for chunk in left:
+                yield function(chunk, report)
 
     @contextmanager
     def _progress(self, what: str) -> Iterator[Report]:
@@ -245,20 +245,20 @@ class Corpus:
             yield report
 
 
-def divide(pieces: Iterable[Piece], held_out: float | None, documents_apart: bool, before: int) -> Divided:
+def divide(pieces: Iterable[TextBlock], held_out: float | None, separate_documents: bool, before: int) -> Divided:
     """Pieces, each with whether it is held out; `before` as that of a `FileStretch`."""
     if held_out is None:
         yield from ((False, piece) for piece in pieces)
-    elif documents_apart:
+    elif separate_documents:
         for piece in pieces:
             yield int((before + 1) * held_out) > int(before * held_out), piece
             before += piece.ends_document
     else:
         for text, ends_document in pieces:
             if before:
-                yield False, Piece(text[:before], ends_document and len(text) <= before)
+                yield False, TextBlock(text[:before], ends_document and len(text) <= before)
             if len(text) > before:
-                yield True, Piece(text[before:], ends_document)
+                yield True, TextBlock(text[before:], ends_document)
             before = max(0, before - len(text))
 
 
@@ -274,10 +274,10 @@ def reported(pieces: Divided, report: Report) -> Divided:
     report(size)
 
 
-def count(stretch: Stretch, report: Report) -> tuple[int, int]:
-    """Characters of a stretch, and the documents that end in it."""
+def count(chunk: Chunk, report: Report) -> tuple[int, int]:
+    """Characters of a chunk, and the documents that end in it."""
     characters = documents = 0
-    for _, piece in reported(stretch.read(), report):
+    for _, piece in reported(chunk.read(), report):
         characters += len(piece.text)
         documents += piece.ends_document
     return characters, documents
@@ -288,11 +288,11 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def stretch_bytes(index: int) -> int:
-    """About how much text a stretch is."""
-    return STRETCH_BYTES << index // OF_EACH_SIZE
+def chunk_bytes(index: int) -> int:
+    """About how much text a chunk is."""
+    return CHUNK_BYTES << index // OF_EACH_SIZE
 
 
-def _whole(stretch: Stretch) -> Stretch:
-    """A stretch that can be handed to another process."""
-    return replace(stretch, pieces=tuple(stretch.read())) if isinstance(stretch, TextStretch) else stretch
+def _whole(chunk: Chunk) -> Chunk:
+    """A chunk that can be handed to another process."""
+    return replace(chunk, pieces=tuple(chunk.read())) if isinstance(chunk, TextStretch) else chunk
