@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from textrnn.commands.train import Stopped
 from textrnn.config import Config, load_config
-from textrnn.errors import UserError
+from textrnn.errors import Stopped, UserError
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.runs import create_run, open_run
 

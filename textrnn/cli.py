@@ -15,8 +15,8 @@ from textrnn.commands.export import export_command
 from textrnn.commands.forecast import forecast_command
 from textrnn.commands.generate import generate_command
 from textrnn.commands.info import info_command
-from textrnn.commands.train import TASKS, Stopped, train_command
-from textrnn.errors import UserError
+from textrnn.commands.train import TASKS, train_command
+from textrnn.errors import Stopped, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The one error that speaks to a user."""
+"""The error that a user sees, and the end of a run that a user asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class UserError(ValueError):
 
     The message is one line: the rule, what was received, what to do. The command line prints it without a traceback.
     """
+
+
+class Stopped(Exception):
+    """A signal stopped a command before its end. The message is one line, and says how to continue."""
 
 
 def shown(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from textrnn.cli import main
-from textrnn.commands import train
+from textrnn.training.tasks import table
 
 SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
 
@@ -42,10 +42,11 @@ def dying(savez: Callable[..., None], name: str, count: int) -> Callable[..., No
     return save
 
 
-def signalling(fit: Callable[[Any, str], None], number: signal.Signals, count: int) -> Callable[[Any, str], None]:
-    """What trains a run, but the process gets a signal in the given step."""
+def signalling(trainer_of: Callable[..., Any], number: signal.Signals, count: int) -> Callable[..., Any]:
+    """What makes the trainer of a run, but the process gets a signal in the given step."""
 
-    def signalled(trainer: Any, resume: str) -> None:
+    def signalled(*arguments: Any) -> Any:
+        trainer = trainer_of(*arguments)
         left, step = count, trainer._train_one
 
         def take() -> float:
@@ -56,7 +57,7 @@ def signalling(fit: Callable[[Any, str], None], number: signal.Signals, count: i
             return float(step())
 
         trainer._train_one = take
-        fit(trainer, resume)
+        return trainer
 
     return signalled
 
@@ -64,7 +65,7 @@ def signalling(fit: Callable[[Any, str], None], number: signal.Signals, count: i
 if __name__ == "__main__":
     where, count = sys.argv[1], int(sys.argv[2])
     if where in SIGNALS:
-        setattr(train, "_fit", signalling(train._fit, SIGNALS[where], count))  # noqa: B010
+        setattr(table, "trainer_of", signalling(table.trainer_of, SIGNALS[where], count))  # noqa: B010
     else:
         setattr(np, "savez", dying(np.savez, where, count))  # noqa: B010  mypy lets no function be assigned
     sys.exit(main(sys.argv[3:]))

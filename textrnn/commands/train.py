@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.messages import say_how_tables_are_read
-from textrnn.errors import UserError
+from textrnn.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from textrnn.config import Config
     from textrnn.training.distributed.cluster import Cluster
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.run import Run
-    from textrnn.training.loop.trainer import Trainer
 
 
 TASKS = {
@@ -29,10 +28,6 @@ TASKS = {
     "regression": "regression",
     "forecast": "forecast",
 }
-
-
-class Stopped(Exception):
-    """A command ended early because it was asked to."""
 
 
 def train_run(run: Run, new: bool = False) -> Path:
@@ -48,15 +43,15 @@ def train_run(run: Run, new: bool = False) -> Path:
     """
     from textrnn.training.loop.run_lock import locked
 
-    resume = f"go on with: textrnn train --resume --out {shlex.quote(str(run.folder))}"
     try:
         with locked(run.folder):
-            return _train_and_export(run, new, resume)
+            return _train_and_export(run, new)
     except KeyboardInterrupt as interrupt:
-        raise Stopped(f"stopped; {resume}") from interrupt
+        again = f"textrnn train --resume --out {shlex.quote(str(run.folder))}"
+        raise Stopped(f"stopped; go on with: {again}") from interrupt
 
 
-def _train_and_export(run: Run, new: bool, resume: str) -> Path:
+def _train_and_export(run: Run, new: bool) -> Path:
     from textrnn.training.tasks.table import prepare, task_of, trainer_of
     from textrnn.training.tensorflow_setup import import_tensorflow
 
@@ -77,21 +72,10 @@ def _train_and_export(run: Run, new: bool, resume: str) -> Path:
         if new:
             run.remove_unless_trained()
         raise
-    _fit(trainer, resume)
+    trainer.fit()
     if not run.bundle.exists():
         trainer.finish()
     return run.bundle
-
-
-def _fit(trainer: Trainer, resume: str) -> None:
-    from textrnn.training.loop.trainer import Interrupted
-
-    try:
-        trainer.fit()
-    except Interrupted as interrupted:
-        raise Stopped(
-            f"stopped at step {trainer.progress.step} of {trainer.total_steps}, nothing is lost; {resume}"
-        ) from interrupted
 
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
@@ -118,7 +102,7 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
             if distribution.is_chief and not resume:
                 run.remove_unless_trained()
             raise
-        _fit(trainer, f"go on with, for every worker: {again}")
+        trainer.fit()
         # The others leave when the chief has written all, or it would miss them.
         distribution.chief_first(lambda: None if run.bundle.exists() else trainer.finish(), lambda: None)
     return run

@@ -20,12 +20,11 @@ from commands import call, files_of
 from conftest import TrainedRun, tiny_settings, write_small_text
 
 from textrnn.config import load_config
-from textrnn.errors import UserError
+from textrnn.errors import Stopped, UserError
 from textrnn.training.loop import trainer as trainer_module
 from textrnn.training.loop import training_step
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.row_updates import RowwiseAdamW
-from textrnn.training.loop.trainer import Interrupted
 from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import prepare
@@ -167,7 +166,7 @@ def test_a_run_stopped_at_every_step_ends_like_one_that_was_not(
         try:
             stopped.fit()
             finished = True
-        except Interrupted:
+        except Stopped:
             stops += 1
             assert checkpoint_of(stopped)[0] == stops
         assert signal.getsignal(number) == before
@@ -213,7 +212,7 @@ def test_other_networks_go_on_as_if_nothing_had_been(
         return true_step(*arguments)
 
     stopped._step = step  # type: ignore[assignment]
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         stopped.fit()
     assert checkpoint_of(stopped)[0] == 7 < whole.total_steps
     assert isinstance(whole.optimizer, RowwiseAdamW) == by_rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
-from textrnn.errors import UserError
+from textrnn.errors import Stopped, UserError
 from textrnn.training.distributed.distribution import current
 from textrnn.training.loop.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.training.loop.history import append_history, draw_curves, drop_history_after
@@ -29,10 +30,6 @@ from textrnn.training.loop.training_step import optimizer_of
 from textrnn.training.network.model import Model
 
 HISTORY_LINES = 200  # lines of training loss over a run
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal; the checkpoint is written."""
 
 
 class Trainer(ABC):
@@ -124,7 +121,7 @@ class Trainer(ABC):
 
         Raises:
             UserError: the loss is not finite, or the disk refuses; the last good checkpoint stays.
-            Interrupted: a signal asked to stop; the checkpoint is written.
+            Stopped: a signal asked to stop; the checkpoint is written.
         """
         if self.run.checkpoint.exists():
             self._restore()
@@ -162,9 +159,22 @@ class Trainer(ABC):
                     self._save()
                     last_saved = time.monotonic()
                     if stop:
-                        raise Interrupted
+                        raise Stopped(
+                            f"stopped at step {step} of {self.total_steps}, nothing is lost; {self._how_to_continue}"
+                        )
         self.progress = replace(self.progress, finished=True)
         self._save()
+
+    @property
+    def step_seed(self) -> Any:
+        """Seed of the next step's dropout masks, int32 ``(2,)``, the same after a resume."""
+        return ops.convert_to_tensor([self.run.config.seed, self.progress.step * 1000 % 2**31], "int32")
+
+    @property
+    def _how_to_continue(self) -> str:
+        workers = "for every worker: " if self.distribution.has_workers else ""
+        comma = ", " if workers else ": "
+        return f"go on with{comma}{workers}textrnn train --resume --out {shlex.quote(str(self.run.folder))}"
 
     @property
     def _writes(self) -> bool:

@@ -81,9 +81,8 @@ class SupervisedTrainer(Trainer):
 
     def train_one(self) -> Any:
         batch = self.batches.batch(self.progress.step)
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
         rows = self.distribution.rows
-        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), seed)
+        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), self.step_seed)
 
     def held_out_outputs(self) -> NDArray[np.float64]:
         """Predict the held-out sequences, ``(sequences, outputs)``."""

@@ -67,9 +67,8 @@ class ForecasterTrainer(Trainer):
 
     def train_one(self) -> Any:
         window = self.windows.batch(self.progress.step)
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
         rows = self.distribution.rows
-        return self._step((rows(window.values), self._first_state), rows(window.targets, axis=1), seed)
+        return self._step((rows(window.values), self._first_state), rows(window.targets, axis=1), self.step_seed)
 
     def measure(self) -> dict[str, Any]:
         """The held-out loss, the mean squared error of standardised values; and errors in units of the data."""

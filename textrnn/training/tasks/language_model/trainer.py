@@ -73,8 +73,7 @@ class LanguageModelTrainer(Trainer):
         rows, state = self.distribution.rows, self.state
         if starts_epoch:
             state = rows(self.model.backbone.initial_state(self.config.batch_size), axis=1)
-        seed = tf.constant([self.run.config.seed, self.progress.step * 1000 % 2**31], tf.int32)
-        loss, self.state = self._step(rows(inputs), rows(targets), state, seed)
+        loss, self.state = self._step(rows(inputs), rows(targets), state, self.step_seed)
         return loss
 
     def measure(self) -> dict[str, Any]:
