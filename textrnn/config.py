@@ -128,40 +128,40 @@ class DataConfig:
     """Where the text, or the vectors, come from and how they are cut."""
 
     source: tuple[str, ...] = field(default=("builtin",), metadata=_for(EVERY_RUN))
-    """Files, folders, Hugging Face ids, or "builtin" (Python's own language manual; for classification, short reviews
-    in English and Chinese; for vectors, the handwritten digits of scikit-learn, if that is installed)."""
+    """Files, folders, Hugging Face ids, or "builtin": the Python language manual; for classification, short reviews in
+    English and Chinese; for vectors, the handwritten digits of scikit-learn, if it is installed."""
     reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors"))
-    """Classification: what a record is, a text or a sequence of vectors. Regression and forecasts read vectors."""
+    """Classification: a record is a text or a sequence of vectors. Regression and forecasts read vectors."""
     values: tuple[str, ...] = field(default=(), metadata=_for(VECTORS))
-    """Vectors: the columns that hold the numbers; none lets the source decide."""
+    """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
-    """Vectors: what is read at a step of an array, a row of it, or a single value, row by row."""
+    """Vectors: a time step is a row of the array, or a single value, in row-major order."""
     permutation: int = field(
         default=0, metadata=_for(OF_VECTORS) | _between(0, 2**31 - 1, "0 reads the steps in their order")
     )
-    """Vectors: the seed of one fixed order in which the steps of every sequence are read; 0 leaves them as they are."""
+    """Vectors: seed of one fixed permutation of the time steps of every sequence. 0: no permutation."""
     validation: tuple[str, ...] = field(default=(), metadata=_for(EVERY_RUN))
-    """Sources to evaluate on; when empty, `held_out` of the training text is kept apart for it."""
+    """Sources to evaluate on. Empty: the share `held_out` of the training data is held out."""
     held_out: float = field(
         default=0.1, metadata=_for(_with(data__validation=((),))) | _between(0.0001, 0.5, "0.1 keeps the last tenth")
     )
     text: str = field(default="text", metadata=_for(TEXT) | _COLUMN)
-    """The column of a table that holds the text: its name, or its number from 1 on where the first line of a .csv or
-    .tsv is a record like all others."""
+    """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header."""
     label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
-    """Classification: the column that holds the label, as `text`."""
+    """The label column, named as `text`."""
     label_names: tuple[str, ...] = field(default=(), metadata=_for(CLASSIFIERS))
-    """Classification: better names for labels, as in ["0=negative", "1=positive"]."""
+    """Classification: names for labels, as in ["0=negative", "1=positive"]."""
     max_length: int = field(
         default=2048,
         metadata=_for(CLASSIFIERS_OF_TEXT) | _between(2, 10_000_000, "2048 reads all but the longest reviews"),
     )
-    """Classification: tokens of a text that are read. Of a longer one they are its first and last half so many."""
+    """Classification: the maximum number of tokens of a text. Longer texts are cut in the middle: the first and last
+    max_length/2 tokens are kept."""
     document: str = field(
         default="file",
         metadata=_for(_with(LANGUAGE_MODELS, data__separate_documents=(True,))) | _one_of("file", "line"),
     )
-    """What one document of a plain text file is."""
+    """A document of a plain text file: the whole file, or each line."""
     separate_documents: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
     """Separate documents: each ends with an end token, after which the state is reset."""
     season: int = field(
@@ -169,9 +169,9 @@ class DataConfig:
     )
     """Forecasts: the season in steps. The error of repeating the last season is reported beside the model's."""
     errors: str = field(default="strict", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _one_of("strict", "replace"))
-    """What to do with bytes that are not UTF-8."""
+    """Invalid UTF-8: "strict" stops with an error, "replace" reads U+FFFD."""
     processes: int = field(default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1024, "0 takes all cores"))
-    """Language models: how many processes prepare a long text; the result is the same for every number."""
+    """Language models: the number of processes that tokenise a long text. It does not change the result."""
 
 
 @dataclass(frozen=True)
@@ -180,24 +180,24 @@ class TokenizerConfig:
 
     kind: str = field(default="char", metadata=_for(TEXT) | _one_of("char", "word", "sentencepiece"))
     vocabulary_size: int = field(default=0, metadata=_for(TEXT) | _between(0, 10_000_000, "0 lets the corpus decide"))
-    """The largest vocabulary; 0 is every character or word seen. For SentencePiece, 0 is a piece for each 20 characters
-    of text, 8,000 at most."""
+    """Maximum vocabulary size. 0: all characters or words of the text; for SentencePiece one piece for every 20
+    characters of text, at most 8,000."""
     min_count: int = field(
         default=1,
         metadata=_for(_with(TEXT, tokenizer__kind=("char", "word")), off=1)
         | _between(1, 1_000_000, "1 keeps every character or word"),
     )
-    """Char and word: rarer ones are left out of the vocabulary."""
+    """Char and word: minimum number of occurrences in the training text."""
     lowercase: bool = field(default=False, metadata=_for(_with(TEXT, tokenizer__kind=("word",)), off=False))
-    """Word only."""
+    """Word: convert text to lower case."""
     split: str = field(
         default="space", metadata=_for(_with(TEXT, tokenizer__kind=("word",))) | _one_of("space", "punctuation")
     )
-    """Word only: cut at blanks, or at punctuation and between Chinese characters too."""
+    """Word: split at blanks, or also at punctuation and between Chinese characters."""
     model_type: str = field(
         default="unigram", metadata=_for(_with(TEXT, tokenizer__kind=("sentencepiece",))) | _one_of("unigram", "bpe")
     )
-    """SentencePiece only."""
+    """SentencePiece: the segmentation algorithm."""
 
 
 @dataclass(frozen=True)
@@ -211,28 +211,27 @@ class ModelConfig:
     embedding_dim: int = field(
         default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _between(0, 65_536, "0 takes hidden_dim")
     )
-    """Of tokens. Vectors: numbers that ReLU units make of each before the first layer reads it; 0 for none."""
+    """Size of the token embedding. Vectors: size of a dense ReLU layer before the first recurrent layer; 0: none."""
     activation: str = field(default="tanh", metadata=_for(EVERY_RUN) | _one_of("tanh", "relu", "linear"))
     residual: bool = field(default=True, metadata=_for(_with(model__layers=Above(1)), off=False))
-    """Add each layer's input to its output, from the second layer on."""
+    """Residual connections from the second layer on."""
     normalization: str = field(default="none", metadata=_for(EVERY_RUN) | _one_of("none", "layer"))
-    """Layer normalisation (Ba et al. 2016) of what each layer hands on; never inside the recurrence."""
+    """Layer normalisation (Ba et al. 2016) of the output of each layer, never inside the recurrence."""
     tied: bool = field(default=False, metadata=_for(LANGUAGE_MODELS))
     """Use the embedding as the output matrix too (Press & Wolf 2017)."""
     softmax: str = field(default="full", metadata=_for(LANGUAGE_MODELS) | _one_of("full", "adaptive"))
-    """Language models: the loss over the whole vocabulary; or first over the frequent words and groups of the rarer
-    ones, then within a group (Grave et al. 2017). With `tied` the embedding of rarer words is narrower too (Baevski &
-    Auli 2019)."""
+    """Language models: full or adaptive softmax (Grave et al. 2017). With `tied`, rare words have smaller embeddings
+    too (Baevski & Auli 2019)."""
     cutoffs: tuple[int, ...] = field(default=(), metadata=_for(_with(LANGUAGE_MODELS, model__softmax=("adaptive",))))
-    """Adaptive softmax: the id at which each group of rarer words begins; none chooses them by the vocabulary."""
+    """Adaptive softmax: the first id of each cluster of rare words. Empty: chosen from the vocabulary size."""
     dropout: float = field(
         default=0.0, metadata=_for(EVERY_RUN) | _between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB")
     )
-    """Dropped between the layers and before the output (Zaremba et al. 2014)."""
+    """Dropout between the layers and before the output layer (Zaremba et al. 2014)."""
     input_dropout: float = field(
         default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.2 to 0.4 is usual for words")
     )
-    """Text: dropped of the vectors of the tokens that are read (Merity et al. 2018)."""
+    """Text: dropout of the embedded input tokens (Merity et al. 2018)."""
     variational: bool = field(
         default=False,
         metadata=_for(
@@ -241,34 +240,33 @@ class ModelConfig:
             _with(OF_SEQUENCES, model__dropout=Above(0), model__layers=Above(1)),
         ),
     )
-    """Drop the same units at all steps of a sequence (Gal & Ghahramani 2016); else each step draws anew."""
+    """Variational dropout: one mask for all steps of a sequence (Gal & Ghahramani 2016)."""
     embedding_dropout: float = field(default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.1 is usual for words"))
-    """Whole tokens of the vocabulary dropped from the embedding (Gal & Ghahramani 2016)."""
+    """Embedding dropout: whole tokens of the vocabulary are dropped (Gal & Ghahramani 2016)."""
     init_from: str = field(default="", metadata=_for(OF_SEQUENCES))
-    """Classification: start from a language model or a classifier, its run or its float32 bundle: tokenizer, embedding
-    and layers. Of vectors, and regression: from the run of another such model, with its output layer if it has as many
-    outputs."""
+    """Start from a pretrained model. Text: the run or float32 bundle of a language model or classifier gives tokenizer,
+    embedding and layers. Vectors: the run of another model of vectors, with its output layer if the shape fits."""
     bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES))
-    """Classification and regression: a second stack of layers reads the text from its end."""
+    """Classification and regression: add a second stack of layers that reads backwards."""
     segment_length: int = field(
         default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 1_000_000, "32 to 128 suit most texts")
     )
-    """Classification: read a text in segments of so many tokens, side by side, each from a fresh state (Johnson & Zhang
-    2016); 0 reads it as one."""
+    """Classification: read a text in parallel segments of this many tokens, each from a zero state (Johnson & Zhang
+    2016). 0: one segment."""
     recurrence: str = field(default="dense", metadata=_for(EVERY_RUN) | _one_of("dense", "diagonal", "rotation"))
-    """The matrix U: dense; diagonal, each unit remembering on its own (Li et al. 2018); or rotations, in which units
-    remember in pairs that turn (a complex diagonal, Orvieto et al. 2023)."""
+    """The matrix U: dense; diagonal (IndRNN, Li et al. 2018); or rotations of pairs of units (a complex diagonal,
+    Orvieto et al. 2023)."""
     recurrent_start: str = field(
         default="orthogonal",
         metadata=_for(_with(model__recurrence=("dense",), model__init_from=("",))) | _one_of("orthogonal", "identity"),
     )
-    """Dense U: what it is when training starts (Saxe et al. 2014; Le et al. 2015)."""
+    """Dense U: its initialisation (Saxe et al. 2014; Le et al. 2015)."""
     recurrent_scale: float = field(
         default=0.0,
         metadata=_for(_with(model__recurrence=("dense",), model__init_from=("",)))
         | _between(0.0, 10.0, "1 keeps what is remembered"),
     )
-    """Dense U: by which its start is multiplied; 0 takes 1, and less for ReLU."""
+    """Dense U: scale of its initialisation. 0: 1, and less for ReLU."""
     max_excitation: float = field(
         default=0.0,
         metadata=_for(_with(model__recurrence=("dense",), model__activation=("relu",)), off=0.0)
@@ -282,25 +280,26 @@ class ModelConfig:
         metadata=_for(_with(model__recurrence=("diagonal", "rotation")), FORECASTS)
         | _between(1.0, 1e9, "about the length of what belongs together"),
     )
-    """Diagonal U and rotations: when training starts, units forget to 1/e in 1 to so many steps. None ever grows."""
+    """Diagonal U and rotations: at initialisation, the time constants of the units are 1 to `memory` steps. No unit
+    ever grows."""
     mixing: str = field(default="none", metadata=_for(EVERY_RUN) | _one_of("none", "relu", "glu"))
-    """What a layer hands on of its state: itself; or o_t = g(V h_t + c), with ReLU or a gated linear unit (Dauphin et
-    al. 2017) as g."""
+    """The output of a layer: its state, or o_t = g(V h_t + c) with ReLU or a gated linear unit (Dauphin et al.
+    2017)."""
     stride: int = field(
         default=1, metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
     )
-    """Vectors: the layers above the first read every so-manyth of its states, which hold what lies between (after El
-    Hihi & Bengio 1996): as much less work."""
+    """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
+    1996)."""
     pooling: str = field(default="all", metadata=_for(OF_SEQUENCES) | _one_of("all", "mean", "last"))
-    """Classification and regression: what is read of a sequence: largest and mean of each state and the mean of the
-    input, the mean state alone, or the last state alone."""
+    """Classification and regression: pooling over time: maximum and mean of the states with the mean input (all),
+    the mean state, or the last state."""
     horizon: int = field(default=1, metadata=_for(FORECASTS) | _between(1, 10_000, "1 to 30 are usual"))
     """Forecasts: the horizon, the number of steps predicted at each step."""
     weight_drop: float = field(
         default=0.0,
         metadata=_for(_with(model__recurrence=("dense",))) | _between(0.0, 0.95, "0.1 to 0.5 for a small corpus"),
     )
-    """Entries of the recurrent matrix U dropped, the same for all steps of a batch (Merity et al. 2018)."""
+    """DropConnect on the recurrent matrix U, one mask a batch (Merity et al. 2018)."""
 
 
 @dataclass(frozen=True)
@@ -310,22 +309,22 @@ class TrainConfig:
     epochs: float = field(
         default=0.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e6, "10 to 20 for a corpus of a few MB")
     )
-    """Passes over the training data. 0 lets their number decide: 10 for a language model, and up to 40 for a text of
-    fewer than 30 steps a pass; 4 for classification, and up to 40 for fewer than 12,000 texts; for forecasts as many as
-    300 steps take."""
+    """Epochs. 0: chosen from the size of the data: 10 for a language model, up to 40 for a short text; 4 for
+    classification, up to 40 for fewer than 12,000 texts; 300 steps for a forecast."""
     batch_size: int = field(default=64, metadata=_for(EVERY_RUN) | _between(1, 65_536, "64 is usual"))
-    """How many places of the corpus, or records, are read side by side. The default is smaller for few data."""
+    """Batch size. The default is smaller for small data."""
     sequence_length: int = field(
         default=128, metadata=_for(LANGUAGE_MODELS, FORECASTS) | _between(1, 1_000_000, "64 to 256 are usual")
     )
-    """Steps through which gradients flow; the state is carried on beyond them. The default is shorter for few data."""
+    """Length of truncated backpropagation through time; the state is carried over. The default is shorter for small
+    data."""
     learning_rate: float = field(
         default=2e-3, metadata=_for(EVERY_RUN) | _between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024")
     )
     optimizer: str = field(default="adamw", metadata=_for(EVERY_RUN) | _one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
     schedule: str = field(default="cosine", metadata=_for(EVERY_RUN) | _one_of("cosine", "constant"))
-    """Of the learning rate after the warm-up: down to zero on a cosine, or constant."""
+    """Learning-rate schedule after the warm-up: cosine decay to zero, or constant."""
     warmup_steps: int = field(default=100, metadata=_for(EVERY_RUN) | _between(0, 10_000_000, "100 is usual"))
     weight_decay: float = field(
         default=0.01, metadata=_for(_with(train__optimizer=("adamw",)), off=0.0) | _between(0.0, 10.0, "0.01 is usual")
@@ -334,29 +333,29 @@ class TrainConfig:
         default=0.99, metadata=_for(_with(train__optimizer=("adamw",))) | _between(0.0, 0.999999, "0.99 to 0.999")
     )
     gradient_clip: float = field(default=1.0, metadata=_for(EVERY_RUN) | _between(1e-9, 1e9, "1.0 is usual"))
-    """Largest norm of the whole gradient (Pascanu et al. 2013)."""
+    """Maximum norm of the gradient (Pascanu et al. 2013)."""
     precision: str = field(default="float32", metadata=_for(EVERY_RUN) | _one_of("float32", "bfloat16"))
-    """Of the matrix products and of what is kept for the way back; weights, the carried state and sums stay float32."""
+    """Precision of matrix products and stored activations. Weights, the carried state and sums stay float32."""
     recompute: int = field(
         default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1_000_000, "128 suits sequences of thousands of steps")
     )
-    """Keep the activations of so many steps at a time and compute them a second time: sequences of any length in
-    bounded memory, at the cost of another forward pass. Divides sequence_length; 0 keeps all."""
+    """Gradient checkpointing: store the state every `recompute` steps and recompute the rest: sequences of any
+    length in bounded memory, for another forward pass. Must divide sequence_length. 0: off."""
     evaluations: int = field(default=10, metadata=_for(EVERY_RUN) | _between(1, 100_000, "10 evaluations over the run"))
-    """How many times the held-out text is evaluated, evenly over the run, the end among them."""
+    """Number of evaluations on held-out data, evenly over the run; the last is at its end."""
     patience: int = field(default=0, metadata=_for(EVERY_RUN) | _between(0, 100_000, "0 never stops early"))
-    """Stop after so many evaluations without a better held-out loss."""
+    """Early stopping: evaluations without a better held-out loss. 0: off."""
     checkpoint_seconds: float = field(
         default=60.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e9, "60 loses a minute at most")
     )
     class_weights: str = field(default="none", metadata=_for(CLASSIFIERS) | _one_of("none", "balanced"))
-    """Classification: "balanced" lets every class count as much as any other, however few its texts."""
+    """Classification: "balanced" weights classes inversely to their frequency."""
     sample_length: int = field(
         default=200, metadata=_for(LANGUAGE_MODELS, off=0) | _between(0, 100_000, "0 writes no sample")
     )
-    """Tokens of sample text shown at each evaluation."""
+    """Length of the sample text at each evaluation, in tokens. 0: none."""
     prompt: str = field(default="", metadata=_for(LANGUAGE_MODELS))
-    """What the sample text starts from."""
+    """Prompt of the sample text."""
 
 
 @dataclass(frozen=True)
