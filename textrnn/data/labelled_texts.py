@@ -189,6 +189,7 @@ def prepare_labelled(
     classes: Sequence[str],
     names: Sequence[str] = (),
     held_out: NDArray[np.bool_] | None = None,
+    fingerprint: str | None = None,
     quiet: bool = False,
 ) -> list[LabelledDataset]:
     """Tokenise labelled sources into `folder`, or open what is there from an earlier call for the same.
@@ -197,6 +198,7 @@ def prepare_labelled(
         classes: the classes; a text with another label is left out and counted.
         names: better names of labels, ``"0=negative"``.
         held_out: which texts go to a dataset of their own, bool ``(texts,)``; None for none.
+        fingerprint: of the sources, as `source_fingerprint` gives it, if it is known.
         quiet: show no progress.
 
     Returns:
@@ -205,7 +207,7 @@ def prepare_labelled(
     Raises:
         UserError: a source cannot be read, the disk refuses, or no text is left.
     """
-    source = source_fingerprint(sources, options)
+    source = fingerprint or source_fingerprint(sources, options)
     split = None if held_out is None else hashlib.sha256(held_out.tobytes()).hexdigest()
     decides = [FORMAT_VERSION, tokenizer.fingerprint, source, list(classes), list(names), split]
     name = "texts-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]

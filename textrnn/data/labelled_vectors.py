@@ -140,6 +140,7 @@ def prepare_vectors(
     classes: Sequence[str] | None = None,
     held_out: float | None = None,
     scaling: Scaling | None = None,
+    fingerprint: str | None = None,
     quiet: bool = False,
 ) -> list[VectorDataset]:
     """Write labelled sequences into `folder`, or open what is there from an earlier call for the same.
@@ -152,6 +153,7 @@ def prepare_vectors(
         classes: the classes; a sequence with another label is left out and counted. None for those of the source.
         held_out: the share that goes to a dataset of its own, of every class as much, always the same; None for none.
         scaling: mean and scale, of a dataset that was prepared before; None computes them of what is trained on.
+        fingerprint: of the sources, as `vectors_fingerprint` gives it, if it is known.
         quiet: show no progress.
 
     Returns:
@@ -160,7 +162,7 @@ def prepare_vectors(
     Raises:
         UserError: a source cannot be read, the disk refuses, or too little is left.
     """
-    source = vectors_fingerprint(sources, options)
+    source = fingerprint or vectors_fingerprint(sources, options)
     given = None if scaling is None else [array.tolist() for array in scaling]
     known = None if classes is None else list(classes)
     decides = [FORMAT_VERSION, source, task, list(names), known, held_out, given]

@@ -137,6 +137,7 @@ def prepare(
     held_out: float | None,
     processes: int = 0,
     measured: bool = False,
+    fingerprint: str | None = None,
     quiet: bool = False,
 ) -> tuple[TokenDataset, TokenDataset | None]:
     """Tokenise sources into `folder`, or open what is there from an earlier call for the same text and tokenizer.
@@ -151,6 +152,7 @@ def prepare(
         processes: that tokenise, if the text is long; 0 takes all cores. The ids are the same for every number.
         measured: whether models are measured on the first dataset, so that its words are counted, as those of the
             held-out one are.
+        fingerprint: of the sources, as `source_fingerprint` gives it, if it is known.
         quiet: show no progress.
 
     Returns:
@@ -160,7 +162,7 @@ def prepare(
         UserError: a source cannot be read, the disk refuses, a process dies, or one of the two datasets would be empty.
     """
     corpus = Corpus(sources, options, separate_documents, held_out, processes, quiet)
-    source = source_fingerprint(sources, options)
+    source = fingerprint or source_fingerprint(sources, options)
     cut = [reader.BLOCK_BYTES, chunks.CHUNK_BYTES, chunks.OF_EACH_SIZE]
     decides = [FORMAT_VERSION, tokenizer.fingerprint, source, separate_documents, held_out, measured, cut]
     folder /= "tokens-" + hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]

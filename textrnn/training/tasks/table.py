@@ -40,6 +40,7 @@ def prepare(run: Run) -> Prepared:
     Raises:
         UserError: the sources are gone, cannot be read, or hold too little.
     """
+    digests: dict[str, str | None] = {}
     if run.sources.exists():
         _require_places(run)
     else:
@@ -47,7 +48,7 @@ def prepare(run: Run) -> Prepared:
         with write_atomically(run.sources) as temporary:
             temporary.parent.mkdir(exist_ok=True)
             temporary.write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
-    return task_of(run.config).prepare(run)
+    return task_of(run.config).prepare(run, digests)
 
 
 def trainer_of(run: Run, prepared: Prepared | None = None) -> Trainer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textrnn.config import DataConfig
@@ -12,6 +13,10 @@ from textrnn.training.loop.run import Run
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.trainer import Trainer
+
+
+Digests = Mapping[str, "str | None"]
+"""What `Task.digest` gave for the sources of ``"data.source"`` and ``"data.validation"``."""
 
 
 class Prepared(NamedTuple):
@@ -47,8 +52,12 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run, digests: Digests) -> Prepared:
         """Return what a run is trained on, made once and kept in its folder.
+
+        Args:
+            run: the run.
+            digests: of its sources, where they were just computed, so that no source is read for it again.
 
         Raises:
             UserError: the sources cannot be read, or hold too little.

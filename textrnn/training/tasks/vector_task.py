@@ -8,7 +8,7 @@ from textrnn.data.labelled_vectors import prepare_vectors
 from textrnn.data.vector_sources import vector_options, vectors_fingerprint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
-from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.task import Digests, Prepared, Task
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -20,16 +20,25 @@ class VectorTask(Task):
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return vectors_fingerprint(sources, vector_options(run.config.data))
 
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run, digests: Digests) -> Prepared:
         data, folder = run.config.data, run.folder / "data"
         options = vector_options(data)
         shared: dict[str, Any] = {"task": run.config.task, "names": data.label_names, "quiet": run.quiet}
         held_out = None if data.validation else data.held_out
-        train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, **shared)
+        known, known_validation = digests.get("data.source"), digests.get("data.validation")
+        train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, fingerprint=known, **shared)
         if data.validation:
             scaling = (train.mean, train.scale)
             classes = train.labels or None
-            rest = prepare_vectors(data.validation, options, folder, classes=classes, scaling=scaling, **shared)
+            rest = prepare_vectors(
+                data.validation,
+                options,
+                folder,
+                classes=classes,
+                scaling=scaling,
+                fingerprint=known_validation,
+                **shared,
+            )
         return Prepared(None, (train, rest[0]))
 
     def fitted(self, run: Run, prepared: Prepared, distribution: Distribution) -> Run:

@@ -14,7 +14,7 @@ from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
-from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 from textrnn.training.tasks.vector_task import VectorTask
 
@@ -37,15 +37,18 @@ class TextClassification(Task):
     def tokenizer(self, run: Run) -> Tokenizer:
         return kept_tokenizer(run, lambda run: _learn_tokenizer(run, _classes_and_split(run)[1]))
 
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run, digests: Digests) -> Prepared:
         data, folder = run.config.data, run.folder / "data"
         classes, split = _classes_and_split(run)
         tokenizer = kept_tokenizer(run, lambda run: _learn_tokenizer(run, split))
         options = labelled_options(data)
         shared: dict[str, Any] = {"classes": classes, "names": data.label_names, "quiet": run.quiet}
-        train, *rest = prepare_labelled(tokenizer, data.source, options, folder, held_out=split, **shared)
+        known, known_validation = digests.get("data.source"), digests.get("data.validation")
+        train, *rest = prepare_labelled(
+            tokenizer, data.source, options, folder, held_out=split, fingerprint=known, **shared
+        )
         if split is None:
-            rest = prepare_labelled(tokenizer, data.validation, options, folder, **shared)
+            rest = prepare_labelled(tokenizer, data.validation, options, folder, fingerprint=known_validation, **shared)
         return Prepared(tokenizer, (train, rest[0]))
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:

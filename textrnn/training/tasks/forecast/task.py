@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textrnn.data.series import Series, prepare_series
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_series, fitted
-from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.task import Digests, Prepared, Task
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -22,7 +22,7 @@ class Forecast(Task):
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return _series(run).source_fingerprint  # of training and held-out sources, which are read together
 
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run, digests: Digests) -> Prepared:
         return Prepared(None, (_series(run),))
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:

@@ -15,7 +15,7 @@ from textrnn.errors import UserError
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_tokens, fitted
-from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class LanguageModelling(Task):
     def tokenizer(self, run: Run) -> Tokenizer:
         return kept_tokenizer(run, _learn_tokenizer)
 
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run, digests: Digests) -> Prepared:
         tokenizer = self.tokenizer(run)
-        return Prepared(tokenizer, _datasets(run, tokenizer))
+        return Prepared(tokenizer, _datasets(run, tokenizer, digests))
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
@@ -69,20 +69,31 @@ def _learn_tokenizer(run: Run) -> Tokenizer:
     return tokenizer
 
 
-def _datasets(run: Run, tokenizer: Tokenizer) -> tuple[TokenDataset, TokenDataset]:
+def _datasets(run: Run, tokenizer: Tokenizer, digests: Digests) -> tuple[TokenDataset, TokenDataset]:
     """Return training and held-out tokens, tokenised once and kept on disk."""
     data, folder = run.config.data, run.folder / "data"
     options = source_options(data)
+    known, known_validation = digests.get("data.source"), digests.get("data.validation")
     shared: dict[str, Any] = {
         "separate_documents": data.separate_documents,
         "processes": data.processes,
         "quiet": run.quiet,
     }
     if not data.validation:
-        train, held_out = prepare(tokenizer, data.source, options, folder, held_out=_held_out_share(data), **shared)
+        share = _held_out_share(data)
+        train, held_out = prepare(tokenizer, data.source, options, folder, held_out=share, fingerprint=known, **shared)
     else:
-        train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, **shared)
-        held_out, _ = prepare(tokenizer, data.validation, options, folder, held_out=None, measured=True, **shared)
+        train, _ = prepare(tokenizer, data.source, options, folder, held_out=None, fingerprint=known, **shared)
+        held_out, _ = prepare(
+            tokenizer,
+            data.validation,
+            options,
+            folder,
+            held_out=None,
+            measured=True,
+            fingerprint=known_validation,
+            **shared,
+        )
     if held_out is None or held_out.tokens < 2:
         raise UserError(
             "held-out text must have at least 2 tokens, has fewer; raise data.held_out, or give more text or"
