@@ -18,7 +18,7 @@ from tiny_bundle import tiny_runtime, write_tiny_bundle, write_tiny_classifier
 
 import textrnn
 from textrnn.cli import main
-from textrnn.commands import classify
+from textrnn.commands import predict
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_text_that_is_not_utf_8_is_refused_or_replaced(
 def test_each_record_of_a_table_gives_one_numbered_row(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
 ) -> None:
-    monkeypatch.setattr(classify, "CLASSIFIED_AT_ONCE", 3)
+    monkeypatch.setattr(predict, "CLASSIFIED_AT_ONCE", 3)
     (tmp_path / name).write_text(content, encoding="utf-8")
     result = call("classify", model, "--input", tmp_path / name)
     assert rows(result) == [(1, "", None), (2, "a good,\nfilm", "good"), (3, " ", None), (4, "bad", "bad")]

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.commands.forecast import series_of
 from textrnn.commands.messages import number, refuse, say_how_tables_are_read
 from textrnn.errors import UserError
@@ -42,6 +43,48 @@ ADAPTED_FIGURES = (
     "spelled_word_perplexity",
 )
 ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add the command and its arguments."""
+    evaluate = add_command(
+        commands, "evaluate", evaluate_command, "evaluate a model on held-out data", model=True, repeated="source"
+    )
+    evaluate.add_argument(
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="evaluation data, or - for standard input (default: the held-out split of the run)",
+    )
+    evaluate.add_argument("--window", type=int, metavar="N", help="language models: reset the state every N tokens")
+    evaluate.add_argument(
+        "--dynamic",
+        action="store_true",
+        help="language models: also report dynamic evaluation, which trains on the text it has read",
+    )
+    evaluate.add_argument(
+        "--cache", type=int, metavar="N", help="language models: also report a continuous cache of the last N tokens"
+    )
+    evaluate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of --dynamic or --cache, e.g. cache.theta=0.3 (default: tuned on the held-out split)",
+    )
+    evaluate.add_argument(
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
+    )
+    evaluate.add_argument("--text", metavar="COLUMN", help="text column of SOURCE (default: as in training)")
+    evaluate.add_argument(
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
+    )
+    evaluate.add_argument("--label", metavar="COLUMN", help="label column of SOURCE (default: as in training)")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:

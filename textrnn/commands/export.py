@@ -5,9 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.errors import UserError
+
+
+def add_export(commands: Any) -> None:
+    """Add the command and its arguments."""
+    export = add_command(commands, "export", export_command, "export the best weights of a run as ONNX")
+    export.add_argument("model", type=Path, metavar="RUN", help="a run folder")
+    export.add_argument(
+        "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
+    )
+    export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits and report what it costs")
 
 
 def export_command(arguments: argparse.Namespace) -> None:

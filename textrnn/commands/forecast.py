@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.commands.messages import say_how_tables_are_read
 from textrnn.errors import UserError
 
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from textrnn.runtime.forecaster import Forecaster
+
+
+def add_forecast(commands: Any) -> None:
+    """Add the command and its arguments."""
+    forecast = add_command(
+        commands, "forecast", forecast_command, "forecast a time series", model=True, repeated="source"
+    )
+    forecast.add_argument(
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="the series up to now, or - for standard input (default: the series of the run)",
+    )
+    forecast.add_argument(
+        "--steps", type=int, metavar="N", help="number of steps to forecast (default: the model's horizon)"
+    )
+    forecast.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="a column of SOURCE to forecast; repeatable"
+    )
+    forecast.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def forecast_command(arguments: argparse.Namespace) -> None:

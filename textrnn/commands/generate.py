@@ -7,6 +7,55 @@ import json
 import sys
 from typing import Any
 
+from textrnn.commands.arguments import add_command
+
+
+def add_generate(commands: Any) -> None:
+    """Add the command and its arguments."""
+    generate = add_command(commands, "generate", generate_command, "generate text", model=True)
+    generate.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
+    generate.add_argument(
+        "--length", type=int, default=200, metavar="N", help="maximum number of tokens to generate (200)"
+    )
+    generate.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="sampling temperature: lower is more predictable, higher more random; 0 is greedy (1)",
+    )
+    generate.add_argument(
+        "--top-k", type=int, default=0, metavar="N", help="sample from the N most probable tokens (0: all)"
+    )
+    generate.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="sample from the fewest tokens whose probabilities sum to F (1: all)",
+    )
+    generate.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="drop tokens below F times the top token's probability (0: none)",
+    )
+    generate.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="above 1: make tokens that occurred less probable (1)",
+    )
+    generate.add_argument("--beams", type=int, default=1, metavar="N", help="beam search with N beams (1: sample)")
+    generate.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="stop before this string; repeatable"
+    )
+    generate.add_argument("--count", type=int, default=1, metavar="N", help="number of texts (1)")
+    generate.add_argument("--seed", type=int, metavar="N", help="random seed: the same seed gives the same text")
+    generate.add_argument("--json", action="store_true", help="print one JSON document")
+
 
 def generate_command(arguments: argparse.Namespace) -> None:
     from textrnn.runtime.load import load_language_model

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.commands.messages import number
+
+
+def add_info(commands: Any) -> None:
+    """Add the command and its arguments."""
+    info = add_command(commands, "info", info_command, "describe a model", model=True)
+    info.add_argument("--json", action="store_true", help="print the manifest")
 
 
 def info_command(arguments: argparse.Namespace) -> None:

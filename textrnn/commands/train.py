@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.commands.messages import say_how_tables_are_read
 from textrnn.errors import Stopped, UserError
 
@@ -112,6 +113,39 @@ def _join(cluster: Cluster) -> Distribution:
     from textrnn.training.distributed.distribution import join
 
     return join(cluster)
+
+
+def add_train(commands: Any) -> None:
+    """Add the command and its arguments."""
+    train = add_command(commands, "train", train_command, "train a model on text and export it", repeated="source")
+    train.add_argument(
+        "source",
+        nargs="*",
+        metavar="SOURCE",
+        help="training data: files, folders, Hugging Face ids, or - for standard input (default: the Python manual)",
+    )
+    train.add_argument("--task", choices=TASKS, help="what to train (default: language_model, or the task of --config)")
+    train.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a TOML file with settings that differ from the defaults"
+    )
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5"
+    )
+    train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
+    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    train.add_argument(
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
+    )
+    train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
+    train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
+    train.add_argument(
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
+    )
+    train.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def train_command(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textrnn.commands.arguments import add_command
 from textrnn.commands.messages import refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
@@ -33,7 +34,50 @@ CLASSIFIED_AT_ONCE = 256  # records in a batch
 TABLES = (".csv", ".jsonl")  # that --output writes
 
 
-def classify_command(arguments: argparse.Namespace) -> None:
+def add_predict(commands: Any) -> None:
+    """Add the command and its arguments."""
+    predict = add_command(
+        commands,
+        "predict",
+        predict_command,
+        "predict labels or values, one JSON object a line",
+        model=True,
+        repeated="texts",
+        alias="classify",
+    )
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    predict.add_argument(
+        "--input",
+        type=Path,
+        metavar="FILE",
+        help="one text a line, or a table (.csv, .jsonl, ...); vectors: .npz and IDX too. Every record gives one row",
+    )
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the table of --input with the predictions as new columns: .csv or .jsonl",
+    )
+    predict.add_argument(
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
+    )
+    predict.add_argument("--text", metavar="COLUMN", help="text column of --input (default: as in training)")
+    predict.add_argument(
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
+    )
+    predict.add_argument("--why", action="store_true", help="explain: show the contribution of each token to the label")
+    predict.add_argument(
+        "--label", metavar="LABEL", help="with --why: the label to explain (default: the most probable)"
+    )
+    predict.add_argument("--png", type=Path, metavar="FILE", help="with --why: save the explanation as a picture")
+    predict.add_argument("--json", action="store_true", help="with --why: print JSON (predictions are always JSON)")
+
+
+def predict_command(arguments: argparse.Namespace) -> None:
     from textrnn.runtime.load import load, require_classifier
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 

@@ -1,0 +1,37 @@
+"""What all commands have in common on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Any,
+    text: str,
+    model: bool = False,
+    repeated: str | None = None,
+    alias: str | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: what it is added to.
+        name: of the command.
+        run: the function that it calls.
+        text: its help.
+        model: whether its first argument is a model.
+        repeated: its argument that may be given any number of times.
+        alias: another name of it.
+    """
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text.capitalize() + ".", aliases=[alias] if alias else []
+    )
+    command.set_defaults(run=run, repeated=repeated)
+    command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    if model:
+        command.add_argument("model", type=Path, metavar="MODEL", help="a bundle or a run folder")
+    return command
