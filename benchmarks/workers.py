@@ -63,7 +63,7 @@ def work(job: Figures) -> Figures:
         trainer.fit()
         gradients = 4 * sum(math.prod(weight.shape) for weight in trainer.model.trainable_variables)
         reduced = {} if distribution.replicas == 1 else time_reductions(distribution, [gradients, *job["bytes"]])
-        distribution.tell("")  # so that none leaves before the others are done
+        distribution.gather_text("")  # so that none leaves before the others are done
     return {"losses": losses, "seconds": seconds, "gradient_bytes": gradients, "reduced": reduced}
 
 

@@ -285,7 +285,7 @@ def test_adapted_figures_stand_apart_from_the_static_ones(trained: TrainedRun) -
     assert "searched on the text that is measured here" in result.err
     assert result.out.startswith(static)
     apart = result.out[len(static) :]
-    assert apart.startswith("\nNot the static figures above")
+    assert apart.startswith("\nThe figures below are adaptive, not static")
     blocks = [block.splitlines() for block in apart.split("\n\n")[1:]]
     assert [block[0] for block in blocks[:3]] == [
         "continuous cache",

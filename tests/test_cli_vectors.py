@@ -18,7 +18,7 @@ from tiny_bundle import CLASSES, write_tiny_bundle, write_tiny_classifier, write
 from tiny_bundle import write_tiny_vector_classifier as write_classifier
 
 import textrnn
-from textrnn.commands import classify
+from textrnn.commands import predict
 from textrnn.data.labelled_vectors import VectorDataset
 from textrnn.training.loop.checkpoints import load_checkpoint
 
@@ -108,7 +108,7 @@ def test_columns_may_be_named(model: Path, tmp_path: Path) -> None:
 def test_records_keep_their_numbers_where_some_are_empty(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classify, "CLASSIFIED_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "CLASSIFIED_AT_ONCE", 2)
     lines = [json.dumps({"x": x}) for x in ([1.0], [], [2.0, 3.0], None, [4.0], [1.0, 1.0, 1.0])]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     result = call("classify", model, "--input", tmp_path / "a.jsonl")
@@ -226,7 +226,7 @@ def test_what_cannot_be_measured_is_told(
     for path in (model, regressor):
         assert message in told(call("evaluate", path, *arguments))
     assert "labels must be 'down, even, up', found none of these but '3'" in told(call("evaluate", model, "a.csv"))
-    assert "as the model tells, 2, those of the source have 1" in told(call("evaluate", regressor, "a.csv"))
+    assert "as the model predicts, 2, those of the source have 1" in told(call("evaluate", regressor, "a.csv"))
 
 
 def test_info_describes_them(model: Path, regressor: Path) -> None:

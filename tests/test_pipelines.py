@@ -253,7 +253,7 @@ def test_check_parity_of_a_classifier(
 
     small = call(trained_classifier.folder, "--bundle", trained_classifier_int8, main=check_parity.main)
     assert (small.code, small.out, small.err.count("\n")) == (1, "", 1)
-    assert "is int8; its manifest tells what the 8 bits cost" in small.err
+    assert "is int8; its manifest says what 8 bits cost" in small.err
 
     shutil.copytree(trained_classifier.folder, tmp_path / "run")
     with np.load(tmp_path / "run" / "best.npz") as archive:

@@ -65,7 +65,7 @@ def test_errors_are_those_of_all_records(monkeypatch: pytest.MonkeyPatch, at_onc
     assert metrics["records"] == 3
     assert metrics["mean_squared_error"] == pytest.approx(9 / 6)
     assert metrics["largest_error"] == pytest.approx(3)
-    assert "as the model tells, 2, those of the source have 1" in error_of(
+    assert "as the model predicts, 2, those of the source have 1" in error_of(
         lambda: evaluate_regressor(means, [(sequences[0], (1.0,))])
     )
 

@@ -116,6 +116,7 @@ ELSEWHERE = {
     "train.recompute": "test_memory.py: the memory that is needed; the same loss",
     "data.label_names": "test_labelled.py: the names of classes in a bundle",
     "data.errors": "test_sources.py: bytes that are not UTF-8",
+    "train.evaluations": "test_trainer.py: the loop that all tasks share",
     "train.patience": "test_trainer.py: the loop that all tasks share",
     "train.checkpoint_seconds": "test_trainer.py: the loop that all tasks share",
     "model.init_from": "test_warm_start.py: weights of another model",
