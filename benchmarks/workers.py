@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ def work(job: Figures) -> Figures:
     from textrnn.training.tasks.shared_run import open_shared_run
     from textrnn.training.tasks.table import trainer_of
 
-    with use(distribution):
+    with use(distribution), ExitStack() as held:
         config = load_config(None, job["settings"])
-        run = open_shared_run(distribution, Path(job["folder"]), config, resume=False, quiet=True)
+        run = open_shared_run(distribution, Path(job["folder"]), config, resume=False, quiet=True, held=held)
         trainer = trainer_of(run)
         losses, seconds = [], []
         take_step = trainer._train_one

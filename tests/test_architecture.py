@@ -1,4 +1,4 @@
-"""The page of the architecture and its picture say what the code is."""
+"""docs/architecture.md and its picture agree with the code."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from commands import error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.data.series import Series, Windows, following, prepare_series, read_series, series_notes
+from textrnn.data.series import Series, Windows, following, prepare_series, read_series
 
 TABLE = 'Date,Level,"Flow"\r\n2020-01-01,1.5,10\r\n2020-01-02,"2",-20\r\n2020-01-03,2.5,3e1'
 LEVEL_AND_FLOW = [[1.5, 10], [2, -20], [2.5, 30]]
@@ -180,7 +180,9 @@ def test_a_batch_depends_on_nothing_but_seed_and_step() -> None:
 
 
 def notes_of(source: str, *columns: str) -> list[str]:
-    return [note.partition(": ")[2] for note in series_notes([source], columns)]
+    notes: list[str] = []
+    read_series([source], columns, notes)
+    return [note.partition(": ")[2] for note in notes]
 
 
 @pytest.mark.parametrize(

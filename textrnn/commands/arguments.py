@@ -35,3 +35,17 @@ def add_command(
     if model:
         command.add_argument("model", type=Path, metavar="MODEL", help="a bundle or a run folder")
     return command
+
+
+def add_reading_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of commands that read files of any kind."""
+    command.add_argument(
+        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
+    )
+    command.add_argument(
+        "--values",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of numbers, for vectors and series; repeatable",
+    )

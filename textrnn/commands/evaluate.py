@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from textrnn.commands.arguments import add_command
+from textrnn.commands.arguments import add_command, add_reading_options
 from textrnn.commands.forecast import series_of
 from textrnn.commands.messages import number, refuse, say_how_tables_are_read
 from textrnn.errors import UserError
@@ -72,24 +72,15 @@ def add_evaluate(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="a setting of --dynamic or --cache, e.g. cache.theta=0.3 (default: tuned on the held-out split)",
     )
-    evaluate.add_argument(
-        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
-    )
+    add_reading_options(evaluate)
     evaluate.add_argument("--text", metavar="COLUMN", help="text column of SOURCE (default: as in training)")
-    evaluate.add_argument(
-        "--values",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a column of numbers, for vectors and series; repeatable",
-    )
     evaluate.add_argument("--label", metavar="COLUMN", help="label column of SOURCE (default: as in training)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> None:
     from textrnn.config import data_of_bundle
-    from textrnn.data.places import keep_input
+    from textrnn.data.places import keep_input, names_a_column
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
     from textrnn.runtime.load import load
@@ -101,7 +92,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
         refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
     source = arguments.source or "held out"
     with TemporaryDirectory() as folder:
-        in_columns = not isinstance(model, LanguageModel) or data_of_bundle(model.manifest.runtime).text != "text"
+        in_columns = not isinstance(model, LanguageModel) or names_a_column(data_of_bundle(model.manifest.runtime))
         arguments.source = keep_input(arguments.source, Path(folder), in_columns)
         if not isinstance(model, Forecaster):
             say_how_tables_are_read(arguments.source, isinstance(model, Classifier))
@@ -139,21 +130,23 @@ def _evaluate_language_model(model: LanguageModel, arguments: argparse.Namespace
     adapts = arguments.dynamic or arguments.cache is not None or arguments.set
     if adapts:
         _require_adaptable(arguments)
-    if arguments.source:
+    prepared = _prepared(arguments.model) if adapts or not arguments.source else None
+    if prepared is None or arguments.source:
         options = replace(source_options(data), errors=arguments.errors or data.errors)
         parts = encode_pieces(
             model.tokenizer, read_text(arguments.source, options, data.separate_documents), data.separate_documents
         )
     else:
-        _, held_out = _prepared(arguments.model).parts
-        parts = iter(dataset_parts(held_out))
+        parts = iter(dataset_parts(prepared.parts[1]))
     kept = list(parts) if adapts else parts  # else a text of any length is read part by part
     metrics: dict[str, Any] = evaluate(
         model.read, model.vocabulary_size, kept, model.start_id, apart=data.separate_documents, window=arguments.window
     ).to_dict()
     if model.tokenizer.loses:
         metrics["not_predicted"] = model.tokenizer.loses
-    return {**metrics, "adapted": _adapt(arguments, model.tokenizer, list(kept))} if adapts else metrics
+    if prepared and adapts:
+        metrics["adapted"] = _adapt(arguments, model.tokenizer, prepared, list(kept))
+    return metrics
 
 
 def _require_adaptable(arguments: argparse.Namespace) -> None:
@@ -171,7 +164,9 @@ def _require_adaptable(arguments: argparse.Namespace) -> None:
         )
 
 
-def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[Part]) -> dict[str, Any]:
+def _adapt(
+    arguments: argparse.Namespace, tokenizer: Tokenizer, prepared: Prepared, parts: Sequence[Part]
+) -> dict[str, Any]:
     """What dynamic evaluation and a cache give, apart from the static figures."""
     import numpy as np
 
@@ -183,9 +178,8 @@ def _adapt(arguments: argparse.Namespace, tokenizer: Tokenizer, parts: Sequence[
     from textrnn.training.adaptation.adaptation import Adaptation
 
     settings = parse_settings(arguments.set, arguments.dynamic, arguments.cache)
-    run = _run_of(arguments.model)
-    train, held_out = _prepared(arguments.model).parts
-    adaptation = Adaptation(run, tokenizer, train, held_out, settings)
+    train, held_out = prepared.parts
+    adaptation = Adaptation(_run_of(arguments.model), tokenizer, train, held_out, settings)
     ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
     size = sum((part.size for part in parts), TextSize(0, 0, 0))
     measured = adaptation.measure(ids, size, arguments.dynamic, arguments.cache)

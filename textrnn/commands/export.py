@@ -31,9 +31,7 @@ def export_command(arguments: argparse.Namespace) -> None:
     if folder.exists():
         raise UserError(f"an output folder must not exist yet, found: {folder}; remove it or give another --out")
     if not run.best.exists():
-        raise UserError(
-            f"{run.folder} has no evaluated weights yet; go on with: textrnn train --resume --out {run.folder}"
-        )
+        raise UserError(f"{run.folder} has no evaluated weights yet; go on with: {run.resume_command}")
     import_tensorflow()
     from textrnn.training.tasks.table import trainer_of
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.arguments import add_command
-from textrnn.commands.messages import say_how_tables_are_read
+from textrnn.commands.messages import say, say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ def forecast_command(arguments: argparse.Namespace) -> None:
 def series_of(
     model: Forecaster, sources: Sequence[str], columns: Sequence[str]
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """The values of the sources of a forecaster, and the names of its columns; how they are read is said."""
+    """Return the values of the sources of a forecaster and the names of its columns, and print how they are read."""
     from textrnn.config import data_of_bundle
     from textrnn.data.series import read_series
 
     columns = tuple(columns) or data_of_bundle(model.manifest.runtime).values
-    say_how_tables_are_read(sources, series=columns)
-    return read_series(sources, columns)
+    say_how_tables_are_read(sources)
+    notes: list[str] = []
+    series = read_series(sources, columns, notes)
+    say(notes)
+    return series

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textrnn.errors import UserError
@@ -18,20 +18,16 @@ def refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
             raise UserError(f"--{name} is for {what}, this is a {kind}; leave it out")
 
 
-def say_how_tables_are_read(
-    sources: Sequence[str], labelled: bool = False, series: Sequence[str] | None = None
-) -> None:
-    """Print the notes of `table_notes`, which are none where tables are ordinary, and of a series those of its columns.
-
-    Args:
-        labelled: whether labels are read.
-        series: the columns of a series that are named; None for sources that are no series.
-    """
-    from textrnn.data.series import series_notes
+def say_how_tables_are_read(sources: Sequence[str], labelled: bool = False) -> None:
+    """Print the notes of `table_notes`, which are none where tables are ordinary."""
     from textrnn.data.sources import table_notes
 
-    notes = table_notes(sources, labelled)
-    for note in notes if series is None else [*notes, *series_notes(sources, series)]:
+    say(table_notes(sources, labelled))
+
+
+def say(notes: Iterable[str]) -> None:
+    """Print notes for the user, a line each."""
+    for note in notes:
         print(note, file=sys.stderr)
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textrnn.commands.arguments import add_command
+from textrnn.commands.arguments import add_command, add_reading_options
 from textrnn.commands.messages import refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
@@ -58,17 +58,8 @@ def add_predict(commands: Any) -> None:
         metavar="FILE",
         help="write the table of --input with the predictions as new columns: .csv or .jsonl",
     )
-    predict.add_argument(
-        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
-    )
+    add_reading_options(predict)
     predict.add_argument("--text", metavar="COLUMN", help="text column of --input (default: as in training)")
-    predict.add_argument(
-        "--values",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a column of numbers, for vectors and series; repeatable",
-    )
     predict.add_argument("--why", action="store_true", help="explain: show the contribution of each token to the label")
     predict.add_argument(
         "--label", metavar="LABEL", help="with --why: the label to explain (default: the most probable)"

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textrnn.commands.arguments import add_command
-from textrnn.commands.messages import say_how_tables_are_read
+from textrnn.commands.arguments import add_command, add_reading_options
+from textrnn.commands.messages import say, say_how_tables_are_read
 from textrnn.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def train_run(run: Run, new: bool = False) -> Path:
         with locked(run.folder):
             return _train_and_export(run, new)
     except KeyboardInterrupt as interrupt:
-        again = f"textrnn train --resume --out {shlex.quote(str(run.folder))}"
-        raise Stopped(f"stopped; go on with: {again}") from interrupt
+        raise Stopped(f"stopped; go on with: {run.resume_command}") from interrupt
 
 
 def _train_and_export(run: Run, new: bool) -> Path:
@@ -60,10 +59,10 @@ def _train_and_export(run: Run, new: bool) -> Path:
         run.remove_leftovers()
         if not run.quiet:
             data = run.config.data
-            task = task_of(run.config)
-            series = data.values if task.reads_series else None
-            say_how_tables_are_read([*data.source, *data.validation], task.reads_labels, series)
+            say_how_tables_are_read([*data.source, *data.validation], task_of(run.config).reads_labels)
         prepared = prepare(run)  # what is wrong with the data shows before TensorFlow has taken its seconds to load
+        if not run.quiet:
+            say(task_of(run.config).notes(prepared))
         import_tensorflow()
         from textrnn.training.distributed.distribution import of_this_process, use
 
@@ -88,15 +87,12 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
     distribution = import_tensorflow(lambda: _join(cluster))
     from textrnn.training.distributed.distribution import use
-    from textrnn.training.loop.run_lock import locked
     from textrnn.training.tasks.table import trainer_of
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
-    with distribution.explain_lost_workers(kept), use(distribution), ExitStack() as stack:
-        run = open_shared_run(distribution, folder, config, resume, quiet)
-        if distribution.is_chief:
-            stack.enter_context(locked(folder))
+    with distribution.explain_lost_workers(kept), use(distribution), ExitStack() as held:
+        run = open_shared_run(distribution, folder, config, resume, quiet, held)
         try:
             trainer = trainer_of(run)
         except UserError:
@@ -133,18 +129,9 @@ def add_train(commands: Any) -> None:
     )
     train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    train.add_argument(
-        "--errors", choices=("strict", "replace"), help="invalid UTF-8: stop with an error, or replace it with U+FFFD"
-    )
+    add_reading_options(train)
     train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
     train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
-    train.add_argument(
-        "--values",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a column of numbers, for vectors and series; repeatable",
-    )
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
 

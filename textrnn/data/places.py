@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from textrnn.config import Config
+from textrnn.config import Config, DataConfig
 from textrnn.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -42,6 +42,11 @@ def with_kept_input(config: Config, folder: Path) -> Config:
         return str(kept[0].absolute()) if is_kept and kept and not Path(place).exists() else place
 
     return _each_place(config, found)
+
+
+def names_a_column(data: DataConfig) -> bool:
+    """Return whether a text column is named, so that text on standard input is a table."""
+    return data.text != DataConfig().text
 
 
 def keep_input(sources: Sequence[str], folder: Path, in_columns: bool, later: Path | None = None) -> tuple[str, ...]:

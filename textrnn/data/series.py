@@ -50,11 +50,13 @@ class Series:
         columns: names of the features.
         mean: float32 ``(features,)``, of what is trained on.
         scale: float32 ``(features,)``, its standard deviation; 1 for a feature that never changes.
+        notes: as `read_series` collects them.
     """
 
     values: Array
     training: int
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def features(self) -> int:
@@ -100,12 +102,13 @@ def prepare_series(
     Raises:
         UserError: as `read_series`, or the series is too short for two forecasts, one of them to measure.
     """
-    values, names = read_series(sources, columns)
+    notes: list[str] = []
+    values, names = read_series(sources, columns, notes)
     whole = len(values)
     count = 0 if validation else max(horizon, round(held_out * whole))
     training = whole - count
     if validation:
-        later, _ = read_series(validation, columns)
+        later, _ = read_series(validation, columns, notes)
         require_width(later, values.shape[1], ", ".join(validation), f"the training part {names} has")
         values = np.concatenate([values, later])
     needed = horizon + SHORTEST_TRAINING
@@ -118,11 +121,18 @@ def prepare_series(
             f"the series has {whole:,} steps{held_out_now}; give more steps or set model.horizon to"
             f" {most:,} or less"
         )
-    return Series(values, training, names)
+    return Series(values, training, names, tuple(notes))
 
 
-def read_series(sources: Sequence[str], columns: Sequence[str] = ()) -> tuple[Array, tuple[str, ...]]:
-    """Numbers float32 ``(time, features)`` of sources in the order of time, and the names of the features.
+def read_series(
+    sources: Sequence[str], columns: Sequence[str] = (), notes: list[str] | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """Return numbers, float32 ``(time, features)``, of sources in the order of time, and the names of the features.
+
+    Args:
+        sources: files, folders or Hugging Face ids, in the order of time.
+        columns: that hold the numbers; none lets the source decide.
+        notes: gets a line for each column that is not read and each change of order.
 
     Raises:
         UserError: a source is missing, not readable as what its name says, or lacks a column; no column holds numbers;
@@ -131,20 +141,12 @@ def read_series(sources: Sequence[str], columns: Sequence[str] = ()) -> tuple[Ar
     tables = [table for source in sources for table in _tables(source, columns)]
     if not tables:
         raise UserError(f"a series must be in a file ({', '.join(_READERS)}), found none in: {', '.join(sources)}")
+    if notes is not None:
+        notes += [f"{table.place}: {note}" for table in tables for note in table.notes]
     first = tables[0]
     for table in tables[1:]:
         require_width(table.values, first.values.shape[1], table.place, f"{first.place} has")
     return np.concatenate([table.values for table in tables]), first.columns
-
-
-def series_notes(sources: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
-    """Return what a user should know of how a series is read, a line each: what is passed over, and another order.
-
-    Raises:
-        UserError: as `read_series`.
-    """
-    tables = (table for source in sources for table in _tables(source, columns))
-    return [f"{table.place}: {note}" for table in tables for note in table.notes]
 
 
 class _Table(NamedTuple):

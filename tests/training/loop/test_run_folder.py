@@ -98,6 +98,21 @@ def test_other_data_are_refused_and_the_run_stays_as_it_is(run: Path, tmp_path: 
     assert (run / "config.json").read_bytes() == before
 
 
+def test_damaged_digests_are_one_line(run: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copy(run.parent / "animals.txt", tmp_path / "moved.txt"))
+    (run / "data" / "sources.json").write_text("{", encoding="utf-8")
+    assert "sources.json cannot be used" in told(call("train", moved, "--resume", "--out", run, "--quiet"))
+
+
+def test_another_number_of_processes_leaves_the_configuration_as_it_is(run: Path) -> None:
+    before = (run / "config.json").read_bytes()
+    text = run.parent / "animals.txt"
+    again = ("train", text, *tiny_settings(train__epochs=2, data__processes=1), "--resume", "--out", run, "--quiet")
+    result = call(*again)
+    assert result.code == 0, result.err
+    assert (run / "config.json").read_bytes() == before
+
+
 def test_the_settings_that_differ_are_named(run: Path) -> None:
     line = told(call("train", "--resume", "--out", run, *tiny_settings(train__epochs=2, model__layers=3)))
     assert "model.layers, which was 2 and is 3 now;" in line

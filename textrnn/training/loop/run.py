@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,11 @@ class Run:
     @property
     def initial(self) -> Path:
         return self.folder / "init.npz"
+
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run, for a shell."""
+        return f"textrnn train --resume --out {shlex.quote(str(self.folder))}"
 
     @property
     def sources(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import signal
 import sys
 import time
@@ -174,7 +173,7 @@ class Trainer(ABC):
     def _how_to_continue(self) -> str:
         workers = "for every worker: " if self.distribution.has_workers else ""
         comma = ", " if workers else ": "
-        return f"go on with{comma}{workers}textrnn train --resume --out {shlex.quote(str(self.run.folder))}"
+        return f"go on with{comma}{workers}{self.run.resume_command}"
 
     @property
     def _writes(self) -> bool:

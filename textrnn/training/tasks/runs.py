@@ -64,7 +64,8 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
     Raises:
         UserError: no run there, or one of another configuration or of other data.
     """
-    found = with_kept_input(read_config(folder), folder)
+    before = read_config(folder)
+    found = with_kept_input(before, folder)
     if config is not None:
         stated = with_kept_input(_as_taken_over(absolute_sources(config), found), folder)
         found = with_sources_of(found, stated)
@@ -75,7 +76,7 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
                 " it with --out alone, or give another --out"
             )
     run = Run(folder, with_fitted_values(found, read_fitted(folder)), quiet)
-    if config is not None and found.data != read_config(folder).data:
+    if config is not None and with_sources_of(before, found) != before:
         require_same_content(run)
         with write_atomically(folder / "config.json") as temporary:
             temporary.write_text(_as_json(found), encoding="utf-8")

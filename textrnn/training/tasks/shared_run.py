@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from textrnn.config import Config
 from textrnn.data.places import STANDARD_INPUT, absolute_sources, with_sources_of
 from textrnn.errors import UserError
 from textrnn.training.loop.run import Run
+from textrnn.training.loop.run_lock import locked
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import contents, prepare
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds for a new file to be seen through a network's file system
 
 
-def open_shared_run(distribution: Distribution, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
+def open_shared_run(
+    distribution: Distribution, folder: Path, config: Config | None, resume: bool, quiet: bool, held: ExitStack
+) -> Run:
     """The run that every worker trains, made and its data prepared by the chief.
 
     Args:
@@ -30,6 +34,7 @@ def open_shared_run(distribution: Distribution, folder: Path, config: Config | N
         config: of the command; None where a resumed run is to be taken as it is.
         resume: whether the run is there already.
         quiet: show no progress.
+        held: gets the lock of the run, which the chief holds until it is closed.
 
     Raises:
         UserError: a worker has other settings or another text; the same as of `create_run`, `open_run` and
@@ -46,6 +51,7 @@ def open_shared_run(distribution: Distribution, folder: Path, config: Config | N
 
     def make() -> Run:
         run = open_run(folder, quiet=quiet) if resume else create_run(folder, config, quiet)
+        held.enter_context(locked(folder))
         try:
             run.remove_leftovers()
             prepare(run)

@@ -83,7 +83,10 @@ def require_same_content(run: Run) -> None:
     """
     if not run.sources.exists():
         return  # nothing was made of them yet
-    before = json.loads(run.sources.read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads(run.sources.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{run.sources} cannot be used ({error}); restore it or train anew") from error
     for name, digest in contents(run).items():
         if before.get(name) != digest:
             places = ", ".join(getattr(run.config.data, name.removeprefix("data.")))
@@ -99,5 +102,5 @@ def _require_places(run: Run) -> None:
         if Path(place).is_absolute() and not Path(place).exists():
             raise UserError(
                 f"the data of a run must be where they were, {place} is not there; give the place they moved to:"
-                f" textrnn train NEW_PLACE --resume --out {run.folder}"
+                f" {run.resume_command.replace('train', 'train NEW_PLACE', 1)}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textrnn.config import DataConfig
@@ -36,8 +36,6 @@ class Task(ABC):
 
     reads_labels = False
     """Whether labels of texts are read."""
-    reads_series = False
-    """Whether the sources are a series."""
 
     def reads_columns(self, data: DataConfig) -> bool:
         """Return whether standard input that is not JSON is a table, not plain text."""
@@ -62,6 +60,10 @@ class Task(ABC):
         Raises:
             UserError: the sources cannot be read, or hold too little.
         """
+
+    def notes(self, prepared: Prepared) -> Sequence[str]:
+        """Return what a user should know of how the data were read, a line each."""
+        return ()
 
     @abstractmethod
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:

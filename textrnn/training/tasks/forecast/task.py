@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textrnn.data.series import Series, prepare_series
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 class Forecast(Task):
     """Learns how a series goes on."""
 
-    reads_series = True
-
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return _series(run).source_fingerprint  # of training and held-out sources, which are read together
 
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         return Prepared(None, (_series(run),))
+
+    def notes(self, prepared: Prepared) -> Sequence[str]:
+        (series,) = prepared.parts
+        return tuple(series.notes)
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.forecast.trainer import ForecasterTrainer

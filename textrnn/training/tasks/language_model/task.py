@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import DataConfig
+from textrnn.data.places import names_a_column
 from textrnn.data.records import source_options
 from textrnn.data.sources import count_bytes, source_fingerprint
 from textrnn.data.tokens.chunks import Corpus
@@ -29,7 +30,7 @@ class LanguageModelling(Task):
     """Learns what comes next in a text."""
 
     def reads_columns(self, data: DataConfig) -> bool:
-        return data.text != DataConfig().text
+        return names_a_column(data)
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return source_fingerprint(sources, source_options(run.config.data))
