@@ -24,7 +24,7 @@ from typing import Any
 from measure import print_table, write_json
 
 from textrnn.cli import main as textrnn
-from textrnn.config import load_config
+from textrnn.training.tasks.configuration import load_config
 
 WITHOUT = {
     "tied": ["model.tied=false"],

@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 
 from textrnn import cli
 from textrnn.classification import head_and_tail, padded_length
-from textrnn.config import from_dict
 from textrnn.data.records import SourceOptions
 from textrnn.data.sources import read_labelled
 from textrnn.errors import UserError
 from textrnn.runtime.load import load_classifier
 from textrnn.runtime.text_classifier import Classifier
+from textrnn.training.tasks.configuration import from_dict
 
 KERAS = "Keras predict"
 FASTTEXT_TEXTS = 5_000  # trained on: enough for a vocabulary as large as one would have

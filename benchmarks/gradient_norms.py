@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.config import from_dict
 from textrnn.files import write_atomically
+from textrnn.training.tasks.configuration import from_dict
 
 # An entry of U is as large as torch.nn.RNN draws it, uniform up to 1 / sqrt(hidden): 1 / sqrt(3) of an orthogonal one.
 SMALL = 3**-0.5

@@ -20,9 +20,9 @@ from typing import Any
 
 from measure import alternate, print_table, write_json
 
-from textrnn.config import load_config
 from textrnn.data.labelled_texts import TextBatches
 from textrnn.errors import UserError
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare
 from textrnn.training.tensorflow_setup import import_tensorflow

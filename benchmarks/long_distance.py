@@ -34,9 +34,10 @@ from gradient_norms import draw_norms, gradient_norms, table_of
 from long_distance_tasks import MEMBERS, TASKS, Task, make_file, settings_of
 from measure import print_table, write_json
 
-from textrnn.config import Config, load_config
+from textrnn.config import Config
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
+from textrnn.training.tasks.configuration import load_config
 
 FOLDER = Path(__file__).resolve().parent
 CONFIGS = FOLDER.parent / "configs"

@@ -48,11 +48,11 @@ import numpy as np
 from classification_peers import Example, Peer, macro_f1, peers, train
 from measure import print_table, write_json
 
-from textrnn.config import load_config
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.hardware import cores
 from textrnn.training.loop.history import read_history
+from textrnn.training.tasks.configuration import load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FOLD_SEED = 0

@@ -130,8 +130,8 @@ def trainer_around_the_step(case: Case) -> float:
     """Seconds a step that the trainer takes with a step that does nothing: batches, progress, history."""
     import tensorflow as tf
 
-    from textrnn.config import from_dict
     from textrnn.training.loop.training_step import TrainingStep
+    from textrnn.training.tasks.configuration import from_dict
     from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
     from textrnn.training.tasks.runs import create_run
     from textrnn.training.tasks.table import prepare

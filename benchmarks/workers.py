@@ -32,8 +32,8 @@ Figures = dict[str, Any]
 
 def work(job: Figures) -> Figures:
     """What one worker does and finds: the loss and seconds of each step, and the seconds of reducing so many bytes."""
-    from textrnn.config import load_config
     from textrnn.training.distributed.cluster import cluster_of
+    from textrnn.training.tasks.configuration import load_config
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     def meet() -> Any:

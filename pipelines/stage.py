@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from textrnn.config import Config, load_config
+from textrnn.config import Config
 from textrnn.errors import Stopped, UserError
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 
 

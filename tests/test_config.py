@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrnn.config import CLASSIFICATION_DEFAULTS, TASKS, Config, Scope, from_dict, load_config, validate
+from textrnn.config import Config, Scope
 from textrnn.errors import UserError
+from textrnn.training.tasks.configuration import from_dict, load_config, task_names, validate
+from textrnn.training.tasks.table import TASKS, task_of
+from textrnn.training.tasks.task import Task
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
 
@@ -51,6 +54,8 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
 
 def allowed(name: str) -> st.SearchStrategy[Any]:
     hint, metadata = SETTINGS[name]
+    if name == "task":
+        return st.sampled_from([task.name for task in TASKS])
     if "choices" in metadata:
         return st.sampled_from(metadata["choices"])
     if "range" in metadata:
@@ -221,7 +226,8 @@ def test_classification_has_defaults_of_its_own_and_shares_all_others() -> None:
     assert config.tokenizer.split == "punctuation", "Chinese text has no blanks to cut at"
     assert config.model.bidirectional
     assert config.data == Config().data
-    stated = {f"{section}.{name}" for section, values in CLASSIFICATION_DEFAULTS.items() for name in values}
+    defaults = task_of(config).defaults({})
+    stated = {f"{section}.{name}" for section, values in defaults.items() for name in values}
     assert {"task"} < changed_from(Config(), config) <= {"task", *stated}
     assert from_dict({"task": "language_model"}) == Config()
 
@@ -317,7 +323,7 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         ),
         (
             ["data.reads=vectors"],
-            "a language model reads text, data.reads was: 'vectors'; set task=forecast for numbers",
+            "language_model reads text, data.reads was: 'vectors'; set data.reads=text, or a task that",
         ),
         (
             ["task=classification", "data.reads=vectors", "model.input_dropout=0.1"],
@@ -410,9 +416,17 @@ def test_what_reads_vectors_has_defaults_of_its_own() -> None:
     assert stated == dataclasses.replace(vectors.model, recurrence="dense")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_defaults_of_every_task_fit_each_other(task: str) -> None:
-    validate(load_config(None, [f"task={task}"]))
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.name} of {task.reads}")
+def test_the_defaults_of_every_task_fit_each_other(task: Task) -> None:
+    config = load_config(None, [f"task={task.name}", f"data.reads={task.reads}"])
+    validate(config)
+    assert config == task.default_config()
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:
+    assert set(task_names().values()) == {task.name for task in TASKS}
+    with pytest.raises(UserError, match=r"^task must be one of language_model, .*, was: 'clasify'; did you"):
+        load_config(None, ["task=clasify"])
 
 
 @pytest.mark.parametrize(

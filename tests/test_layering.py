@@ -50,8 +50,8 @@ MOST_MODULES = 15  # in a room, so that one look finds the one
 # Where a package from outside may be imported; what is not listed may be imported nowhere.
 HOMES = {
     "numpy": {"textrnn"},
-    "tomllib": {"textrnn.config"},  # of the standard library from Python 3.11
-    "tomli": {"textrnn.config"},
+    "tomllib": {"textrnn.training.tasks.configuration"},  # of the standard library from Python 3.11
+    "tomli": {"textrnn.training.tasks.configuration"},
     "tqdm": {"textrnn.runtime", "textrnn.data", "textrnn.training", "textrnn.commands"},
     "sentencepiece": {"textrnn.tokenizers.sentence_piece"},
     # The exporters quantise with onnxruntime and run every graph they write before they give it a name.
@@ -59,7 +59,7 @@ HOMES = {
     "tensorflow": {"textrnn.training"},
     "keras": {"textrnn.training"},
     "datasets": {"textrnn.data"},
-    "onnx": {"textrnn.training.export", "textrnn.training.loop.warm_start"},
+    "onnx": {"textrnn.training.export", "textrnn.training.tasks.pretrained"},
     # No dependencies: used where they happen to be installed, and asked for where they are not.
     "sklearn": {"textrnn.data.vector_sources"},
     "PIL": {"textrnn.data.vector_sources"},

@@ -33,11 +33,11 @@ import sentencepiece  # noqa: F401
 import tensorflow as tf  # noqa: F401
 
 import textrnn
-from textrnn.config import load_config
 from textrnn.data.hugging_face import HubDataset
 from textrnn.data.records import SourceOptions
 from textrnn.data.sources import read_labelled
 from textrnn.explanation import draw
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import trainer_of
 

@@ -1,9 +1,6 @@
-"""Every setting of a training run, with its default, its range and its scope: the runs that it applies to.
+"""Settings of a training run: default, range, meaning, and scope, the models that a setting applies to.
 
-`Config()` is the default run. A TOML file and ``--set key.path=value`` state differences only; an unknown key is an
-error that names the nearest one. Classification has defaults of its own where those of a language model would not suit
-it: `CLASSIFICATION_DEFAULTS`. `require_applicable` refuses a value that differs from the default of its task and does
-not apply to the run.
+The defaults here are those of a language model. A task of `textrnn.training.tasks` states where its own differ.
 """
 
 from __future__ import annotations
@@ -12,22 +9,16 @@ import dataclasses
 import difflib
 import itertools
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from textrnn.errors import UserError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 T = TypeVar("T")
 
-TASKS = ("language_model", "classification", "regression", "forecast")
+MODELS = ("language model", "classifier", "regressor", "forecaster")
+"""What a task trains; a scope names some of them."""
 
 
 @dataclass(frozen=True)
@@ -39,49 +30,43 @@ class Above:
 
 @dataclass(frozen=True)
 class Scope:
-    """Runs that a setting applies to.
+    """Models that a setting applies to.
 
     Attributes:
-        tasks: the tasks.
+        models: some of `MODELS`.
         reads: the inputs, ``"text"`` or ``"vectors"``; a series is vectors.
         needs: what other settings must be, by key: one of some values, or above a number.
     """
 
-    tasks: tuple[str, ...] = TASKS
+    models: tuple[str, ...] = MODELS
     reads: tuple[str, ...] = ("text", "vectors")
     needs: Mapping[str, tuple[Any, ...] | Above] = field(default_factory=dict)
 
-    def has(self, config: Config) -> bool:
-        """Return whether a run has one of the tasks and inputs."""
-        return config.task in self.tasks and config.data.reads in self.reads
+    def has(self, model: str, config: Config) -> bool:
+        """Return whether a run trains one of the models on one of the inputs."""
+        return model in self.models and config.data.reads in self.reads
 
     def unmet(self, config: Config) -> list[str]:
         """Return the keys of settings that are not what is needed."""
         return [key for key, wanted in self.needs.items() if not _meets(value_of(config, key), wanted)]
 
     def __str__(self) -> str:
-        kinds = "all models" if self.tasks == TASKS else " and ".join(_MODELS[task] for task in self.tasks)
-        inputs = "" if len(self.reads) == 2 or self.tasks in _OF_ONE_INPUT else f" of {self.reads[0]}"
+        kinds = "all models" if self.models == MODELS else " and ".join(f"{model}s" for model in self.models)
+        inputs = "" if len(self.reads) == 2 or self.models in _OF_ONE_INPUT else f" of {self.reads[0]}"
         needs = " and ".join(_described(key, wanted) for key, wanted in self.needs.items())
         return f"{kinds}{inputs}{' with ' if needs else ''}{needs}"
 
 
-_MODELS = {
-    "language_model": "language models",
-    "classification": "classifiers",
-    "regression": "regressors",
-    "forecast": "forecasters",
-}
-_OF_ONE_INPUT = (("language_model",), ("forecast",), ("regression",))
+_OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",))
 EVERY_RUN = Scope()
-LANGUAGE_MODELS = Scope(("language_model",))
-CLASSIFIERS = Scope(("classification",))
-OF_SEQUENCES = Scope(("classification", "regression"))  # whole ones, with one answer for each
-FORECASTS = Scope(("forecast",))
+LANGUAGE_MODELS = Scope(("language model",))
+CLASSIFIERS = Scope(("classifier",))
+OF_SEQUENCES = Scope(("classifier", "regressor"))  # whole ones, with one answer for each
+FORECASTS = Scope(("forecaster",))
 TEXT = Scope(reads=("text",))
 VECTORS = Scope(reads=("vectors",))
-OF_VECTORS = Scope(("classification", "regression"), ("vectors",))
-CLASSIFIERS_OF_TEXT = Scope(("classification",), ("text",))
+OF_VECTORS = Scope(("classifier", "regressor"), ("vectors",))
+CLASSIFIERS_OF_TEXT = Scope(("classifier",), ("text",))
 
 
 def _meets(value: Any, wanted: tuple[Any, ...] | Above) -> bool:
@@ -235,7 +220,7 @@ class ModelConfig:
     variational: bool = field(
         default=False,
         metadata=_for(
-            _with(Scope(("language_model", "forecast")), model__dropout=Above(0)),
+            _with(Scope(("language model", "forecaster")), model__dropout=Above(0)),
             _with(TEXT, model__input_dropout=Above(0)),
             _with(OF_SEQUENCES, model__dropout=Above(0), model__layers=Above(1)),
         ),
@@ -362,7 +347,8 @@ class TrainConfig:
 class Config:
     """One training run, whole."""
 
-    task: str = field(default="language_model", metadata=_for(EVERY_RUN) | _one_of(*TASKS))
+    task: str = field(default="language_model", metadata=_for(EVERY_RUN))
+    """A task of `textrnn.training.tasks`."""
     seed: int = field(default=1, metadata=_for(EVERY_RUN) | _between(0, 2**31 - 1, "any whole number"))
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -370,54 +356,9 @@ class Config:
     train: TrainConfig = TrainConfig()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, ready for JSON; `from_dict` reads them back."""
+        """Return plain dictionaries and lists, ready for JSON; `build` reads them back."""
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
-
-CLASSIFICATION_DEFAULTS: dict[str, dict[str, Any]] = {
-    "tokenizer": {"kind": "word", "split": "punctuation", "lowercase": True, "min_count": 2, "vocabulary_size": 20_000},
-    "model": {
-        "hidden_dim": 256,
-        "embedding_dim": 64,
-        "layers": 1,
-        "bidirectional": True,
-        "segment_length": 64,
-        "dropout": 0.5,
-        "embedding_dropout": 0.3,
-        "activation": "relu",
-        "max_excitation": 0.98,
-    },
-    "train": {"batch_size": 32, "warmup_steps": 50},
-}
-"""What a classification run starts from where its settings say nothing else."""
-
-VECTOR_DEFAULTS: dict[str, dict[str, Any]] = {
-    "data": {"reads": "vectors"},
-    "model": {
-        "hidden_dim": 128,
-        "layers": 3,
-        "recurrence": "rotation",
-        "activation": "linear",
-        "mixing": "glu",
-        "normalization": "layer",
-        "pooling": "mean",
-    },
-    "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
-}
-"""What a run that reads vectors starts from."""
-
-FORECAST_DEFAULTS: dict[str, dict[str, Any]] = {
-    "data": VECTOR_DEFAULTS["data"],
-    "model": {
-        "hidden_dim": 64,
-        "layers": 1,
-        "recurrence": "rotation",
-        "activation": "linear",
-        "mixing": "relu",
-    },
-    "train": {"batch_size": 8, "sequence_length": 256, "learning_rate": 3e-4, "warmup_steps": 20},
-}
-"""What a forecast starts from: little, as one series can teach little."""
 
 ARCHITECTURE = (
     "hidden_dim",
@@ -432,48 +373,6 @@ ARCHITECTURE = (
     "normalization",
 )
 """What a classifier takes over from the model it starts from, beside the tokenizer."""
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-    """A `Config` from nested dictionaries that state differences from the defaults of its task.
-
-    Raises:
-        UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
-    """
-    if not isinstance(values, Mapping):
-        raise UserError(f"a config must be sections of settings, was: {values!r:.60}")
-    data = values.get("data")
-    reads_vectors = isinstance(data, Mapping) and data.get("reads") == "vectors"
-    if values.get("task") == "forecast":
-        values = _over(FORECAST_DEFAULTS, values)
-    elif reads_vectors or values.get("task") == "regression":
-        values = _over(VECTOR_DEFAULTS, values)
-    elif values.get("task") == "classification":
-        values = _over(_classification_defaults(values.get("tokenizer")), values)
-    return _build(Config, values, "")
-
-
-def _classification_defaults(tokenizer: object) -> Mapping[str, Any]:
-    """Return what a classification run starts from where `tokenizer` are the settings stated for it."""
-    defaults = CLASSIFICATION_DEFAULTS
-    if isinstance(tokenizer, Mapping) and tokenizer.get("kind") == "sentencepiece":
-        # So many words are few for a language; so many pieces are more than most labelled sets can have.
-        defaults = {**defaults, "tokenizer": {**defaults["tokenizer"], "vocabulary_size": 0}}
-    return defaults
-
-
-def defaults_of(config: Config) -> Config:
-    """Return the configuration that a task starts from, for the kind of data that it reads."""
-    return from_dict({"task": config.task, "data": {"reads": config.data.reads}})
-
-
-def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, and what they leave unsaid from `defaults`."""
-    merged = {**defaults, **values}
-    for name, default in defaults.items():
-        if isinstance(default, Mapping) and isinstance(merged[name], Mapping):
-            merged[name] = {**default, **merged[name]}
-    return merged
 
 
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
@@ -502,21 +401,16 @@ def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) ->
         UserError: a value of the wrong type or out of its range.
     """
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return _build(cls, {name: value for name, value in section.items() if name in known}, prefix)
+    return build(cls, {name: value for name, value in section.items() if name in known}, prefix)
 
 
-def validate(config: Config) -> None:
-    """Refuse settings that do not apply to the run, or do not fit each other.
+def require_consistent(config: Config) -> None:
+    """Refuse settings that do not fit each other.
 
     Raises:
-        UserError: the first that does not.
+        UserError: two settings contradict each other.
     """
-    task, data, model = config.task, config.data, config.model
-    if task in ("regression", "forecast") and data.reads != "vectors":
-        raise UserError(f"{task} reads vectors, data.reads was: {data.reads!r}; set data.reads=vectors")
-    if task == "language_model" and data.reads != "text":
-        raise UserError(f"a language model reads text, data.reads was: {data.reads!r}; set task=forecast for numbers")
-    require_applicable(config, defaults_of(config))
+    model = config.model
     tokens = config.tokenizer.model_type if config.tokenizer.kind == "sentencepiece" else config.tokenizer.kind
     if model.softmax == "adaptive" and tokens in ("char", "bpe"):
         raise UserError(
@@ -533,12 +427,13 @@ def validate(config: Config) -> None:
         raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")
 
 
-def require_applicable(config: Config, default: Config) -> None:
+def require_applicable(config: Config, default: Config, model: str) -> None:
     """Refuse a setting that the run would ignore.
 
     Args:
-        config: of the run.
-        default: the configuration whose values are no statement of the user, and never refused.
+        config: configuration of the run.
+        default: configuration whose values the user did not state; they are never refused.
+        model: what the run trains, one of `MODELS`.
 
     Raises:
         UserError: a value differs from the default and is out of the setting's scope.
@@ -547,15 +442,14 @@ def require_applicable(config: Config, default: Config) -> None:
         value, scopes = value_of(config, key), metadata["scopes"]
         if value in (value_of(default, key), metadata.get("off")):
             continue
-        within = [scope.unmet(config) for scope in scopes if scope.has(config)]
+        within = [scope.unmet(config) for scope in scopes if scope.has(model, config)]
         if [] in within:
             continue
         if within:
             given = "with " + " and ".join(f"{other}={_shown(value_of(config, other))}" for other in within[0])
-        elif config.task == "classification":
-            given = f"for a classifier of {config.data.reads}"
         else:
-            given = f"for a {_MODELS[config.task].removesuffix('s')}"
+            inputs = "" if (model,) in _OF_ONE_INPUT else f" of {config.data.reads}"
+            given = f"for a {model}{inputs}"
         raise UserError(
             f"{key} applies to {', or to '.join(map(str, scopes))}, was: {_shown(value)} {given}; leave it out"
         )
@@ -578,62 +472,17 @@ def value_of(config: Config, key: str) -> Any:
     return getattr(getattr(config, section) if section else config, name)
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """A `Config` from a TOML file and ``key.path=value`` overrides, the overrides winning.
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Return a dataclass of settings from nested dictionaries; what they do not state has its default.
 
-    Values of overrides are read as TOML; what is no TOML value is taken as a string.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"a config must be a readable TOML file, {path}: {error.strerror}") from error
-        except ValueError as error:  # of TOML, of UTF-8, or a number too long for Python
-            raise UserError(f"a config must be valid TOML, {path}: {error}; mend that line") from error
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set takes key.path=value, was: {override}; for example --set train.epochs=5")
-        _insert(values, key.strip(), _tomlvalue_of(text.strip()))
-    return from_dict(values)
-
-
-def read_config(folder: Path) -> Config:
-    """The configuration of a run folder.
+    Args:
+        cls: `Config` or one of its sections.
+        values: stated values by name.
+        prefix: the section's name and a dot, for messages.
 
     Raises:
-        UserError: no run there, or its configuration is damaged.
+        UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
     """
-    path = folder / "config.json"
-    try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"a run folder holds config.json, found none in: {folder}; give one that textrnn train has made"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
-
-
-def _tomlvalue_of(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        return text
-
-
-def _insert(values: dict[str, Any], key: str, value: Any) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"--set: {section} is a value, not a section, in: {key}")
-        values = inner
-    values[name] = value
-
-
-def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     arguments: dict[str, Any] = {}
@@ -649,7 +498,7 @@ def _build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
                 raise UserError(
                     f"{key} is a section of settings, was: {value!r}; set one of its keys, such as {nearest}"
                 )
-            arguments[name] = _build(cast("type[Any]", hint), value, f"{key}.")
+            arguments[name] = build(cast("type[Any]", hint), value, f"{key}.")
         else:
             arguments[name] = _checked(key, value, hint, fields[name].metadata)
     return cls(**arguments)

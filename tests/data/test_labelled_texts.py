@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.classification import head_and_tail
-from textrnn.config import from_dict
 from textrnn.data import labelled_texts as labelled
 from textrnn.data.labelled_texts import (
     LabelledDataset,
@@ -35,6 +34,7 @@ from textrnn.data.records import SourceOptions
 from textrnn.tokenizers import PAD_ID, UNKNOWN_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare
 

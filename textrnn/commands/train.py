@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from textrnn.training.loop.run import Run
 
 
-TASKS = {
-    "language_model": "language_model",
-    "classification": "classification",
-    "sentiment": "classification",
-    "regression": "regression",
-    "forecast": "forecast",
-}
+class _TaskNames:
+    """The values of --task. The tasks are imported when a value is given or help is printed."""
+
+    def __iter__(self) -> Iterator[str]:
+        from textrnn.training.tasks.configuration import task_names
+
+        return iter(task_names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
 
 
 def train_run(run: Run, new: bool = False) -> Path:
@@ -120,7 +124,12 @@ def add_train(commands: Any) -> None:
         metavar="SOURCE",
         help="training data: files, folders, Hugging Face ids, or - for standard input (default: the Python manual)",
     )
-    train.add_argument("--task", choices=TASKS, help="what to train (default: language_model, or the task of --config)")
+    train.add_argument(
+        "--task",
+        choices=_TaskNames(),
+        metavar="TASK",
+        help="what to train: %(choices)s (default: language_model, or the task of --config)",
+    )
     train.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="a TOML file with settings that differ from the defaults"
     )
@@ -158,7 +167,7 @@ def train_command(arguments: argparse.Namespace) -> None:
 
 def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None:
     """Return the configuration that a command states; None where it only resumes a run."""
-    from textrnn.config import load_config, read_config
+    from textrnn.training.tasks.configuration import load_config, read_config, task_names
 
     options: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "values")
@@ -171,7 +180,7 @@ def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None
             return None
         config = read_config(folder)  # a resumed run keeps its settings
     else:
-        task = [f"task={TASKS[arguments.task]}"] if arguments.task else []
+        task = [f"task={task_names()[arguments.task]}"] if arguments.task else []
         config = load_config(arguments.config, [*task, *arguments.set])
     return replace(config, data=replace(config.data, **given))
 

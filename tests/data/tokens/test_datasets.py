@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from textrnn.config import from_dict
 from textrnn.data import sources, text_files
 from textrnn.data.records import SourceOptions
 from textrnn.data.tokens import chunks
@@ -31,6 +30,7 @@ from textrnn.tokenizers import Tokenizer, WordTokenizer, train_tokenizer
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.training.tasks import table
+from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import create_run, open_run
 
 LINES = SourceOptions(documents="line")

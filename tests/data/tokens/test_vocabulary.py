@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from commands import error_of
 
-from textrnn.config import from_dict
 from textrnn.data import text_files
 from textrnn.data.records import SourceOptions
 from textrnn.data.tokens import chunks
@@ -16,6 +15,7 @@ from textrnn.data.tokens.chunks import Corpus
 from textrnn.data.tokens.vocabulary import learn_tokenizer
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers import word as word_module
+from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare, task_of
 

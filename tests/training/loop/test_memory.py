@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textrnn.config import Config, from_dict
+from textrnn.config import Config
 from textrnn.training.loop import memory
 from textrnn.training.loop.memory import available_bytes, bytes_needed, require_memory
+from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import trainer_of
 

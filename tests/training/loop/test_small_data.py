@@ -11,17 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import textrnn
-from textrnn.config import Config, TrainConfig, from_dict
+from textrnn.config import Config, TrainConfig
 from textrnn.training.loop.small_data import fit_to_records, fit_to_tokens
+from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import open_run
 
 LANGUAGE_MODEL, CLASSIFIER = Config(), from_dict({"task": "classification"})
 
 
+def fit_text(config: Config, tokens: int, replicas: int) -> Config:
+    return fit_to_tokens(config, LANGUAGE_MODEL, tokens, replicas)
+
+
+def fit_texts(texts: int, replicas: int) -> Config:
+    return fit_to_records(CLASSIFIER, CLASSIFIER, texts, replicas)
+
+
 @given(tokens=st.integers(2, 10**7), batch=st.integers(1, 300), length=st.integers(1, 300))
 def test_a_batch_always_fits_the_text(tokens: int, batch: int, length: int) -> None:
     for train in (TrainConfig(), TrainConfig(batch_size=batch, sequence_length=length)):
-        fitted = fit_to_tokens(Config(train=train), tokens, 1).train
+        fitted = fit_text(Config(train=train), tokens, 1).train
         assert fitted.batch_size * (fitted.sequence_length + 1) <= tokens
         assert fitted.batch_size <= train.batch_size
         assert fitted.sequence_length <= train.sequence_length
@@ -30,22 +39,22 @@ def test_a_batch_always_fits_the_text(tokens: int, batch: int, length: int) -> N
 
 
 def test_defaults_suit_the_size_of_the_text() -> None:
-    small, middle, large = (fit_to_tokens(LANGUAGE_MODEL, tokens, 1) for tokens in (10_000, 100_000, 1_000_000))
+    small, middle, large = (fit_text(LANGUAGE_MODEL, tokens, 1) for tokens in (10_000, 100_000, 1_000_000))
     assert (small.train.batch_size, small.train.sequence_length, small.model.hidden_dim) == (8, 64, 128)
     assert (middle.train.batch_size, middle.train.sequence_length, middle.model.hidden_dim) == (64, 128, 256)
     assert large == LANGUAGE_MODEL
-    assert fit_to_tokens(middle, 100_000, 1) == middle, "and are the same when the run is opened again"
+    assert fit_text(middle, 100_000, 1) == middle, "and are the same when the run is opened again"
 
 
 def test_batches_are_a_multiple_of_the_replicas() -> None:
-    assert fit_to_tokens(LANGUAGE_MODEL, 100, 3).train.batch_size % 3 == 0
-    assert fit_to_records(CLASSIFIER, 22, 3).train.batch_size == 6
-    assert "training text must have at least 6 tokens, has 5" in error_of(lambda: fit_to_tokens(LANGUAGE_MODEL, 5, 3))
-    assert "needs a record to train on, there are 2" in error_of(lambda: fit_to_records(CLASSIFIER, 2, 3))
+    assert fit_text(LANGUAGE_MODEL, 100, 3).train.batch_size % 3 == 0
+    assert fit_texts(22, 3).train.batch_size == 6
+    assert "training text must have at least 6 tokens, has 5" in error_of(lambda: fit_text(LANGUAGE_MODEL, 5, 3))
+    assert "needs a record to train on, there are 2" in error_of(lambda: fit_texts(2, 3))
 
 
 def test_a_small_set_is_read_in_several_batches() -> None:
-    sizes = [fit_to_records(CLASSIFIER, records, 1).train.batch_size for records in (1, 5, 22, 100, 255, 256, 9999)]
+    sizes = [fit_texts(records, 1).train.batch_size for records in (1, 5, 22, 100, 255, 256, 9999)]
     assert sizes == [1, 5, 8, 12, 31, 32, 32]
 
 

@@ -19,12 +19,12 @@ import tensorflow as tf
 from commands import call, files_of
 from conftest import TrainedRun, tiny_settings, write_small_text
 
-from textrnn.config import load_config
 from textrnn.errors import Stopped, UserError
 from textrnn.training.loop import trainer as trainer_module
 from textrnn.training.loop import training_step
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.row_updates import RowwiseAdamW
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import prepare

@@ -11,12 +11,13 @@ import pytest
 from commands import error_of
 from numpy.typing import NDArray
 
-from textrnn.config import Config, ModelConfig, from_dict
+from textrnn.config import Config, ModelConfig
 from textrnn.data.series import Series
 from textrnn.training.export.forecaster import check_forecasts, export_forecaster, forecast_graphs
 from textrnn.training.export.language_model import GraphSession, write_graphs
 from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.layers import fold_input_scale
+from textrnn.training.tasks.configuration import from_dict
 
 HORIZON = 3
 VALUES = np.random.default_rng(0).normal(5, 2, (2, 7, 2)).astype(np.float32)

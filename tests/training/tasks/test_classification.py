@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 import textrnn
 from textrnn.classification import probabilities
-from textrnn.config import load_config
 from textrnn.data.labelled_texts import LabelledDataset
 from textrnn.errors import UserError
 from textrnn.metrics.calibration import fit_temperature
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.tasks.classification.trainer import ClassifierTrainer, class_weights
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.supervised_trainer import ENOUGH_STEPS, FEWEST_EPOCHS
 from textrnn.training.tasks.table import prepare

@@ -12,8 +12,8 @@ from commands import call, files_of, told
 from conftest import TrainedRun, forecast_settings, write_wave
 
 from textrnn.bundle import read_bundle
-from textrnn.config import load_config
 from textrnn.training.loop.checkpoints import load_checkpoint
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.forecast.trainer import ForecasterTrainer
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import trainer_of

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textrnn.config import Config, load_config, settings, validate
+from textrnn.config import Config, settings
 from textrnn.errors import UserError
+from textrnn.training.tasks.configuration import load_config, validate
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare
 from textrnn.training.tensorflow_setup import import_tensorflow
@@ -23,6 +24,7 @@ import tensorflow as tf  # noqa: E402
 
 from textrnn.training.distributed.distribution import of_this_process, use  # noqa: E402
 from textrnn.training.loop import trainer as training  # noqa: E402
+from textrnn.training.loop import training_step  # noqa: E402
 from textrnn.training.tasks.table import trainer_of  # noqa: E402
 
 TINY = [
@@ -119,7 +121,7 @@ ELSEWHERE = {
     "train.evaluations": "test_trainer.py: the loop that all tasks share",
     "train.patience": "test_trainer.py: the loop that all tasks share",
     "train.checkpoint_seconds": "test_trainer.py: the loop that all tasks share",
-    "model.init_from": "test_warm_start.py: weights of another model",
+    "model.init_from": "test_pretrained.py: weights of another model",
 }
 
 
@@ -213,8 +215,14 @@ def pairs() -> list[Any]:
 
 @pytest.mark.parametrize(("kind", "key"), pairs())
 def test_a_value_that_is_not_the_default_is_refused_or_has_an_effect(
-    kind: str, key: str, sources: dict[str, Path], baselines: Baselines, tmp_path: Path
+    kind: str,
+    key: str,
+    sources: dict[str, Path],
+    baselines: Baselines,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(training_step, "has_bfloat16", lambda: True)  # slow without the instructions, but it works
     values, *needs = VALUES[key]
     default = configured(kind, sources, needs)
     choices = [configured(kind, sources, [*needs, *f"{key}={value}".split()]) for value in values.split("|")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import write_opinions, write_small_text
 
-from textrnn.config import load_config
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import contents, prepare
 

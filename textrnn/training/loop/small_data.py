@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from textrnn.config import Config, defaults_of
+from textrnn.config import Config
 from textrnn.data.series import Series
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
@@ -24,20 +24,21 @@ FITTED = (("train", "batch_size"), ("train", "sequence_length"), ("train", "reco
 """Settings that this module makes smaller."""
 
 
-def fit_to_tokens(config: Config, tokens: int, replicas: int) -> Config:
+def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -> Config:
     """Return the configuration of a language model whose size and batches suit the training text.
 
     Defaults shrink until a pass over the text takes some steps, stated batches until they fit at all.
 
     Args:
-        config: of the run.
-        tokens: of the training text.
-        replicas: that share a batch, which is a multiple of them.
+        config: configuration of the run.
+        default: that of its task.
+        tokens: length of the training text.
+        replicas: number of replicas that share a batch, whose size is a multiple of it.
 
     Raises:
         UserError: the text is too short for any batch.
     """
-    train, default = config.train, defaults_of(config)
+    train = config.train
     batch, length = train.batch_size, train.sequence_length
     if (batch, length) == (default.train.batch_size, default.train.sequence_length):
         while batch * length * STEPS_A_PASS > tokens and batch // 2 >= max(SMALLEST_BATCH, replicas):
@@ -60,19 +61,20 @@ def fit_to_tokens(config: Config, tokens: int, replicas: int) -> Config:
     )
 
 
-def fit_to_records(config: Config, records: int, replicas: int) -> Config:
+def fit_to_records(config: Config, default: Config, records: int, replicas: int) -> Config:
     """Return the configuration of a classifier or regressor whose batches suit the number of its training records.
 
     Args:
-        config: of the run.
-        records: to train on.
-        replicas: that share a batch, which is a multiple of them.
+        config: configuration of the run.
+        default: that of its task.
+        records: number of training records.
+        replicas: number of replicas that share a batch, whose size is a multiple of it.
 
     Raises:
         UserError: there are fewer records than replicas.
     """
     batch = min(config.train.batch_size, records)
-    if config.train.batch_size == defaults_of(config).train.batch_size:
+    if config.train.batch_size == default.train.batch_size:
         batch = min(batch, max(SMALLEST_BATCH, records // BATCHES_A_SET))
     batch = batch // replicas * replicas
     if not batch:

@@ -1,123 +1,17 @@
-"""Starting a model from another: tokenizer, embedding and layers of one that reads texts, all of one of vectors."""
+"""Initial weights from another model."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.bundle import find_bundle, read_bundle
-from textrnn.config import (
-    ARCHITECTURE,
-    Config,
-    ModelConfig,
-    TokenizerConfig,
-    data_of_bundle,
-    defaults_of,
-    read_config,
-    settings_of_bundle,
-)
 from textrnn.errors import UserError
-from textrnn.tokenizers import load_tokenizer
-from textrnn.tokenizers.base import Tokenizer
-from textrnn.training.loop.checkpoints import BEST, load_checkpoint
-from textrnn.training.loop.small_data import read_fitted, with_fitted_values
 
 if TYPE_CHECKING:  # at run time it would load Keras
     from textrnn.training.network.model import Model
 
 Arrays = dict[str, NDArray[Any]]
-
-LAYER_WEIGHT = re.compile(
-    r"(backward_)?(kernel|recurrent_kernel|bias|decay|angle|mixing_kernel|mixing_bias|gain|shift)_\d+"
-)
-
-
-def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
-    """What a classifier or regressor takes from the model `config.model.init_from`.
-
-    Layers that the model has not, as a language model has none that read from the end, start from those it has.
-
-    Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its
-        embedding and layers by the names they have in the backbone; of a model of vectors its output layer too.
-
-    Raises:
-        UserError: there is no model there, it reads something else, its weights are in 8 bits, or `config` states
-            another tokenizer or architecture than it has.
-    """
-    folder = Path(config.model.init_from)
-    tokenizer: Tokenizer | None = None
-    if (folder / BEST).exists() and (folder / "config.json").exists():
-        source = with_fitted_values(read_config(folder), read_fitted(folder))
-        _, arrays = load_checkpoint(folder / BEST)
-        if source.data.reads == "text":
-            tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(_with_one_table(arrays))
-    else:
-        source, tokenizer, arrays = _from_bundle(find_bundle(folder))
-    if source.data.reads != config.data.reads:
-        raise UserError(
-            f"model.init_from must read {config.data.reads}, {folder} reads {source.data.reads}; give another model"
-        )
-    default = defaults_of(config)
-    of_tokenizer = [f.name for f in fields(source.tokenizer)] if tokenizer else []
-    for section, names in (("tokenizer", of_tokenizer), ("model", ARCHITECTURE)):
-        for name in names:
-            stated, usual, found = (getattr(getattr(c, section), name) for c in (config, default, source))
-            if stated not in (usual, found):
-                raise UserError(
-                    f"{section}.{name} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out"
-                )
-    model = replace(config.model, **{name: getattr(source.model, name) for name in ARCHITECTURE})
-    if tokenizer is None:
-        return replace(config, model=model), None, arrays
-    if config.model.bidirectional:
-        layers = {name: array for name, array in arrays.items() if name != "embedding"}
-        arrays = {f"backward_{name}": array for name, array in layers.items() if "backward" not in name} | arrays
-    else:
-        arrays = {name: array for name, array in arrays.items() if "backward" not in name}
-    return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
-
-
-def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    """From a graph. Of a language model it holds ``E W + b`` as one table: with it as the embedding, ``W = 1`` and
-    ``b = 0``, the same is computed.
-    """
-    import onnx  # slow to load, and rarely needed
-
-    bundle = read_bundle(folder)
-    manifest = bundle.manifest
-    if manifest.precision != "float32":
-        raise UserError(
-            f"model.init_from must be a model in float32, {folder} is in {manifest.precision}; give the run, or export "
-            "it again"
-        )
-    kind = bundle.tokenizer.kind  # of a model that reads text, which is refused if it does not
-    file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
-    graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
-    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
-    config = Config(
-        data=data_of_bundle(manifest.runtime),
-        tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime["tokenizer_settings"], "tokenizer."),
-        model=settings_of_bundle(ModelConfig, manifest.runtime["architecture"], "model."),
-    )
-    if config.model.recurrence != "dense":  # whose graph holds products of the weights
-        raise UserError(
-            f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
-        )
-    if "table" in arrays:
-        hidden_dim = arrays["table"].shape[1]
-        arrays |= {
-            "embedding": arrays["table"],
-            "kernel_0": np.eye(hidden_dim, dtype=np.float32),
-            "bias_0": np.zeros(hidden_dim, np.float32),
-        }
-        config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
-    return config, load_tokenizer(folder, kind), _of_backbone(arrays)
 
 
 def start_from(model: Model, arrays: Arrays) -> None:
@@ -135,16 +29,3 @@ def start_from(model: Model, arrays: Arrays) -> None:
                 f" {own[name].shape}; give a model that reads vectors as wide"
             )
     model.set_arrays(own | {name: array for name, array in taken.items() if array.shape == own[name].shape})
-
-
-def _with_one_table(arrays: Arrays) -> Arrays:
-    """The weights with one embedding of all words, where those of rarer ones are narrower and apart."""
-    tables = [arrays["embedding"]]
-    while f"embedding_{len(tables)}" in arrays:
-        number = len(tables)
-        tables.append(arrays[f"embedding_{number}"] @ arrays[f"embedding_projection_{number}"])
-    return arrays | {"embedding": np.concatenate(tables)}
-
-
-def _of_backbone(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if name == "embedding" or LAYER_WEIGHT.fullmatch(name)}

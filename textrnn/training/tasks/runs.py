@@ -6,23 +6,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from textrnn.config import (
-    ARCHITECTURE,
-    Config,
-    defaults_of,
-    read_config,
-    require_applicable,
-    settings,
-    validate,
-    value_of,
-)
+from textrnn.config import ARCHITECTURE, Config, require_applicable, settings, value_of
 from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
 from textrnn.errors import UserError
 from textrnn.files import new_folder, write_atomically
 from textrnn.training.loop.checkpoints import Progress, save_checkpoint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
-from textrnn.training.loop.warm_start import load_pretrained
+from textrnn.training.tasks.configuration import read_config, validate
+from textrnn.training.tasks.pretrained import load_pretrained
 from textrnn.training.tasks.table import require_same_content, task_of
 
 MOST_DIFFERENCES = 3  # that a message names
@@ -42,9 +34,10 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         config = replace(config, data=replace(config.data, source=sources))
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
-            default = defaults_of(config)
+            task = task_of(config)
             config, tokenizer, arrays = load_pretrained(config)
-            require_applicable(config, _with_model_of(default, config))  # which its layers can change
+            # A setting's scope may depend on the layers, which are those of the other model now.
+            require_applicable(config, _with_model_of(task.default_config(), config), task.model)
             if tokenizer:
                 tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)

@@ -19,19 +19,32 @@ from textrnn.training.tasks.task import Prepared, Task
 if TYPE_CHECKING:
     from textrnn.training.loop.trainer import Trainer
 
-TASKS: dict[tuple[str, str], Task] = {
-    ("language_model", "text"): LanguageModelling(),
-    ("classification", "text"): TextClassification(),
-    ("classification", "vectors"): VectorClassification(),
-    ("regression", "vectors"): Regression(),
-    ("forecast", "vectors"): Forecast(),
-}
-"""By the settings `task` and `data.reads`."""
+TASKS: tuple[Task, ...] = (
+    LanguageModelling(),
+    TextClassification(),
+    VectorClassification(),
+    Regression(),
+    Forecast(),
+)
+"""Of a task that reads text or vectors, the first is the default."""
 
 
 def task_of(config: Config) -> Task:
-    """Return the task of a run."""
-    return TASKS[config.task, config.data.reads]
+    """Return the task of a run.
+
+    Raises:
+        UserError: the task does not read `data.reads`.
+    """
+    reads = config.data.reads
+    for task in TASKS:
+        if (task.name, task.reads) == (config.task, reads):
+            return task
+    own = next(task.reads for task in TASKS if task.name == config.task)
+    others = ", ".join(task.name for task in TASKS if task.reads == reads)
+    raise UserError(
+        f"{config.task} reads {own}, data.reads was: {reads!r}; set data.reads={own}, or a task that reads {reads}: "
+        f"{others}"
+    )
 
 
 def prepare(run: Run) -> Prepared:

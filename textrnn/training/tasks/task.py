@@ -1,12 +1,12 @@
-"""What a task is: how its data are read and prepared, what trains it, and what to do with its model."""
+"""What a task is: its defaults, how its data are read and prepared, what trains it, and how its model is used."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from textrnn.config import DataConfig
+from textrnn.config import Config, DataConfig, build
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 
@@ -34,8 +34,29 @@ class Prepared(NamedTuple):
 class Task(ABC):
     """One kind of thing to learn from one kind of input. Its methods need no TensorFlow, but for `trainer`."""
 
+    name: ClassVar[str]
+    """The setting `task`."""
+    reads: ClassVar[str]
+    """The setting `data.reads`."""
+    model: ClassVar[str]
+    """What is trained, one of `textrnn.config.MODELS`: it decides which settings apply."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other names that ``textrnn train --task`` takes."""
     reads_labels = False
     """Whether labels of texts are read."""
+
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings that a run starts from where they are not those of `Config()`.
+
+        Args:
+            stated: what the user states, in sections; it may be of any form.
+        """
+        return {}
+
+    def default_config(self) -> Config:
+        """Return the configuration of a run of which nothing but task and input is stated."""
+        stated = {"task": self.name, "data": {"reads": self.reads}}
+        return build(Config, with_defaults(self.defaults(stated), stated))
 
     def reads_columns(self, data: DataConfig) -> bool:
         """Return whether standard input that is not JSON is a table, not plain text."""
@@ -78,3 +99,12 @@ class Task(ABC):
     @abstractmethod
     def what_to_try(self, folder: str) -> str:
         """Return the command that uses a finished run; `folder` is quoted for a shell."""
+
+
+def with_defaults(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values`, with what they do not state from `defaults`; both are sections of settings."""
+    merged = {**defaults, **values}
+    for name, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(merged[name], Mapping):
+            merged[name] = {**default, **merged[name]}
+    return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from textrnn.data.labelled_vectors import prepare_vectors
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
 
 class VectorTask(Task):
     """Learns one answer for a whole sequence of vectors."""
+
+    reads = "vectors"
+
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
+            "data": {"reads": "vectors"},
+            "model": {
+                "hidden_dim": 128,
+                "layers": 3,
+                "recurrence": "rotation",
+                "activation": "linear",
+                "mixing": "glu",
+                "normalization": "layer",
+                "pooling": "mean",
+            },
+            "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
+        }
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return vectors_fingerprint(sources, vector_options(run.config.data))
@@ -44,7 +62,7 @@ class VectorTask(Task):
     def fitted(self, run: Run, prepared: Prepared, distribution: Distribution) -> Run:
         """Return a run whose batches suit the number of its records."""
         records = len(prepared.parts[0])
-        config = fit_to_records(run.config, records, distribution.replicas)
+        config = fit_to_records(run.config, self.default_config(), records, distribution.replicas)
         return fitted(run, config, f"{records:,} training records", distribution.is_chief)
 
     def what_to_try(self, folder: str) -> str:

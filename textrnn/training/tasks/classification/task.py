@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,31 @@ Split = NDArray[np.bool_] | None
 class TextClassification(Task):
     """Learns the label of a text."""
 
+    name, reads, model, aliases = "classification", "text", "classifier", ("sentiment",)
     reads_labels = True
+
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
+            "tokenizer": {
+                "kind": "word",
+                "split": "punctuation",
+                "lowercase": True,
+                "min_count": 2,
+                "vocabulary_size": _vocabulary_size(stated.get("tokenizer")),
+            },
+            "model": {
+                "hidden_dim": 256,
+                "embedding_dim": 64,
+                "layers": 1,
+                "bidirectional": True,
+                "segment_length": 64,
+                "dropout": 0.5,
+                "embedding_dropout": 0.3,
+                "activation": "relu",
+                "max_excitation": 0.98,
+            },
+            "train": {"batch_size": 32, "warmup_steps": 50},
+        }
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return source_fingerprint(sources, labelled_options(run.config.data))
@@ -55,7 +80,7 @@ class TextClassification(Task):
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
         texts = len(prepared.parts[0])
-        config = fit_to_records(run.config, texts, distribution.replicas)
+        config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
         return ClassifierTrainer(run, prepared.tokenizer, *prepared.parts)
 
@@ -66,10 +91,21 @@ class TextClassification(Task):
 class VectorClassification(VectorTask):
     """Learns the label of a sequence of vectors."""
 
+    name, model = "classification", "classifier"
+
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
         return ClassifierTrainer(self.fitted(run, prepared, distribution), None, *prepared.parts)
+
+
+def _vocabulary_size(tokenizer: object) -> int:
+    """Return the default size, of which `tokenizer` are the settings that the user states.
+
+    20,000 words are few for a language; so many pieces are more than most labelled sets can have.
+    """
+    is_pieces = isinstance(tokenizer, Mapping) and tokenizer.get("kind") == "sentencepiece"
+    return 0 if is_pieces else 20_000
 
 
 def _classes_and_split(run: Run) -> tuple[tuple[str, ...], Split]:

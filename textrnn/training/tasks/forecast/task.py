@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from textrnn.data.series import Series, prepare_series
 from textrnn.training.loop.run import Run
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 class Forecast(Task):
     """Learns how a series goes on."""
+
+    name, reads, model = "forecast", "vectors", "forecaster"
+
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {  # a small network, as one series can teach little
+            "data": {"reads": "vectors"},
+            "model": {
+                "hidden_dim": 64,
+                "layers": 1,
+                "recurrence": "rotation",
+                "activation": "linear",
+                "mixing": "relu",
+            },
+            "train": {"batch_size": 8, "sequence_length": 256, "learning_rate": 3e-4, "warmup_steps": 20},
+        }
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return _series(run).source_fingerprint  # of training and held-out sources, which are read together

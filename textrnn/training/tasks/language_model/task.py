@@ -29,6 +29,8 @@ LEAST_HELD_OUT = 8  # bytes of text: two characters of any script
 class LanguageModelling(Task):
     """Learns what comes next in a text."""
 
+    name, reads, model = "language_model", "text", "language model"
+
     def reads_columns(self, data: DataConfig) -> bool:
         return names_a_column(data)
 
@@ -48,7 +50,7 @@ class LanguageModelling(Task):
         if prepared.tokenizer is None:
             raise UserError("a language model needs a tokenizer, the run has none; train anew into another --out")
         tokens = prepared.parts[0].tokens
-        config = fit_to_tokens(run.config, tokens, distribution.replicas)
+        config = fit_to_tokens(run.config, self.default_config(), tokens, distribution.replicas)
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
         return LanguageModelTrainer(run, prepared.tokenizer, *prepared.parts)
 

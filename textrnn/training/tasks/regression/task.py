@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Regression(VectorTask):
     """Learns the values of a sequence of vectors."""
 
+    name, model = "regression", "regressor"
+
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.regression.trainer import RegressorTrainer
 

@@ -16,10 +16,11 @@ from commands import call, files_of, told
 from conftest import TrainedRun, tiny_settings, write_opinions, write_small_text
 from numpy.typing import NDArray
 
-from textrnn.config import ARCHITECTURE, load_config
+from textrnn.config import ARCHITECTURE
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.network.layers import fold_input_scale
 from textrnn.training.tasks.classification.trainer import ClassifierTrainer
+from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import prepare, trainer_of
 
