@@ -60,14 +60,18 @@ def random_bundle(folder: Path, units: int, layers: int, vocabulary_size: int, q
     from textrnn.training.tensorflow_setup import import_tensorflow
 
     import_tensorflow()
-    from textrnn.training.export.language_model import build_graphs, runtime_block, write_graphs
+    from textrnn.training.export.exporter import runtime_block
+    from textrnn.training.export.graph_files import write_graphs
+    from textrnn.training.export.language_model import build_graphs
 
     tokenizer = tokenizer_of_size(vocabulary_size)
     source = folder.with_name(f"{folder.name}.source")
     source.mkdir()
     weights = random_weights(units, layers, vocabulary_size)
     never_drawn = untrained(np.ones(vocabulary_size, np.int64))
-    graphs = write_graphs(build_graphs(random_config(units, layers), weights, never_drawn, quantize), source)
+    graphs = write_graphs(
+        build_graphs(random_config(units, layers), weights, never_drawn, quantize or "float32"), source
+    )
     tokenizer.save(source)
     manifest = Manifest(
         kind="language_model",

@@ -49,7 +49,7 @@ def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, f
 
     trainer = trainer_of(run)
     trainer.best_weights()
-    return "logit" if "logits" in _outputs(bundle) else "standardised value", trainer.check_parity(bundle)
+    return "logit" if "logits" in _outputs(bundle) else "standardised value", trainer.exporter().check(bundle)
 
 
 def _outputs(bundle: Bundle) -> set[str]:

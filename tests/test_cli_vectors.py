@@ -282,7 +282,8 @@ def test_a_regressor_from_training_to_use(trained_regressor: TrainedRun, tmp_pat
     np.testing.assert_allclose([line["values"] for line in found], textrnn.load(run).predict(lines), rtol=1e-5)
 
     small = call("export", run, "--quantize", "int8", "--out", tmp_path / "int8")
-    full, cost = (manifest.metrics[name]["mean_squared_error"] for name in ("float32", "int8"))
+    measured = textrnn.load(tmp_path / "int8").manifest.metrics
+    full, cost = (measured[name]["mean_squared_error"] for name in ("float32", "int8"))
     assert small.err == f"int8 raises the mean squared error on held-out sequences from {full:.6g} to {cost:.6g}\n"
     assert metrics_of(tmp_path / "int8", source)["explained"] > 0.7
 

@@ -285,7 +285,7 @@ def tiny_classifier_weights() -> dict[str, NDArray[np.float64]]:
 def write_tiny_classifier(folder: Path, **changes: Any) -> Bundle:
     """Write the bundle of that network; `changes` are other entries of its manifest."""
     from textrnn.training.export.classifier import classify_graph  # which loads TensorFlow
-    from textrnn.training.export.language_model import write_graphs
+    from textrnn.training.export.graph_files import write_graphs
 
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)
@@ -357,7 +357,7 @@ def _runtime(stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:
-    from textrnn.training.export.language_model import write_graphs
+    from textrnn.training.export.graph_files import write_graphs
 
     source = folder.with_name(folder.name + ".source")
     source.mkdir(parents=True)

@@ -14,6 +14,7 @@ import pytest
 import reference_classifier
 import tensorflow as tf
 from conftest import write_opinions
+from exported import in_onnxruntime
 from numpy.typing import NDArray
 
 import textrnn
@@ -27,12 +28,9 @@ from textrnn.tokenizers.base import PAD_ID
 from textrnn.training.export import classifier as export_classifier_module
 from textrnn.training.export.classifier import (
     Calibration,
-    GraphSession,
-    check_parity,
+    ClassifierExporter,
     classify_graph,
-    export_classifier,
 )
-from textrnn.training.export.language_model import write_graphs
 from textrnn.training.network.classifier import Classifier
 
 SMALL = ModelConfig(hidden_dim=6, embedding_dim=5, layers=1)
@@ -58,12 +56,6 @@ def model_of(config: ModelConfig, vocabulary_size: int = VOCABULARY_SIZE, classe
     model = Classifier(config, vocabulary_size, classes)
     model.set_arrays(reference_classifier.random_weights(config, vocabulary_size, classes))
     return model
-
-
-def session_of(model: Classifier, folder: Path, in_8_bits: bool = False) -> GraphSession:
-    folder.mkdir()
-    graph = classify_graph(model.config, model.arrays(), TEMPERATURE, in_8_bits)
-    return GraphSession(folder / write_graphs({"classify": graph}, folder)["classify"].file)
 
 
 def batch_of(lengths: list[int], time: int, vocabulary_size: int = VOCABULARY_SIZE) -> NDArray[np.int32]:
@@ -95,9 +87,9 @@ def held_out(tokenizer: WordTokenizer, tmp_path_factory: pytest.TempPathFactory)
 def test_the_graph_equals_keras_and_the_equations(name: str, tmp_path: Path) -> None:
     config = (SHAPES | OTHERS)[name]
     model = model_of(config)
-    session = session_of(model, tmp_path / "graph")
+    classify = in_onnxruntime({"classify": classify_graph(config, model.arrays(), TEMPERATURE)}, tmp_path)["classify"]
     for ids in (batch_of([8, 0, 1, 5, 7], 8), batch_of([3], 3), batch_of([0], 4), batch_of([1, 12], 12)):
-        logits = session.run(ids)
+        (logits,) = classify(ids)
         np.testing.assert_allclose(logits, model(tf.constant(ids)) / TEMPERATURE, atol=1e-4)
         texts = [row[row != PAD_ID].tolist() for row in ids]
         expected = reference_classifier.run(config, model.arrays(), texts) / TEMPERATURE
@@ -115,11 +107,14 @@ def test_the_graph_is_for_onnxruntimes_of_years_ago() -> None:
 # Bundles
 
 
+def exporter(model: Classifier, tokenizer: WordTokenizer, held_out: TextBatches) -> ClassifierExporter:
+    return ClassifierExporter(model, tokenizer, held_out, CALIBRATION, replace(SETTINGS, model=model.config))
+
+
 def export(
     model: Classifier, tokenizer: WordTokenizer, held_out: TextBatches, folder: Path, quantize: str | None = None
 ) -> Bundle:
-    settings = replace(SETTINGS, model=model.config)
-    return export_classifier(model, tokenizer, held_out, CALIBRATION, settings, folder, quantize)
+    return exporter(model, tokenizer, held_out).export(folder, quantize)
 
 
 def test_a_bundle_is_whole(tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path) -> None:
@@ -136,7 +131,7 @@ def test_a_bundle_is_whole(tokenizer: WordTokenizer, held_out: TextBatches, tmp_
     probs = loaded.predict([held_out.dataset.text(index, 100) for index in range(len(held_out.dataset))])
     right = probs.argmax(axis=1) == held_out.dataset.targets
     assert manifest.metrics["held_out"]["accuracy"] == manifest.metrics["float32"]["accuracy"] == right.mean()
-    assert check_parity(model, GraphSession(bundle.path("model.onnx")), held_out, TEMPERATURE) < 1e-4
+    assert exporter(model, tokenizer, held_out).check(bundle) < 1e-4
 
 
 def test_nothing_is_written_of_a_graph_that_differs(
@@ -181,7 +176,7 @@ def test_8_bits_cost_little_and_say_what(tokenizer: WordTokenizer, held_out: Tex
     metrics = small.manifest.metrics
     for bundle, precision in ((full, "float32"), (small, "int8")):
         size = sum(path.stat().st_size for path in bundle.folder.iterdir() if path.name != "manifest.json")
-        assert full.manifest.metrics[precision] == metrics[precision]
+        assert bundle.manifest.metrics[precision] == metrics[precision]
         assert metrics[precision]["bytes"] == size
         assert bundle.manifest.metrics["held_out"]["accuracy"] == metrics[precision]["accuracy"]
     assert metrics["int8"]["bytes"] < 0.4 * metrics["float32"]["bytes"]

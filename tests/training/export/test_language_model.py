@@ -29,7 +29,8 @@ from textrnn.generation import SPECIAL, GenerationOptions, generate
 from textrnn.tokenizers.base import END_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.training.export import language_model as export_onnx
-from textrnn.training.export.language_model import export_language_model
+from textrnn.training.export.graph_files import write_graphs
+from textrnn.training.export.language_model import LanguageModelExporter
 from textrnn.training.network import elementwise
 from textrnn.training.network.language_model import LanguageModel
 
@@ -125,7 +126,8 @@ def random_model(config: ModelConfig, tokenizer: CharTokenizer, apart: bool = Fa
 def export(
     model: LanguageModel, tokenizer: CharTokenizer, held_out: TokenDataset, folder: Path, quantize: str | None = None
 ) -> Bundle:
-    return export_language_model(model, tokenizer, held_out, END_ID, NEVER_DRAWN, Config(seed=1), folder, quantize)
+    exporter = LanguageModelExporter(model, tokenizer, held_out, END_ID, NEVER_DRAWN, Config(seed=1))
+    return exporter.export(folder, quantize)
 
 
 def graphs_of(bundle: Bundle) -> dict[str, onnx.ModelProto]:
@@ -380,10 +382,10 @@ def test_a_real_size_in_8_bits_is_a_quarter(tmp_path: Path) -> None:
     config = ModelConfig(hidden_dim=256, layers=2)
     arrays = {name: array.astype(np.float32) for name, array in reference_model.random_weights(config, 3000).items()}
     sizes = []
-    for quantize in (None, "int8"):
-        folder = tmp_path / str(quantize)
+    for precision in ("float32", "int8"):
+        folder = tmp_path / precision
         folder.mkdir()
-        export_onnx.write_graphs(export_onnx.build_graphs(config, arrays, NEVER_DRAWN, quantize), folder)
+        write_graphs(export_onnx.build_graphs(config, arrays, NEVER_DRAWN, precision), folder)
         sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
     assert sizes[1] < 0.27 * sizes[0]
     assert sizes[0] < 1.02 * 4 * (2 * 3000 * 256 + 3 * 256 * 256)

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import reference_classifier
 import tensorflow as tf
+from exported import in_onnxruntime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from numpy.typing import NDArray
 from textrnn.config import ModelConfig, TrainConfig
 from textrnn.data.vectors import padded
 from textrnn.metrics.regression import Scaling
-from textrnn.training.export.classifier import GraphSession, classify_graph
-from textrnn.training.export.language_model import write_graphs
+from textrnn.training.export.classifier import classify_graph
 from textrnn.training.export.regressor import regress_graph
 from textrnn.training.loop.training_step import SupervisedStep, optimizer_of
 from textrnn.training.network import elementwise
@@ -183,20 +183,21 @@ def test_a_step_lowers_the_squared_error_to_almost_nothing(one_length: bool) -> 
 # Graphs
 
 
-def session_of(graph: onnx.ModelProto, use: str, folder: Path) -> GraphSession:
-    folder.mkdir()
-    return GraphSession(folder / write_graphs({use: graph}, folder)[use].file)
+def run(graph: onnx.ModelProto, folder: Path, *inputs: Any) -> NDArray[Any]:
+    """Outputs of the one graph of a model, for tensors."""
+    (outputs,) = in_onnxruntime({"classify": graph}, folder)["classify"](*(tensor.numpy() for tensor in inputs))
+    return outputs
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_graph_that_classifies_equals_keras_and_the_equations(name: str, tmp_path: Path) -> None:
     config, temperature = CONFIGS[name], 1.7
     model, weights = model_of(config)
-    session = session_of(classify_graph(config, model.arrays(), temperature), "classify", tmp_path / "graph")
+    graph = classify_graph(config, model.arrays(), temperature)
     for lengths, more in ((LENGTHS, 0), (LENGTHS, 1), (LENGTHS, 5), ([3], 0)):
         sequences = sequences_of(lengths)
         values, count = batch_of(sequences, more)
-        logits = session.run(values.numpy(), count.numpy())
+        logits = run(graph, tmp_path, values, count)
         np.testing.assert_allclose(logits, model(values, count) / temperature, atol=1e-4)
         expected = reference_classifier.run(config, weights, sequences) / temperature
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
@@ -207,11 +208,11 @@ def test_the_graph_that_tells_values_equals_the_equations_in_their_units(name: s
     config = CONFIGS[name]
     model, weights = model_of(config)
     scaling = Scaling(np.random.default_rng(5).normal(3, 20, (50, OUTPUTS)))
-    session = session_of(regress_graph(config, model.arrays(), scaling), "regress", tmp_path / "graph")
+    graph = regress_graph(config, model.arrays(), scaling)
     sequences = sequences_of(LENGTHS)
     values, lengths = batch_of(sequences, more=1)
     expected = reference_classifier.run(config, weights, sequences) * scaling.scale + scaling.mean
-    np.testing.assert_allclose(session.run(values.numpy(), lengths.numpy()), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(run(graph, tmp_path, values, lengths), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "stride" in name])
@@ -222,17 +223,14 @@ def test_a_batch_shorter_than_a_block_has_the_outputs_of_nothing(name: str, tmp_
     assert values.shape[1] < config.stride
     expected = np.broadcast_to(weights["output_bias"], (2, OUTPUTS))
     np.testing.assert_allclose(model(values, lengths), expected, atol=1e-6)
-    session = session_of(classify_graph(config, model.arrays()), "classify", tmp_path / "graph")
-    np.testing.assert_allclose(session.run(values.numpy(), lengths.numpy()), expected, atol=1e-6)
+    graph = classify_graph(config, model.arrays())
+    np.testing.assert_allclose(run(graph, tmp_path, values, lengths), expected, atol=1e-6)
 
 
 def test_in_8_bits_the_graph_is_close(tmp_path: Path) -> None:
     config = replace(CONFIGS["stride, both directions, all"], hidden_dim=48, pooling="mean")
     model = Classifier(config, 0, OUTPUTS, seed=1, features=FEATURES)
     model.set_arrays(reference_classifier.random_weights(config, 0, OUTPUTS, features=FEATURES))
-    inputs = [tensor.numpy() for tensor in batch_of(sequences_of(LENGTHS))]
-    exact, rough = (
-        session_of(classify_graph(config, model.arrays(), 1.0, bits), "classify", tmp_path / str(bits)).run(*inputs)
-        for bits in (False, True)
-    )
+    inputs = batch_of(sequences_of(LENGTHS))
+    exact, rough = (run(classify_graph(config, model.arrays(), 1.0, bits), tmp_path, *inputs) for bits in (False, True))
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.ptp(exact)

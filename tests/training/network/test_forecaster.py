@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from commands import error_of
+from exported import in_onnxruntime
 from numpy.typing import NDArray
 
 from textrnn.config import Config, ModelConfig
 from textrnn.data.series import Series
-from textrnn.training.export.forecaster import check_forecasts, export_forecaster, forecast_graphs
-from textrnn.training.export.language_model import GraphSession, write_graphs
+from textrnn.training.export.forecaster import ForecasterExporter, forecast_graphs
 from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.layers import fold_input_scale
 from textrnn.training.tasks.configuration import from_dict
@@ -122,23 +123,19 @@ def reference(model: Forecaster, values: NDArray[Any]) -> tuple[NDArray[Any], ND
     return np.array(told), state
 
 
-def sessions_of(model: Forecaster, folder: Path) -> dict[str, GraphSession]:
-    specs = write_graphs(forecast_graphs(model.config, model.arrays()), folder)
-    return {use: GraphSession(folder / graph.file) for use, graph in specs.items()}
-
-
 def test_graphs_tell_what_the_equations_tell_in_units_of_the_data(tmp_path: Path) -> None:
     model = randomised()
-    sessions = sessions_of(model, tmp_path)
-    forecast, state = sessions["sequence"].read(VALUES)
+    graphs = in_onnxruntime(forecast_graphs(model.config, model.arrays()), tmp_path)
+    zero = np.zeros((1, 2, 6), np.float32)
+    forecast, state = graphs["sequence"](VALUES, zero)
     assert forecast.shape == (2, 7, HORIZON, 2)
     for row in range(2):
         expected, expected_state = reference(model, VALUES[row])
         np.testing.assert_allclose(forecast[row], expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(state[0, row], expected_state, rtol=1e-4, atol=1e-4)
-    state = sessions["step"].initial_state(2)
+    state = zero
     for position in range(7):
-        told, state = sessions["step"].run(VALUES[:, position], state)
+        told, state = graphs["step"](VALUES[:, position], state)
         np.testing.assert_allclose(told, forecast[:, position], rtol=1e-4, atol=1e-4)
 
 
@@ -147,7 +144,8 @@ def test_graphs_of_every_form_equal_keras(tmp_path: Path, changes: dict[str, Any
     model = randomised(**changes)
     series = Series(VALUES.reshape(-1, 2), 10, ("x", "y"))
     model.backbone.set_scaling(series.mean, series.scale)
-    assert check_forecasts(model, sessions_of(model, tmp_path), series) < 1e-4
+    exporter = ForecasterExporter(model, series, dataclasses.replace(settings(), model=model.config))
+    assert exporter.check(exporter.export(tmp_path / "bundle")) < 1e-4
 
 
 def test_a_graph_that_differs_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +157,7 @@ def test_a_graph_that_differs_writes_nothing(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("textrnn.training.export.forecaster.forecast_graphs", wrong)
     folder = tmp_path / "bundle"
-    message = error_of(lambda: export_forecaster(model, series, settings(), folder))
+    message = error_of(lambda: ForecasterExporter(model, series, settings()).export(folder))
     assert "must equal Keras within 0.0001 of the largest value, differed by 0.0001" in message
     assert not folder.exists()
 
@@ -167,7 +165,7 @@ def test_a_graph_that_differs_writes_nothing(tmp_path: Path, monkeypatch: pytest
 def test_a_bundle_is_measured_and_in_float32_only(tmp_path: Path) -> None:
     model, series = model_of(1), wave()
     model.start_from(series)
-    bundle = export_forecaster(model, series, settings(), tmp_path / "bundle")
+    bundle = ForecasterExporter(model, series, settings()).export(tmp_path / "bundle")
     assert bundle.manifest.kind == "forecaster"
     held_out = bundle.manifest.metrics["held_out"]
     assert held_out["one_step_rmse"] < held_out["naive_one_step_rmse"] / 2
@@ -175,5 +173,5 @@ def test_a_bundle_is_measured_and_in_float32_only(tmp_path: Path) -> None:
     assert shapes == [("batch", "time", HORIZON, 1), (1, "batch", 6)]
     session = onnxruntime.InferenceSession(bundle.path("sequence.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == list(shapes[0])
-    message = error_of(lambda: export_forecaster(model, series, settings(), tmp_path / "int8", "int8"))
+    message = error_of(lambda: ForecasterExporter(model, series, settings()).export(tmp_path / "int8", "int8"))
     assert "a forecaster is exported in float32" in message

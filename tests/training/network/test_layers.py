@@ -177,7 +177,7 @@ def test_as_multiplied_keeps_what_is_not_of_the_direction() -> None:
     shapes = reference_model.layer_shapes(ROTATION, 4) | reference_model.layer_shapes(ROTATION, 4, "backward_")
     weights = reference_model.drawn(shapes, seed=0)
     forward = fold_input_scale(ROTATION, weights)
-    both = fold_input_scale(ROTATION, forward, "backward_")
+    both = fold_input_scale(replace(ROTATION, bidirectional=True), weights)
     own = {"kernel_0", "bias_0", "recurrent_0", "crossed_0"}
     assert set(forward) == own | {name for name in weights if name.startswith("backward_")}
     assert set(both) == own | {f"backward_{name}" for name in own}

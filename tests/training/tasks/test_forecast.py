@@ -92,7 +92,7 @@ def test_a_bundle_is_as_the_run_and_can_be_exported_again(trained_forecaster: Tr
     assert files_of(tmp_path / "again") == files_of(trained_forecaster.folder / "bundle")
     trainer = trainer_in(trained_forecaster.folder, trained_forecaster.source)
     trainer.best_weights()
-    assert trainer.check_parity(read_bundle(tmp_path / "again")) < 1e-4
+    assert trainer.exporter().check(read_bundle(tmp_path / "again")) < 1e-4
     refused = call("export", trained_forecaster.folder, "--quantize", "int8")
     assert "exported in float32" in told(refused)
 

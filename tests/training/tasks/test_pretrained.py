@@ -130,7 +130,7 @@ def test_from_a_classifier(trained_classifier: TrainedRun, tmp_path: Path, place
     arrays = trainer.model.arrays()
     if place == "bundle":  # which holds U as it multiplies
         config = open_run(trained_classifier.folder).config.model
-        source = fold_input_scale(config, fold_input_scale(config, source), "backward_")
+        source = fold_input_scale(config, source)
     assert_same(arrays, source, ["embedding", *layers("", 1), *layers("backward_", 1)])
     assert (arrays["backward_kernel_0"] != arrays["kernel_0"]).any()
     assert arrays["output_kernel"].shape == (2 * 2 * 8 + 6, 3)

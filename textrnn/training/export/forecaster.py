@@ -1,6 +1,4 @@
-"""A trained forecaster to ONNX graphs to a bundle; nothing is written unless onnxruntime agrees with Keras.
-
-Two graphs share one set of weights, and read and predict values in the units of the data:
+"""Forecasters to ONNX. Two graphs share one set of weights, and read and predict values in the units of the data:
 
 * ``step``: one vector for each series, ``vectors (batch, features)`` and ``state (layers, batch, hidden)`` to
   ``forecast (batch, horizon, features)`` and ``next_state``;
@@ -9,34 +7,22 @@ Two graphs share one set of weights, and read and predict values in the units of
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from textrnn.bundle import Bundle, Manifest, write_bundle
 from textrnn.config import Config, ModelConfig
-from textrnn.data.places import without_folders
 from textrnn.data.series import Series
 from textrnn.errors import UserError
 from textrnn.metrics.forecast_report import forecast_errors
+from textrnn.runtime.sessions import Sessions
 from textrnn.training.export.cell_graphs import AXES, Nodes, graph_model, value
-from textrnn.training.export.language_model import (
-    GraphSession,
-    join,
-    layer_over_time,
-    next_state,
-    relative,
-    require_close,
-    runtime_block,
-    tensors,
-    versions,
-    write_graphs,
-)
+from textrnn.training.export.exporter import Exporter, relative, require_close, run_graph
+from textrnn.training.export.layer_graphs import join, layer_over_time, next_state, tensors
 from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.layers import fold_input_scale
 
@@ -45,43 +31,55 @@ PARITY_STEPS = 512  # of the series on which a graph is compared with Keras
 Array = NDArray[np.float32]
 
 
-def export_forecaster(
-    model: Forecaster, series: Series, settings: Config, folder: Path, quantize: str | None = None
-) -> Bundle:
-    """Write the bundle of a trained forecaster, measured on what is held out.
+class ForecasterExporter(Exporter):
+    """Writes the bundle of a forecaster.
 
     Args:
         model: the model, with the weights to export.
-        series: on which the graphs are checked and measured.
+        series: the series on which the graphs are checked and, where it is held out, measured.
         settings: the whole resolved configuration, for the manifest.
-        folder: where the bundle goes; must not exist.
-        quantize: None; a forecaster is too small for 8 bits to save anything.
-
-    Raises:
-        UserError: 8 bits are asked for, onnxruntime and Keras differ (`check_forecasts`), `folder` exists, or the disk
-            refuses.
     """
-    if quantize:
-        raise UserError(f"a forecaster is exported in float32, was: {quantize}; leave out --quantize")
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        specs = write_graphs(forecast_graphs(model.config, model.arrays()), work)
-        sessions = {use: GraphSession(work / graph.file) for use, graph in specs.items()}
-        check_forecasts(model, sessions, series)
-        forecasts, _ = sessions["sequence"].read(series.values[None])
-        errors = forecast_errors(series.values, forecasts[0], series.training, settings.data.season)
-        manifest = Manifest(
-            kind="forecaster",
-            precision="float32",
-            tokenizer=None,
-            start_id=None,
-            graphs=specs,
-            runtime=runtime_block(settings),
-            metrics={"held_out": errors},
-            config=without_folders(settings).to_dict(),
-            created_with=versions(),
-        )
-        return write_bundle(folder, manifest, work)
+
+    kind = "forecaster"
+
+    def __init__(self, model: Forecaster, series: Series, settings: Config) -> None:
+        super().__init__(settings)
+        self.model, self.series = model, series
+
+    def graphs(self, precision: str) -> dict[str, onnx.ModelProto]:
+        if precision != "float32":  # it is too small for 8 bits to save anything
+            raise UserError(f"a forecaster is exported in float32, was: {precision}; leave out --quantize")
+        return forecast_graphs(self.model.config, self.model.arrays())
+
+    def compare(self, graphs: Sessions, precision: str) -> float:
+        model, series = self.model, self.series
+        shape = (3, 64, series.features)
+        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32) * series.scale + series.mean
+        worst = 0.0
+        for values in (noise, series.values[None, -PARITY_STEPS:]):
+            state = self._zero_state(len(values))
+            output, expected_state = (np.asarray(x) for x in model(values, state))
+            expected = output.transpose(1, 0, 2).reshape(*values.shape[:2], -1, series.features)
+            forecast, last_state = run_graph(graphs("sequence"), values, state)
+            steps = []
+            for position in range(values.shape[1]):
+                step, state = run_graph(graphs("step"), values[:, position], state)
+                steps.append(step)
+            for found in (forecast, np.stack(steps, axis=1)):
+                worst = np.maximum(worst, relative((found - series.mean) / series.scale - expected, expected))
+            for found in (last_state, state):
+                worst = np.maximum(worst, relative(found - expected_state, expected_state))
+        require_close(float(worst), "value")
+        return float(worst)
+
+    def measure(self, graphs: Mapping[str, Sessions]) -> dict[str, Any]:
+        series = self.series
+        forecasts, _ = run_graph(graphs["float32"]("sequence"), series.values[None], self._zero_state(1))
+        return {"held_out": forecast_errors(series.values, forecasts[0], series.training, self.settings.data.season)}
+
+    def _zero_state(self, batch: int) -> Array:
+        config = self.model.config
+        return np.zeros((config.layers, batch, config.hidden_dim), np.float32)
 
 
 def forecast_graphs(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, onnx.ModelProto]:
@@ -129,32 +127,3 @@ def _graph(config: ModelConfig, weights: Mapping[str, Array], over_time: bool) -
         tensors(weights),
         {**AXES, "forecast_shape": shape},
     )
-
-
-def check_forecasts(model: Forecaster, graphs: Mapping[str, GraphSession], series: Series) -> float:
-    """Compare float32 graphs with Keras on random vectors and on the series.
-
-    Returns:
-        the largest difference of a standardised value or a state, as `relative`.
-
-    Raises:
-        UserError: it is above `TOLERANCE`.
-    """
-    shape = (3, 64, series.features)
-    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32) * series.scale + series.mean
-    worst = 0.0
-    for values in (noise, series.values[None, -PARITY_STEPS:]):
-        state = np.zeros((model.config.layers, len(values), model.config.hidden_dim), np.float32)
-        output, expected_state = (np.asarray(x) for x in model(values, state))
-        expected = output.transpose(1, 0, 2).reshape(*values.shape[:2], -1, series.features)
-        forecast, last_state = graphs["sequence"].run(values, state)
-        steps = []
-        for position in range(values.shape[1]):
-            step, state = graphs["step"].run(values[:, position], state)
-            steps.append(step)
-        for found in (forecast, np.stack(steps, axis=1)):
-            worst = np.maximum(worst, relative((found - series.mean) / series.scale - expected, expected))
-        for found in (last_state, state):
-            worst = np.maximum(worst, relative(found - expected_state, expected_state))
-    require_close(float(worst), "value")
-    return float(worst)

@@ -22,6 +22,7 @@ from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
 from textrnn.errors import Stopped, UserError
 from textrnn.training.distributed.distribution import current
+from textrnn.training.export.exporter import Exporter
 from textrnn.training.loop.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.training.loop.history import append_history, draw_curves, drop_history_after
 from textrnn.training.loop.run import Run
@@ -86,27 +87,16 @@ class Trainer(ABC):
         """Evaluate the model: ``held_out_loss`` in nats, and other figures for the history."""
 
     @abstractmethod
+    def exporter(self) -> Exporter:
+        """Return the exporter of the model with the weights it has now."""
+
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        """Write the bundle of the best weights.
-
-        Args:
-            folder: where; must not exist.
-            quantize: None or "int8".
-        """
-
-    @abstractmethod
-    def check_parity(self, bundle: Bundle) -> float:
-        """Compare a float32 bundle with the model as it stands.
-
-        Returns:
-            the largest difference of an output or a state, as `textrnn.training.export.language_model.relative`.
-
-        Raises:
-            UserError: it is above `TOLERANCE` of that module.
-        """
+        """Write the bundle of the best weights; see `Exporter.export`."""
+        self.best_weights()
+        return self.exporter().export(folder, quantize)
 
     def finish(self) -> None:
-        """Write what is to be found at the end of a run: its bundle."""
+        """Write the results of a run: its bundle."""
         self.export(self.run.bundle)
 
     def describe(self, measured: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ What multiplies the input is apart from what runs over time, so that a table of 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -182,7 +183,7 @@ def input_scale(decay: Tensor, rotates: bool) -> Tensor:
     return ops.concatenate([scale, scale]) if rotates else scale
 
 
-def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Weights by name, as a step multiplies them.
 
     A dense U is `limited`. Kernel and bias of diagonal layers hold the scale of the input. The weights of their U are
@@ -190,11 +191,12 @@ def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]], pr
     which that of the other unit of the pair is.
     """
     weights = dict(arrays)
-    if config.recurrence == "dense":
-        for name in (f"{prefix}recurrent_kernel_{layer}" for layer in range(config.layers)):
+    directions = ("", "backward_") if config.bidirectional else ("",)
+    for prefix, layer in itertools.product(directions, range(config.layers)):
+        if config.recurrence == "dense":
+            name = f"{prefix}recurrent_kernel_{layer}"
             weights[name] = ops.convert_to_numpy(limited(weights[name], excitation_limit(config)))
-        return weights
-    for layer in range(config.layers):
+            continue
         decay = weights.pop(f"{prefix}decay_{layer}")
         angle = weights.pop(f"{prefix}angle_{layer}", None)
         scale = ops.convert_to_numpy(input_scale(decay, angle is not None))

@@ -14,7 +14,7 @@ from textrnn.data.labelled_texts import LabelledDataset, TextBatches
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import current
-from textrnn.training.export.classifier import Batches
+from textrnn.training.export.whole_sequence import Batches
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint

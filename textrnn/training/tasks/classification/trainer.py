@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle
 from textrnn.classification import probabilities
 from textrnn.data.labelled_texts import LabelledDataset, describe, texts_of_records
 from textrnn.data.labelled_vectors import VectorDataset
@@ -18,7 +16,7 @@ from textrnn.data.records import labelled_options
 from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
 from textrnn.metrics.classification_report import confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.training.export.classifier import Calibration, GraphSession, check_parity, export_classifier
+from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
@@ -67,16 +65,8 @@ class ClassifierTrainer(SupervisedTrainer):
         before, after = (expected_calibration_error(probabilities(logits / t), targets) for t in (1.0, temperature))
         return Calibration(temperature, before, after)
 
-    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        self.best_weights()
-        return export_classifier(
-            self.model, self.tokenizer, self.held_out, self.calibrate(), self.run.config, folder, quantize
-        )
-
-    def check_parity(self, bundle: Bundle) -> float:
-        temperature = bundle.manifest.metrics["calibration"]["temperature"]
-        session = GraphSession(bundle.path(bundle.manifest.graphs["classify"].file))
-        return check_parity(self.model, session, self.held_out, temperature)
+    def exporter(self) -> ClassifierExporter:
+        return ClassifierExporter(self.model, self.tokenizer, self.held_out, self.calibrate(), self.run.config)
 
     def finish(self) -> None:
         """Write the report, then the bundle."""

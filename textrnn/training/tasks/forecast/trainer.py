@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle
 from textrnn.data.series import Series, Windows
 from textrnn.metrics.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
 from textrnn.training.distributed.distribution import current
-from textrnn.training.export.forecaster import check_forecasts, export_forecaster
-from textrnn.training.export.language_model import GraphSession
+from textrnn.training.export.forecaster import ForecasterExporter
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.trainer import Trainer
@@ -103,10 +100,5 @@ class ForecasterTrainer(Trainer):
         draw_forecasts(series.values, self.forecasts(), series.training, series.columns, picture)
         super().finish()
 
-    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        self.best_weights()
-        return export_forecaster(self.model, self.series, self.run.config, folder, quantize)
-
-    def check_parity(self, bundle: Bundle) -> float:
-        graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
-        return check_forecasts(self.model, graphs, self.series)
+    def exporter(self) -> ForecasterExporter:
+        return ForecasterExporter(self.model, self.series, self.run.config)

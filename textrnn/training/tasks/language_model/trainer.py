@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle
 from textrnn.data.tokens.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import current
-from textrnn.training.export.language_model import GraphSession, check_parity, export_language_model
+from textrnn.training.export.language_model import LanguageModelExporter
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint, start_id
 from textrnn.training.loop.small_data import enough_epochs
@@ -80,16 +78,10 @@ class LanguageModelTrainer(Trainer):
         self._flush()
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
-    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        self.best_weights()
-        settings = self.run.config
-        return export_language_model(
-            self.model, self.tokenizer, self.held_out, self.start_id, self.never_drawn, settings, folder, quantize
+    def exporter(self) -> LanguageModelExporter:
+        return LanguageModelExporter(
+            self.model, self.tokenizer, self.held_out, self.start_id, self.never_drawn, self.run.config
         )
-
-    def check_parity(self, bundle: Bundle) -> float:
-        graphs = {use: GraphSession(bundle.path(graph.file)) for use, graph in bundle.manifest.graphs.items()}
-        return check_parity(self.model, graphs, np.asarray(self.held_out.ids[:256], np.int32), self.never_drawn)
 
     def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         hidden, state = self.model.read(inputs, state)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from textrnn.bundle import Bundle
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.metrics.regression import Scaling, errors
-from textrnn.training.export.classifier import GraphSession
-from textrnn.training.export.regressor import check_regression, export_regressor
+from textrnn.training.export.regressor import RegressorExporter
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
@@ -50,10 +47,5 @@ class RegressorTrainer(SupervisedTrainer):
         error = f"squared error {measured['mean_squared_error']:.6f}"
         return f"held out {error}, {measured['explained']:.2%} of the variance explained"
 
-    def export(self, folder: Path, quantize: str | None = None) -> Bundle:
-        self.best_weights()
-        return export_regressor(self.model, self.held_out, self.scaling, self.run.config, folder, quantize)
-
-    def check_parity(self, bundle: Bundle) -> float:
-        session = GraphSession(bundle.path(bundle.manifest.graphs["regress"].file))
-        return check_regression(self.model, session, self.held_out, self.scaling)
+    def exporter(self) -> RegressorExporter:
+        return RegressorExporter(self.model, self.held_out, self.scaling, self.run.config)

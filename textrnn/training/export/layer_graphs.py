@@ -1,0 +1,115 @@
+"""The equations of a layer as ONNX nodes: ``h_t = f(W x_t + U h_{t-1} + b)``, ``o_t = g(V h_t + c)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from textrnn.config import ModelConfig
+from textrnn.training.export.cell_graphs import Nodes, value
+from textrnn.training.network.backbone import NORMALIZATION_EPSILON
+
+OPERATORS = {"tanh": "Tanh", "relu": "Relu", "linear": "Identity"}
+
+Array = NDArray[np.float32]
+
+
+def next_state(
+    nodes: Nodes, config: ModelConfig, layer: int, state: str, projected: str, output: str, prefix: str = ""
+) -> str:
+    """Add ``f(W x + b + U h)`` of a layer for one time step; return its name.
+
+    Args:
+        nodes: nodes of the graph.
+        config: configuration of the model.
+        layer: number of the layer, from 0.
+        state: name of ``h``, ``(batch, hidden)``.
+        projected: name of ``W x + b``, ``(batch, hidden)``.
+        output: name of the result.
+        prefix: prefix of the names of the layer's weights.
+    """
+    if config.recurrence == "dense":
+        carried = nodes.add("MatMul", state, f"{prefix}recurrent_kernel_{layer}")
+    else:
+        carried = nodes.add("Mul", state, f"{prefix}recurrent_{layer}")
+    if config.recurrence == "rotation":
+        halves = [f"{prefix}{half}_{layer}" for half in ("first_half", "second_half")]
+        nodes.append("Split", [state], halves, axis=-1)
+        swapped = nodes.add("Concat", *reversed(halves), axis=-1)
+        carried = nodes.add("Add", carried, nodes.add("Mul", swapped, f"{prefix}crossed_{layer}"))
+    return nodes.add(OPERATORS[config.activation], nodes.add("Add", projected, carried), output=output)
+
+
+def layer_over_time(
+    nodes: Nodes,
+    config: ModelConfig,
+    layer: int,
+    first_state: str,
+    projected: str,
+    last_state: str,
+    prefix: str = "",
+    backward: bool = False,
+) -> str:
+    """Add the loop of one layer over time; return the name of its states, ``(time, batch, hidden)``.
+
+    Args:
+        nodes: nodes of the graph.
+        config: configuration of the model.
+        layer: number of the layer, from 0.
+        first_state: name of the state before the loop, ``(batch, hidden)``.
+        projected: name of ``W x + b``, ``(time, batch, hidden)``.
+        last_state: name for the state after the loop.
+        prefix: prefix of the names of the layer's weights.
+        backward: whether the loop runs from the end; the states are in the order of time all the same.
+    """
+    here = {name: f"{prefix}{name}_{layer}" for name in ("state", "projected", "next_state", "states")}
+    body = Nodes(prefix=f"{prefix}loop_{layer}_")
+    state = next_state(body, config, layer, here["state"], here["projected"], here["next_state"], prefix)
+    body.add("Identity", state, output=f"{here['state']}_here")
+    names = (here["state"], here["projected"], state, f"{here['state']}_here")
+    previous, inputs, *outputs = (value(name, TensorProto.FLOAT, "rows", config.hidden_dim) for name in names)
+    nodes.append(
+        "Scan",
+        [first_state, projected],
+        [last_state, here["states"]],
+        body=helper.make_graph(body.nodes, f"{prefix}layer_{layer}", [previous, inputs], outputs),
+        num_scan_inputs=1,
+        scan_input_directions=[int(backward)],
+        scan_output_directions=[int(backward)],
+    )
+    return here["states"]
+
+
+def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, prefix: str = "") -> str:
+    """Add mixing, residual connection and normalisation; return the name of what the next layer reads."""
+    output = state
+    if config.mixing != "none":
+        product = nodes.add("MatMul", state, f"{prefix}mixing_kernel_{layer}")
+        output = nodes.add("Add", product, f"{prefix}mixing_bias_{layer}")
+        if config.mixing == "relu":
+            output = nodes.add("Relu", output)
+        else:
+            halves = [f"{prefix}{part}_{layer}" for part in ("mixed", "gate")]
+            nodes.append("Split", [output], halves, axis=-1)
+            output = nodes.add("Mul", halves[0], nodes.add("Sigmoid", halves[1]))
+    if config.normalization == "layer":
+        raised = output if not layer or not config.residual else nodes.add("Add", f"{prefix}sum_{layer - 1}", output)
+        nodes.add("Identity", raised, output=f"{prefix}sum_{layer}")
+        return nodes.add(
+            "LayerNormalization",
+            f"{prefix}sum_{layer}",
+            f"{prefix}gain_{layer}",
+            f"{prefix}shift_{layer}",
+            axis=-1,
+            epsilon=NORMALIZATION_EPSILON,
+        )
+    return nodes.add("Add", below, output) if layer and config.residual else output
+
+
+def tensors(weights: Mapping[str, Array]) -> list[onnx.TensorProto]:
+    """Return weights as initializers of a graph."""
+    return [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]

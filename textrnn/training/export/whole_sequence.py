@@ -1,0 +1,262 @@
+"""Graphs of models that read a whole sequence at once, and what their exports share.
+
+One graph: ids ``(batch, time)``, or vectors ``(batch, time, features)`` and lengths ``(batch,)``, to ``(batch,
+outputs)``, built from the weights as the layers of a language model's sequence graph are.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from textrnn.config import Config, ModelConfig
+from textrnn.data.labelled_texts import TextBatch, TextBatches
+from textrnn.data.labelled_vectors import VectorBatch, VectorBatches
+from textrnn.runtime.sessions import Sessions
+from textrnn.tokenizers.base import PAD_ID, Tokenizer
+from textrnn.training.export.cell_graphs import Nodes, graph_model, value
+from textrnn.training.export.exporter import Exporter, relative, require_close, run_graph
+from textrnn.training.export.layer_graphs import join, layer_over_time, tensors
+from textrnn.training.export.quantization import stored_in_8_bits
+from textrnn.training.network.classifier import LOWEST, Classifier
+
+PARITY_BATCHES = 8
+
+Array = NDArray[np.float32]
+Batches = TextBatches | VectorBatches
+Inputs = tuple[NDArray[Any], ...]
+
+
+class SequenceExporter(Exporter):
+    """Writes the bundle of a model that reads whole sequences.
+
+    Args:
+        model: the model, with the weights to export.
+        tokenizer: its tokenizer; None where vectors are read.
+        held_out: sequences on which the graphs are checked and measured.
+        settings: the whole resolved configuration, for the manifest.
+    """
+
+    use: ClassVar[str]
+    """The use of the graph, for the manifest."""
+    what: ClassVar[str]
+    """What an output is, for messages."""
+
+    def __init__(self, model: Classifier, tokenizer: Tokenizer | None, held_out: Batches, settings: Config) -> None:
+        super().__init__(settings, tokenizer)
+        self.model, self.held_out = model, held_out
+
+    @abstractmethod
+    def graph(self, in_8_bits: bool) -> onnx.ModelProto:
+        """Build the graph."""
+
+    @abstractmethod
+    def as_model(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return outputs of the graph as the model gives them, ``(batch, outputs)``."""
+
+    @abstractmethod
+    def figures(self, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Measure outputs of the graph for all held-out sequences: all figures, and those to compare precisions by."""
+
+    def graphs(self, precision: str) -> dict[str, onnx.ModelProto]:
+        return {self.use: self.graph(precision == "int8")}
+
+    def runtime(self) -> dict[str, Any]:
+        data, model = self.settings.data, self.settings.model
+        if self.tokenizer:
+            return {"max_length": data.max_length, "segment_length": model.segment_length}
+        return {
+            "steps": data.steps,
+            "permutation": data.permutation,
+            "stride": model.stride,
+            "hidden_dim": model.hidden_dim,
+        }
+
+    def compare(self, graphs: Sessions, precision: str) -> float:
+        session = graphs(self.use)
+        worst = 0.0
+        batches: Iterable[TextBatch | VectorBatch] = islice(self.held_out.all(), PARITY_BATCHES)
+        for inputs in chain([_random_inputs(self.model, self.held_out)], (batch.inputs for batch in batches)):
+            (outputs,) = run_graph(session, *inputs)
+            if precision == "float32":
+                expected = np.asarray(self.model(*inputs))
+                worst = float(np.maximum(worst, relative(self.as_model(outputs) - expected, expected)))  # NaN stays
+        require_close(worst, self.what)
+        return worst
+
+    def measure(self, graphs: Mapping[str, Sessions]) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        for precision, sessions in graphs.items():
+            outputs, targets = [], []
+            for batch in self.held_out.all():
+                count = len(batch.indices)
+                outputs.append(run_graph(sessions(self.use), *batch.inputs)[0][:count])
+                targets.append(batch.targets[:count])
+            metrics["held_out"], metrics[precision] = self.figures(np.concatenate(outputs), np.concatenate(targets))
+        return metrics
+
+
+def whole_sequence_graph(
+    config: ModelConfig, weights: dict[str, Any], output: str, in_8_bits: bool = False
+) -> onnx.ModelProto:
+    """Build the graph of a model that reads whole sequences.
+
+    Ids int32 ``(batch, time)``, each text followed by padding, to float32 ``(batch, outputs)``. With segments, time
+    must be a multiple of `segment_length`, or less. A model of vectors reads vectors float32 ``(batch, time,
+    features)`` and lengths int32 ``(batch,)`` in place of ids.
+
+    Args:
+        config: configuration of the model.
+        weights: the weights as the graph multiplies them, by name.
+        output: name of the output.
+        in_8_bits: whether large matrices are stored as int8.
+    """
+    outputs = len(weights["output_bias"])
+    features = len(weights["input_mean"]) if "input_mean" in weights else 0
+    nodes = Nodes()
+    constants: dict[str, NDArray[Any]] = {
+        "pad": np.array(PAD_ID, np.int32),
+        "lowest": np.array(LOWEST, np.float32),
+        "zero": np.array(0, np.float32),
+        "one": np.array(1, np.float32),
+        "zero_steps": np.array(0, np.int32),
+        "one_step": np.array(1, np.int32),
+        "any": np.array([-1]),
+        "first": np.array([0]),
+        "second": np.array([1]),
+        "third": np.array([2]),
+        "segment_length": np.array([config.segment_length]),
+        "hidden_dim": np.array([config.hidden_dim]),
+        "stride_start": np.array([config.stride - 1]),
+        "last_block": np.array([1 - config.stride]),
+        "rest_of_block": np.array([0, 0, 0, config.stride - 1, 0, 0]),
+        "stride_end": np.array([np.iinfo(np.int64).max]),
+        "stride": np.array([config.stride]),
+    }
+    if in_8_bits:
+        weights = stored_in_8_bits(nodes, weights)
+    shape = nodes.add("Shape", "vectors" if features else "ids")
+    batch, steps = nodes.add("Gather", shape, "first"), nodes.add("Gather", shape, "second")
+    if features:
+        by_time = nodes.add("Transpose", "vectors", perm=[1, 0, 2])
+        if config.stride > 1:  # at least one block, whole or not
+            by_time = nodes.add("Pad", by_time, "rest_of_block")
+            steps = nodes.add("Add", steps, "stride_start")
+        vectors = nodes.add("Div", nodes.add("Sub", by_time, "input_mean"), "input_scale")
+        if config.embedding_dim:
+            product = nodes.add("MatMul", vectors, "projection_kernel")
+            vectors = nodes.add("Relu", nodes.add("Add", product, "projection_bias"))
+        times = nodes.add(
+            "Range", "zero_steps", nodes.add("Cast", nodes.add("Squeeze", steps), to=TensorProto.INT32), "one_step"
+        )
+        is_real = nodes.add("Less", nodes.add("Unsqueeze", times, "second"), "lengths")
+        rows = batch
+    else:
+        if config.segment_length:
+            steps = nodes.add("Min", steps, "segment_length")
+        rows_first = nodes.add("Reshape", "ids", nodes.add("Concat", "any", steps, axis=0))
+        ids = nodes.add("Transpose", rows_first, perm=[1, 0])
+        is_real = nodes.add("Not", nodes.add("Equal", ids, "pad"))
+        vectors = nodes.add("Gather", "embedding", ids, axis=0)
+        rows = nodes.add("Gather", nodes.add("Shape", ids), "second")
+    is_real = nodes.add("Unsqueeze", is_real, "third")
+    real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)
+    zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
+    read = [_stack(nodes, config, vectors, zeros, "")]
+    if config.bidirectional:
+        read.append(_stack(nodes, config, vectors, zeros, "backward_", real))
+    if config.stride > 1:
+        is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
+
+    def over_text(pool: str, x: str) -> str:
+        """(time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
+        width = nodes.add("Gather", nodes.add("Shape", x), "third")
+        segments = nodes.add("Reshape", _reduce(nodes, pool, x, 0), nodes.add("Concat", batch, "any", width, axis=0))
+        return _reduce(nodes, pool, segments, 1)
+
+    count = over_text("ReduceSum", real)
+    some = nodes.add("Max", count, "one")
+    states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
+    if config.pooling == "last":
+        place = nodes.add("CumSum", real, "zero_steps")
+        is_last = nodes.add("Mul", real, nodes.add("Cast", nodes.add("Equal", place, count), to=TensorProto.FLOAT))
+        ends = [_reduce(nodes, "ReduceSum", nodes.add("Mul", read[0], is_last), 0)]
+        if config.bidirectional:
+            at_start = nodes.add("Squeeze", nodes.add("Gather", nodes.add("Mul", read[1], real), "first"), "first")
+            ends.append(at_start)
+        pooled = ends
+    else:
+        pooled = [nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", states, real)), some)]
+    if config.pooling == "all":
+        largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
+        pooled.insert(0, nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero"))
+        pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", vectors, real)), some))
+    joined = nodes.add("Concat", *pooled, axis=1)
+    nodes.add("Add", nodes.add("MatMul", joined, "output_kernel"), "output_bias", output=output)
+    inputs = [value("ids", TensorProto.INT32, "batch", "time")]
+    if features:
+        inputs = [
+            value("vectors", TensorProto.FLOAT, "batch", "time", features),
+            value("lengths", TensorProto.INT32, "batch"),
+        ]
+    return graph_model(nodes, inputs, [value(output, TensorProto.FLOAT, "batch", outputs)], tensors(weights), constants)
+
+
+def strided(nodes: Nodes, x: str) -> str:
+    """Add a slice of ``(time, ...)``: the steps that the layers above the first read."""
+    return nodes.add("Slice", x, "stride_start", "stride_end", "first", "stride")
+
+
+def _stack(nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None) -> str:
+    """Add the layers of one direction, with `real` of the one from the end; return states (time, rows, hidden)."""
+    hidden, below = "", vectors
+    for layer in range(config.layers):
+        product = nodes.add("MatMul", below, f"{prefix}kernel_{layer}")
+        projected = nodes.add("Add", product, f"{prefix}bias_{layer}")
+        if real is not None:
+            projected = nodes.add("Mul", projected, real)
+        states = layer_over_time(
+            nodes, config, layer, zeros, projected, f"{prefix}last_state_{layer}", prefix, backward=real is not None
+        )
+        if layer == 0 and config.stride > 1:
+            # Each block of steps is read where it ends for this direction.
+            states = (
+                strided(nodes, states)
+                if real is None
+                else nodes.add("Slice", states, "first", "last_block", "first", "stride")
+            )
+            real = real and strided(nodes, real)
+        below = hidden = join(nodes, config, layer, hidden, states, prefix)
+    return hidden
+
+
+def _reduce(nodes: Nodes, pool: str, x: str, axis: int) -> str:
+    if pool == "ReduceSum":  # whose axes became an input before those of ReduceMax did
+        return nodes.add(pool, x, ("first", "second")[axis], keepdims=0)
+    return nodes.add(pool, x, axes=[axis], keepdims=0)
+
+
+def _random_inputs(model: Classifier, held_out: Batches) -> Inputs:
+    """Return sequences of random content, one of them short and one empty.
+
+    Vectors are made of the numbers of held-out ones: larger ones can drive a state of ReLU beyond all float32 digits.
+    """
+    generator = np.random.default_rng(0)
+    length, backbone = 2 * (model.config.segment_length or 32), model.backbone
+    if isinstance(held_out, VectorBatches):
+        vectors = next(held_out.all()).values
+        vectors = generator.permuted(np.resize(vectors, (4, *vectors.shape[1:])), axis=1)
+        length = vectors.shape[1]
+        lengths = np.array([length, length // 3, 0, length], np.int32)
+        return vectors * (np.arange(length)[:, None] < lengths[:, None, None]), lengths
+    ids = generator.integers(1, backbone.vocabulary_size, (4, length), dtype=np.int32)
+    ids[1, length // 3 :] = PAD_ID
+    ids[2] = PAD_ID
+    return (ids,)
