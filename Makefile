@@ -33,7 +33,7 @@ bench: .venv/installed-bench
 	done
 
 # training_sizes.py takes an hour, gpu.py a GPU, and sentiment.py data sets.
-TABLES = tokenizing training_step diagonal_step memory generation scoring classification_speed length_bucketing
+TABLES = tokenizing training_step diagonal_step memory generation scoring classification_speed
 
 clean:
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks"
-SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+SCRIPTS = {path.stem: path for path in sorted(FOLDER.rglob("*.py")) if "def main(" in path.read_text(encoding="utf-8")}
 
 TOYS = {
     "tokenizing": ["--megabytes", "0.02", "--pieces", "400", "--seconds", "0"],
@@ -101,7 +101,7 @@ def run_script(script: str, folder: Path, *arguments: str, hidden: tuple[str, ..
     (folder / "sitecustomize.py").write_text(HIDE.format(names=hidden), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "JAX_PLATFORMS": "cpu"}
     file = folder / "results" / "figures.json"
-    command = [sys.executable, str(FOLDER / f"{script}.py"), *arguments, "--json", str(file)]
+    command = [sys.executable, str(SCRIPTS[script]), *arguments, "--json", str(file)]
     process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     document = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return Outcome(process.returncode, process.stdout, process.stderr, document, folder)
@@ -162,17 +162,18 @@ def outcome(outcomes: dict[str, Future[Outcome]]) -> Callable[[str], Outcome]:
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Imports a script as a module for one test: names there may shadow packages."""
+    monkeypatch.syspath_prepend(str(FOLDER / "experiments"))
     monkeypatch.syspath_prepend(str(FOLDER))
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == FOLDER:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(FOLDER):
             del sys.modules[name]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_says_what_it_measures(script: str, scripts: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    module = scripts(script.removesuffix(".py"))
+    module = scripts(script)
     with pytest.raises(SystemExit) as stopped:
         module.main(["--help"])
     assert stopped.value.code == 0

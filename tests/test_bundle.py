@@ -293,7 +293,7 @@ class TestFaults:
         for name in RUNTIME[kind]:
             assert f"runtime.{name} must be given, is missing" in refusal(folder)
             value = {"sources": {}, "stride": 1, "hidden_dim": 1, "max_length": 2, "steps": "rows", "never_drawn": [0]}
-            usual: object = value.get(name, 0 if name in ("segment_length", "permutation") else {})
+            usual: object = value.get(name, 0 if name == "segment_length" else {})
             edit_manifest(folder, setting(usual, "runtime", name))
         for name in SOURCES:
             assert f"runtime.sources.{name} must be given" in refusal(folder)

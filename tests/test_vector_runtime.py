@@ -140,11 +140,11 @@ def test_a_sequence_shorter_than_the_stride_is_read_too(tmp_path: Path, length: 
 # How arrays become steps
 
 
-@pytest.mark.parametrize("data", [{}, {"steps": "values"}, {"steps": "values", "permutation": 5}, {"permutation": 5}])
+@pytest.mark.parametrize("data", [{}, {"steps": "values"}])
 def test_images_become_steps_as_in_training(tmp_path: Path, data: dict[str, Any]) -> None:
-    steps, permutation = data.get("steps", "rows"), data.get("permutation", 0)
+    steps = data.get("steps", "rows")
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 5), dtype=np.uint8)
-    sequences = [arrange(image, steps, permutation) / 1.0 for image in images]
+    sequences = [arrange(image, steps) / 1.0 for image in images]
     features = sequences[0].shape[1]
     model = textrnn.load(write_tiny_vector_classifier(tmp_path / "bundle", features=features, data=data).folder)
     assert model.features == features
@@ -222,7 +222,7 @@ def test_a_bundle_that_is_not_what_it_says(tmp_path: Path, changes: dict[str, An
 
 
 def test_a_graph_of_texts_in_a_bundle_of_vectors(tmp_path: Path) -> None:
-    runtime = tiny_runtime(steps="rows", permutation=0, stride=1, hidden_dim=4)
+    runtime = tiny_runtime(steps="rows", stride=1, hidden_dim=4)
     changes = {"kind": "vector_classifier", "tokenizer": None, "runtime": runtime}
     folder = write_tiny_classifier(tmp_path / "bundle", **changes).folder
     assert "must have the inputs" in error_of(lambda: textrnn.load(folder))

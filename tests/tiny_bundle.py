@@ -353,7 +353,7 @@ def _float32(weights: dict[str, NDArray[np.float64]]) -> dict[str, Array]:
 
 
 def _runtime(stride: int, data: dict[str, Any] | None) -> dict[str, Any]:
-    return tiny_runtime(**({"steps": "rows", "permutation": 0, "hidden_dim": 4, "stride": stride} | (data or {})))
+    return tiny_runtime(**({"steps": "rows", "hidden_dim": 4, "stride": stride} | (data or {})))
 
 
 def _write_vector_bundle(folder: Path, graphs: dict[str, onnx.ModelProto], entries: dict[str, Any]) -> Bundle:

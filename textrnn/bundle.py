@@ -74,7 +74,6 @@ is what a document of plain text is, ``season`` is that of a series.
 _SHARED: Mapping[str, _Rule] = {"sources": _SECTION, "architecture": _SECTION, "tokenizer_settings": _SECTION}
 _OF_VECTORS: Mapping[str, _Rule] = {
     "steps": _one_of("rows", "values"),
-    "permutation": _whole(0, _MOST),
     "stride": _whole(1, _MOST),
     "hidden_dim": _whole(1, _MOST),
 }
@@ -138,7 +137,7 @@ class Manifest:
         runtime: what the runtime needs beside the graphs, by kind of model:
             language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
             classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
-            vector_classifier, regressor: ``steps`` and ``permutation`` of a record (`textrnn.data.vectors.arrange`),
+            vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, with which another training
             starts from this model.

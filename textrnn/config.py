@@ -121,10 +121,6 @@ class DataConfig:
     """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
     """Vectors: a time step is a row of the array, or a single value, in row-major order."""
-    permutation: int = field(
-        default=0, metadata=_for(OF_VECTORS) | _between(0, 2**31 - 1, "0 reads the steps in their order")
-    )
-    """Vectors: seed of one fixed permutation of the time steps of every sequence. 0: no permutation."""
     validation: tuple[str, ...] = field(default=(), metadata=_for(EVERY_RUN))
     """Sources to evaluate on. Empty: the share `held_out` of the training data is held out."""
     held_out: float = field(
@@ -378,7 +374,7 @@ ARCHITECTURE = (
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
     """Return how a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
-    arrangement = {name: runtime[name] for name in ("steps", "permutation") if name in runtime}
+    arrangement = {"steps": runtime["steps"]} if "steps" in runtime else {}
     return DataConfig(
         text=sources["text"],
         label=sources["label"],

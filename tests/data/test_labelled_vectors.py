@@ -496,9 +496,9 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
 # Prepared
 
 
-def prepared(folder: Path, *sources: object, steps: str = "rows", permutation: int = 0, **given: Any) -> Any:
+def prepared(folder: Path, *sources: object, steps: str = "rows", **given: Any) -> Any:
     given = {"task": "classification", "quiet": True, **given}
-    options = VectorOptions(steps=steps, permutation=permutation)
+    options = VectorOptions(steps=steps)
     return prepare_vectors([str(source) for source in sources], options, folder, **given)
 
 
@@ -529,11 +529,9 @@ def test_every_sequence_is_kept_exactly_and_in_its_place(tmp_path: Path) -> None
     assert len(files(tmp_path / "data")) == 3
 
 
-def test_steps_and_permutation(tmp_path: Path) -> None:
-    path = write_images(tmp_path / "a.npz")
-    (dataset,) = prepared(tmp_path / "data", path, steps="values", permutation=3)
-    order = np.random.default_rng(3).permutation(12)
-    assert np.array_equal(dataset.sequence(1)[:, 0], IMAGES[1].reshape(-1)[order])
+def test_a_step_may_be_a_single_value(tmp_path: Path) -> None:
+    (dataset,) = prepared(tmp_path / "data", write_images(tmp_path / "a.npz"), steps="values")
+    assert np.array_equal(dataset.sequence(1)[:, 0], IMAGES[1].reshape(-1))
 
 
 def test_held_out_sequences_and_the_others_are_all_and_none_twice(tmp_path: Path) -> None:
@@ -650,7 +648,6 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
             {"held_out": None},
             {"task": "regression"},
             {"steps": "values"},
-            {"permutation": 1},
             {"names": ["0=a"]},
             {"classes": ["2", "1", "0"]},
             {"scaling": (first[0].mean, first[0].scale)},

@@ -70,7 +70,6 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
             "data.reads": "vectors",
             "model.embedding_dim": 0,
             "data.steps": "values",
-            "data.permutation": 3,
             "model.layers": 2,
             "model.stride": 2,
         },

@@ -58,7 +58,6 @@ class VectorOptions:
         values: the columns that hold the numbers; none lets the source decide.
         label: the column that holds the label. Of an ``.npz`` without an array of this name it is ``y``.
         steps: what is read at a step, ``rows`` of an array or single ``values``.
-        permutation: as that of `textrnn.data.vectors.arrange`.
         errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
         needs_label: whether a source must have the label; else it may, and no label is read.
     """
@@ -66,7 +65,6 @@ class VectorOptions:
     values: tuple[str, ...] = ()
     label: str = "label"
     steps: str = "rows"
-    permutation: int = 0
     errors: str = "strict"
     needs_label: bool = True
 
@@ -111,7 +109,7 @@ def read_vectors(
     for source in sources:
         found = False
         for place, value, label in _records(source, options, skipped):
-            sequence = to_sequence([] if value is None else value, options.steps, options.permutation, place)
+            sequence = to_sequence([] if value is None else value, options.steps, place)
             target = _label(place, label, options) if task == "classification" else _outputs(place, label)
             if not sequence.size:
                 skipped["records without values"] += 1
@@ -148,7 +146,7 @@ def read_unlabelled(
     found = False
     records = _records(source, replace(options, needs_label=False), skipped)
     for number, (place, value, _) in enumerate(records, 1):
-        sequence = to_sequence([] if value is None else value, options.steps, options.permutation, place)
+        sequence = to_sequence([] if value is None else value, options.steps, place)
         if not sequence.size:
             skipped["records without values"] += 1
             continue
@@ -591,4 +589,4 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
 
 def vector_options(data: DataConfig) -> VectorOptions:
     """How the sources of vectors of a run are read."""
-    return VectorOptions(data.values, data.label, data.steps, data.permutation, data.errors)
+    return VectorOptions(data.values, data.label, data.steps, data.errors)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,38 +22,28 @@ from textrnn.errors import UserError, shown
 STEPS = ("rows", "values")
 
 
-def arrange(array: NDArray[Any], steps: str, permutation: int = 0) -> NDArray[Any]:
+def arrange(array: NDArray[Any], steps: str) -> NDArray[Any]:
     """One record as a sequence ``(time, features)`` of the same type.
 
     Args:
         array: of one to three dimensions.
         steps: what is read at a step: ``rows``, or ``values`` row by row.
-        permutation: the seed of one fixed order of the steps, the same for all sequences of a length; 0 leaves them
-            as they are.
     """
-    sequence: NDArray[Any] = arrange_all(array[None], steps, permutation)[0]
+    sequence: NDArray[Any] = arrange_all(array[None], steps)[0]
     return sequence
 
 
-def arrange_all(arrays: NDArray[Any], steps: str, permutation: int = 0) -> NDArray[Any]:
+def arrange_all(arrays: NDArray[Any], steps: str) -> NDArray[Any]:
     """`arrange` of many records of one shape: ``(records, ...)`` to ``(records, time, features)``."""
     if steps not in STEPS:
         raise UserError(f"steps must be rows or values, was: {steps}")
     shape = arrays.shape[1:]
     in_time = 1 if steps == "rows" else 2
     time, features = math.prod(shape[:in_time]), math.prod(shape[in_time:])
-    sequences = arrays.reshape(len(arrays), time, features)
-    return sequences[:, _order(time, permutation)] if permutation else sequences
+    return arrays.reshape(len(arrays), time, features)
 
 
-@lru_cache(maxsize=32)
-def _order(time: int, permutation: int) -> NDArray[np.int64]:
-    order = np.random.default_rng(permutation).permutation(time)
-    order.flags.writeable = False
-    return order
-
-
-def to_sequence(value: object, steps: str, permutation: int, place: str) -> NDArray[Any]:
+def to_sequence(value: object, steps: str, place: str) -> NDArray[Any]:
     """One record, an array or nested lists, checked and arranged: ``(time, features)``, uint8 if it was, else float32.
 
     Args:
@@ -69,7 +58,7 @@ def to_sequence(value: object, steps: str, permutation: int, place: str) -> NDAr
             f"a record must be an array of 1 to 3 dimensions, {place} has {array.ndim}; give values over time, "
             "vectors over time, or rows of an image"
         )
-    return arrange(array, steps, permutation)
+    return arrange(array, steps)
 
 
 def to_numbers(value: object, place: str) -> NDArray[Any]:

@@ -106,7 +106,7 @@ class _Reader:
             )
         self.features, self.outputs = features, outputs
         self._session = session
-        self._arrangement = (manifest.runtime["steps"], manifest.runtime["permutation"])
+        self._steps = manifest.runtime["steps"]
         self._shortest = manifest.runtime["stride"]  # so that the layers above the first have a step to read
         self._room = max(1, BATCH_VALUES // max(features, manifest.runtime["hidden_dim"]))
 
@@ -131,8 +131,7 @@ class _Reader:
                 f"a model of vectors reads arrays of numbers, {place} is text: {array!r:.60}; give numbers, or train a "
                 "model of texts"
             )
-        steps, permutation = ("rows", 0) if arranged else self._arrangement
-        sequence = to_sequence(array, steps, permutation, place)
+        sequence = to_sequence(array, "rows" if arranged else self._steps, place)
         if not sequence.size:
             raise UserError(f"a record must have a step at least, {place} has none; leave it out")
         if sequence.shape[1] != self.features:

@@ -50,7 +50,6 @@ VALUES: dict[str, tuple[str, ...]] = {
     "seed": ("2",),
     "data.values": ('["b"]',),
     "data.steps": ("values",),
-    "data.permutation": ("3",),
     "data.validation": ('["{other}"]',),
     "data.held_out": ("0.4",),
     "data.text": ("note",),

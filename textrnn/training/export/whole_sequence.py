@@ -74,7 +74,6 @@ class SequenceExporter(Exporter):
             return {"max_length": data.max_length, "segment_length": model.segment_length}
         return {
             "steps": data.steps,
-            "permutation": data.permutation,
             "stride": model.stride,
             "hidden_dim": model.hidden_dim,
         }

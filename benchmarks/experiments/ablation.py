@@ -1,7 +1,7 @@
 """What each setting of a language model is worth: the held-out loss of a run with it and of one without.
 
-    python benchmarks/ablation.py --config configs/ptb.toml --out FOLDER [--set KEY=VALUE ...] [--only NAME ...]
-        [--also "NAME: KEY=VALUE KEY=VALUE" ...]
+    python benchmarks/experiments/ablation.py --config configs/ptb.toml --out FOLDER [--set KEY=VALUE ...]
+        [--only NAME ...] [--also "NAME: KEY=VALUE KEY=VALUE" ...]
 
 The config as it stands, then the same with one setting put back to what it would be without, then with what --also
 adds; everything else, the seed and the number of steps too, stays. Differences below a hundredth of a nat are within
@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import print_table, write_json
-
 from textrnn.cli import main as textrnn
 from textrnn.training.tasks.configuration import load_config
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from measure import print_table, write_json
 
 WITHOUT = {
     "tied": ["model.tied=false"],

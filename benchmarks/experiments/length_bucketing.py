@@ -1,6 +1,7 @@
 """What batches of texts of like length are worth: training speed and padding, beside batches in random order.
 
-    python benchmarks/length_bucketing.py [--data FILE --text COLUMN --label COLUMN] [--config FILE.toml] [--json FILE]
+    python benchmarks/experiments/length_bucketing.py [--data FILE --text COLUMN --label COLUMN]
+        [--config FILE.toml] [--json FILE]
 
 The same classifier, the same texts (default: the built-in reviews), the same step of the trainer, with batches of both
 kinds in turn; reading a batch is counted, compiling is not. A batch is padded to its longest text. Steps are taken in
@@ -18,14 +19,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from measure import alternate, print_table, write_json
-
 from textrnn.data.labelled_texts import TextBatches
 from textrnn.errors import UserError
 from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run
 from textrnn.training.tasks.table import prepare
 from textrnn.training.tensorflow_setup import import_tensorflow
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from measure import alternate, print_table, write_json
 
 RANDOM, BY_LENGTH = "random order", "by length"
 

@@ -1,6 +1,6 @@
 """Models of words, of pieces and of characters on one text, trained for the same time, in units that compare them.
 
-    python benchmarks/comparable_figures.py --text FILE --seconds 120
+    python benchmarks/experiments/comparable_figures.py --text FILE --seconds 120
 
 Each trains for --seconds, which a short training before it turns into steps, and is measured on the same held-out
 tenth. Perplexity says nothing across tokenizers; bits a character, and the perplexity of words, do, once words that a
@@ -12,15 +12,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from measure import print_table, write_json
-
 from textrnn.cli import main as textrnn
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from measure import print_table, write_json
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "word": {
