@@ -29,7 +29,7 @@ import numpy as np
 from measure import peer
 from numpy.typing import NDArray
 
-from textrnn.data.labelled_texts import stratified_split
+from textrnn.data.labels import stratified_split
 
 HELD_OUT = 0.1
 WORD = r"\w+(?:'\w+)*|[^\w\s]"

@@ -330,7 +330,6 @@ def test_info_describes_a_classifier(trained_classifier: TrainedRun, place: str)
     for name in (
         "calibration temperature 1.",
         "float32    accuracy 0.",
-        "int8       accuracy 0.",
         "held_out   texts 40",
     ):
         assert name in result.out

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{train.summary}\n")
     print_table(rows)
     if arguments.json:
-        facts = {"texts": len(train), "tokens": len(train.ids), "config": {**config.to_dict(), "data": {}}}
+        facts = {"texts": len(train), "tokens": len(train.values), "config": {**config.to_dict(), "data": {}}}
         write_json(arguments.json, "length bucketing", rows, **facts)
     return 0
 
@@ -73,9 +73,9 @@ def compare(trainer: Any, seconds: float) -> list[dict[str, Any]]:
         tokens = places = 0
         for step in range(batches.steps_per_epoch):
             batch = batches.batch(step)
-            first_of_length.setdefault(batch.ids.shape[1], step)
+            first_of_length.setdefault(batch.inputs[0].shape[1], step)
             tokens += int(batches.lengths[batch.indices].sum())
-            places += batch.ids.size
+            places += batch.inputs[0].size
         for step in first_of_length.values():
             take(trainer, batches, step)  # compiles
         shares[name] = {"padding": 1 - tokens / places, "lengths": len(first_of_length)}

@@ -18,19 +18,11 @@ from numpy.typing import NDArray
 
 from textrnn.classification import head_and_tail
 from textrnn.data import labelled_texts as labelled
-from textrnn.data.labelled_texts import (
-    LabelledDataset,
-    TextBatch,
-    TextBatches,
-    class_names,
-    describe,
-    prepare_labelled,
-    scan,
-    stratified_split,
-    texts_of_records,
-    training_records,
-)
+from textrnn.data.labelled import Batch
+from textrnn.data.labelled_texts import LabelledCorpus, TextBatches, TextDataset, prepare_labelled, texts_of_records
+from textrnn.data.labels import Labels, class_names, describe, stratified_split
 from textrnn.data.records import SourceOptions
+from textrnn.data.sources import read_labelled
 from textrnn.tokenizers import PAD_ID, UNKNOWN_ID
 from textrnn.tokenizers.char import CharTokenizer
 from textrnn.training.loop.run import Run
@@ -54,18 +46,34 @@ def write_reviews(path: Path, records: Sequence[tuple[str | None, object]] = REV
     return path
 
 
+def corpus_of(
+    folder: Path,
+    *sources: Path,
+    held_out: float | None = None,
+    names: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+) -> LabelledCorpus:
+    paths = [str(path) for path in sources]
+    return LabelledCorpus(paths, OPTIONS, Labels(names), folder, held_out, classes, quiet=True)
+
+
 def prepared(
-    folder: Path, *sources: Path, held_out: NDArray[np.bool_] | None = None, **options: Any
-) -> list[LabelledDataset]:
-    options = {"classes": CLASSES, "quiet": True, **options}
-    return prepare_labelled(TOKENIZER, [str(path) for path in sources], OPTIONS, folder, held_out=held_out, **options)
+    folder: Path,
+    *sources: Path,
+    held_out: float | None = None,
+    names: Sequence[str] = (),
+    classes: Sequence[str] | None = CLASSES,
+) -> list[TextDataset]:
+    with corpus_of(folder, *sources, held_out=held_out, names=names, classes=classes) as corpus:
+        return prepare_labelled(TOKENIZER, corpus)
 
 
 def split_of(records: Sequence[tuple[str, str]] = REVIEWS, share: float = 0.1) -> NDArray[np.bool_]:
-    return stratified_split([label for _, label in records], share)
+    """Which of the texts are held out."""
+    return stratified_split([label for _, label in records], share, "texts")
 
 
-def texts_of(dataset: LabelledDataset) -> list[tuple[str, str]]:
+def texts_of(dataset: TextDataset) -> list[tuple[str, str]]:
     """Texts and labels, as a dataset of `TOKENIZER` keeps them."""
     texts = [TOKENIZER.decode(dataset.text(index, 10**9)) for index in range(len(dataset))]
     return list(zip(texts, [dataset.labels[target] for target in dataset.targets], strict=True))
@@ -78,25 +86,20 @@ def files(folder: Path) -> list[str]:
 # Labels
 
 
-def test_a_scan_tells_labels_by_their_better_names_and_what_is_left_out(tmp_path: Path) -> None:
+def test_classes_have_their_better_names_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     records = [("bad", 0), ("good", 1), ("", 1), ("so so", None), ("fine", 1), ("odd", "0=1")]
     path = write_reviews(tmp_path / "a.jsonl", records)
-    labels, skipped = scan([str(path)], OPTIONS, ["0=negative", "1=very = good"], quiet=True)
-    assert labels == ["negative", "very = good", "very = good", "0=1"]
-    assert skipped == {"empty texts": 1, "texts without a label": 1}
-    assert describe(skipped) == "1 empty texts, 1 texts without a label"
+    with corpus_of(tmp_path / "data", path, names=["0=negative", "1=very = good"]) as corpus:
+        assert corpus.classes == ("0=1", "negative", "very = good")
+        assert corpus.skipped == {"empty texts": 1, "texts without a label": 1}
+        assert describe(corpus.skipped) == "1 empty texts, 1 texts without a label"
+    assert files(tmp_path / "data") == []
     assert describe({}) == ""
 
 
 @pytest.mark.parametrize("name", ["negative", "=negative", "0=", "=", ""])
-def test_a_malformed_name_of_a_label_is_quoted(tmp_path: Path, name: str) -> None:
-    path = write_reviews(tmp_path / "a.jsonl")
-    for action in (
-        lambda: scan([str(path)], OPTIONS, ["1=positive", name], quiet=True),
-        lambda: prepared(tmp_path / "data", path, names=["1=positive", name]),
-    ):
-        assert f"data.label_names must be LABEL=NAME, was: {name!r}" in error_of(action)
-    assert files(tmp_path) == ["a.jsonl"]
+def test_a_malformed_name_of_a_label_is_quoted(name: str) -> None:
+    assert f"data.label_names must be LABEL=NAME, was: {name!r}" in error_of(lambda: Labels(["1=positive", name]))
 
 
 @pytest.mark.parametrize(
@@ -109,11 +112,11 @@ def test_a_malformed_name_of_a_label_is_quoted(tmp_path: Path, name: str) -> Non
     ],
 )
 def test_classes_are_in_the_order_of_numbers_or_of_the_alphabet(labels: list[str], classes: tuple[str, ...]) -> None:
-    assert class_names(labels) == class_names(labels[::-1] * 3) == classes
+    assert class_names(labels, "texts") == class_names(labels[::-1] * 3, "texts") == classes
 
 
 def test_one_class_is_none() -> None:
-    message = error_of(lambda: class_names(["good"] * 40))
+    message = error_of(lambda: class_names(["good"] * 40, "texts"))
     assert "two labels or more, all 40 texts have: 'good'" in message
 
 
@@ -128,9 +131,9 @@ def test_one_class_is_none() -> None:
 def test_of_every_class_the_same_share_is_held_out(counts: list[int], share: float, shuffled: Any) -> None:
     labels = [f"class {number}" for number, count in enumerate(counts) for _ in range(count)]
     shuffled.shuffle(labels)
-    held_out = stratified_split(labels, share)
+    held_out = stratified_split(labels, share, "texts")
     assert held_out.shape == (len(labels),)
-    assert np.array_equal(held_out, stratified_split(list(labels), share))
+    assert np.array_equal(held_out, stratified_split(list(labels), share, "texts"))
     for number, count in enumerate(counts):
         taken = sum(out for out, label in zip(held_out, labels, strict=True) if label == f"class {number}")
         if count == 1:
@@ -141,7 +144,7 @@ def test_of_every_class_the_same_share_is_held_out(counts: list[int], share: flo
 
 
 def test_what_is_held_out_stands_all_over_the_source() -> None:
-    places = np.flatnonzero(stratified_split(["a"] * 500 + ["b"] * 500, 0.1))
+    places = np.flatnonzero(stratified_split(["a"] * 500 + ["b"] * 500, 0.1, "texts"))
     assert len(places) == 100
     for begin in range(0, 1000, 250):
         assert np.any((places >= begin) & (places < begin + 250))
@@ -150,25 +153,25 @@ def test_what_is_held_out_stands_all_over_the_source() -> None:
 
 def test_another_share_holds_out_more_of_the_same() -> None:
     labels = [label for _, label in REVIEWS]
-    small, large = stratified_split(labels, 0.1), stratified_split(labels, 0.3)
+    small, large = (stratified_split(labels, share, "texts") for share in (0.1, 0.3))
     assert small.sum() < large.sum()
     assert np.all(large[small])
 
 
 def test_a_label_as_long_as_a_text_costs_no_more_than_itself() -> None:
     # A table of all labels, each as wide as the longest, would take hundreds of gigabytes.
-    held_out = stratified_split(["x" * 2_000_000, *["a", "b"] * 50_000], 0.1)
+    held_out = stratified_split(["x" * 2_000_000, *["a", "b"] * 50_000], 0.1, "texts")
     assert held_out.sum() == 10_000
     assert not held_out[0]
 
 
 def test_labels_that_differ_at_their_end_only_are_two() -> None:
-    held_out = stratified_split(["a", "a\0"] * 10, 0.1)
+    held_out = stratified_split(["a", "a\0"] * 10, 0.1, "texts")
     assert (held_out[::2].sum(), held_out[1::2].sum()) == (1, 1)
 
 
 def test_where_every_text_has_its_own_label_none_can_be_held_out() -> None:
-    message = error_of(lambda: stratified_split([f"label {number}" for number in range(5000)], 0.1))
+    message = error_of(lambda: stratified_split([f"label {number}" for number in range(5000)], 0.1, "texts"))
     assert "each of the 5000 labels has one" in message
     assert "another label column" in message
 
@@ -188,7 +191,7 @@ def test_every_text_is_kept_exactly_and_in_its_place(tmp_path: Path) -> None:
 
 def test_held_out_texts_and_the_others_are_all_texts_and_none_twice(tmp_path: Path) -> None:
     path, split = write_reviews(tmp_path / "a.jsonl"), split_of()
-    train, held_out = prepared(tmp_path / "data", path, held_out=split)
+    train, held_out = prepared(tmp_path / "data", path, held_out=0.1)
     assert texts_of(train) == [record for record, out in zip(REVIEWS, split, strict=True) if not out]
     assert texts_of(held_out) == [record for record, out in zip(REVIEWS, split, strict=True) if out]
     assert sorted([*train.records, *held_out.records]) == list(range(len(REVIEWS)))
@@ -198,7 +201,7 @@ def test_held_out_texts_and_the_others_are_all_texts_and_none_twice(tmp_path: Pa
 def test_a_record_is_found_again_by_its_number(tmp_path: Path) -> None:
     records = [("", "好"), *REVIEWS[:5], ("no label", None), *REVIEWS[5:]]
     path = write_reviews(tmp_path / "a.jsonl", records)
-    _, held_out = prepared(tmp_path / "data", path, held_out=split_of())
+    _, held_out = prepared(tmp_path / "data", path, held_out=0.1)
     numbers = held_out.records.tolist()[::-1]
     found = texts_of_records([str(path)], OPTIONS, numbers)
     assert [found[number] for number in numbers] == [text for text, _ in texts_of(held_out)][::-1]
@@ -237,8 +240,9 @@ def test_the_smallest_sufficient_type(tmp_path: Path, characters: int, dtype: st
     alphabet = "".join(chr(0x10000 + number) for number in range(characters))
     path = write_reviews(tmp_path / "a.jsonl", [(alphabet[-3:], "好"), (alphabet[:2], "差")])
     tokenizer = CharTokenizer(alphabet)
-    (dataset,) = prepare_labelled(tokenizer, [str(path)], OPTIONS, tmp_path / "data", classes=CLASSES)
-    assert dataset.ids.dtype == dtype
+    with corpus_of(tmp_path / "data", path, classes=CLASSES) as corpus:
+        (dataset,) = prepare_labelled(tokenizer, corpus)
+    assert dataset.values.dtype == dtype
     assert [tokenizer.decode(dataset.text(index, 9)) for index in (0, 1)] == [alphabet[-3:], alphabet[:2]]
 
 
@@ -251,7 +255,7 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, folder = write_reviews(tmp_path / "a.jsonl"), tmp_path / "data"
-    first = prepared(folder, path, held_out=split_of())
+    first = prepared(folder, path, held_out=0.1)
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
 
     def refuse(*_: object) -> Iterator[tuple[str, str]]:
@@ -259,7 +263,7 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(labelled, "read_labelled", refuse)
-        again = prepared(folder, path, held_out=split_of())
+        again = prepared(folder, path, held_out=0.1)
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
     for one, other in zip(first, again, strict=True):
         assert texts_of(one) == texts_of(other)
@@ -273,7 +277,7 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
 @pytest.mark.parametrize(
     "change",
     [
-        {"held_out": split_of(share=0.3)},
+        {"held_out": 0.3},
         {"classes": CLASSES[::-1]},
         {"names": ["差=坏"], "classes": ("坏", "好")},
         {"held_out": None},
@@ -281,9 +285,9 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
 )
 def test_what_is_prepared_otherwise_lies_beside_it(tmp_path: Path, change: dict[str, Any]) -> None:
     path, folder = write_reviews(tmp_path / "a.jsonl"), tmp_path / "data"
-    prepared(folder, path, held_out=split_of())
+    prepared(folder, path, held_out=0.1)
     before = files(folder)
-    datasets = prepared(folder, path, **{"held_out": split_of(), **change})
+    datasets = prepared(folder, path, **{"held_out": 0.1, **change})
     assert set(before) < set(files(folder))
     records = [(text, "坏" if "names" in change and label == "差" else label) for text, label in REVIEWS]
     assert sorted(record for dataset in datasets for record in texts_of(dataset)) == sorted(records)
@@ -302,8 +306,8 @@ def test_another_source_of_the_same_name_is_read(tmp_path: Path) -> None:
 def test_a_damaged_dataset_is_refused_by_name_and_prepared_anew(
     tmp_path: Path, part: str, damage: str, suffix: str
 ) -> None:
-    path, split = write_reviews(tmp_path / "a.jsonl"), split_of()
-    datasets = prepared(tmp_path / "data", path, held_out=split)
+    path = write_reviews(tmp_path / "a.jsonl")
+    datasets = prepared(tmp_path / "data", path, held_out=0.1)
     dataset = datasets[part == "held_out"]
     expected = texts_of(dataset)
     file = dataset.path.with_suffix(suffix)
@@ -314,22 +318,22 @@ def test_a_damaged_dataset_is_refused_by_name_and_prepared_anew(
     if damage == "truncated" and suffix == ".json":
         file.write_bytes(content[:-10])
     record = file.with_suffix(".json")
-    assert str(record) in error_of(lambda: LabelledDataset.open(record))
-    again = prepared(tmp_path / "data", path, held_out=split)[part == "held_out"]
+    assert str(record) in error_of(lambda: TextDataset.open(record))
+    again = prepared(tmp_path / "data", path, held_out=0.1)[part == "held_out"]
     assert again.path == record
-    assert texts_of(again) == texts_of(LabelledDataset.open(record)) == expected
+    assert texts_of(again) == texts_of(TextDataset.open(record)) == expected
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, None, "2"])
 def test_another_format_version_is_prepared_anew(tmp_path: Path, version: object) -> None:
     path = write_reviews(tmp_path / "a.jsonl")
     record = prepared(tmp_path / "data", path)[0].path
     facts = json.loads(record.read_text(encoding="utf-8"))
-    assert facts["format_version"] == 1
+    assert facts["format_version"] == 2
     record.write_text(json.dumps({**facts, "format_version": version}), encoding="utf-8")
-    message = error_of(lambda: LabelledDataset.open(record))
+    message = error_of(lambda: TextDataset.open(record))
     assert f"{record} must be as it was prepared" in message
-    assert "delete it and prepare the text again" in message
+    assert "delete it and prepare the source again" in message
     assert texts_of(prepared(tmp_path / "data", path)[0]) == REVIEWS
 
 
@@ -338,11 +342,11 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, room: int) -> N
     path, folder = write_reviews(tmp_path / "a.jsonl", REVIEWS * 20), tmp_path / "data"
     split = split_of(REVIEWS * 20)
     with files_limited_to(room):
-        message = error_of(lambda: prepared(folder, path, held_out=split))
+        message = error_of(lambda: prepared(folder, path, held_out=0.1))
     assert "could not be written" in message
     assert str(folder) in message
     assert [name for name in files(folder) if name.startswith(".") or name.endswith(".json")] == []
-    assert len(prepared(folder, path, held_out=split)[0]) == sum(~split)
+    assert len(prepared(folder, path, held_out=0.1)[0]) == sum(~split)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -365,7 +369,7 @@ def run_of(folder: Path, source: Path, **data: Any) -> Run:
     return create_run(folder, from_dict(settings), quiet=True)
 
 
-def words_of(run: Run, dataset: LabelledDataset) -> list[list[str]]:
+def words_of(run: Run, dataset: TextDataset) -> list[list[str]]:
     tokenizer = prepare(run).tokenizer
     return [[tokenizer.token_text(int(id)) for id in dataset.text(index, 99)] for index in range(len(dataset))]
 
@@ -390,10 +394,26 @@ def test_two_runs_hold_out_the_same_texts_whatever_their_seed(tmp_path: Path) ->
 
 
 def test_training_texts_are_those_not_held_out(tmp_path: Path) -> None:
-    source, split = [str(write_reviews(tmp_path / "a.jsonl"))], split_of()
-    kept = [text for (text, _), out in zip(REVIEWS, split, strict=True) if not out]
-    assert list(training_records(source, OPTIONS, split, quiet=True)) == kept
-    assert list(training_records(source, OPTIONS, None, quiet=True)) == [text for text, _ in REVIEWS]
+    source = write_reviews(tmp_path / "a.jsonl")
+    kept = [text for (text, _), out in zip(REVIEWS, split_of(), strict=True) if not out]
+    for share, expected in ((0.1, kept), (None, [text for text, _ in REVIEWS])):
+        with corpus_of(tmp_path / "data", source, held_out=share) as corpus:
+            assert list(corpus.training_texts()) == expected
+
+
+def test_sources_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(*arguments: Any) -> Iterator[tuple[str, str]]:
+        read.append(arguments)
+        return read_labelled(*arguments)
+
+    monkeypatch.setattr(labelled, "read_labelled", counted)
+    run = run_of(tmp_path / "run", write_reviews(tmp_path / "a.jsonl"))
+    assert sum(map(len, prepare(run).parts)) == len(REVIEWS)
+    assert len(read) == 1
+    prepare(run)
+    assert len(read) == 1
 
 
 def test_a_validation_source_is_held_out_whole(tmp_path: Path) -> None:
@@ -411,7 +431,8 @@ def test_a_validation_source_is_held_out_whole(tmp_path: Path) -> None:
 def test_a_name_for_a_label_that_does_not_occur_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
-    message = error_of(lambda: scan([str(path)], OPTIONS, ["1=positive", "5=x"], quiet=True))
+    with corpus_of(tmp_path / "data", path, names=["1=positive", "5=x"]) as corpus:
+        message = error_of(lambda: corpus.classes)
     assert message.startswith("data.label_names must rename labels that occur, which are '0, 1', was: '5=x'; correct")
 
 
@@ -431,20 +452,20 @@ def test_the_built_in_reviews_are_enough_to_know_most_words_of_those_held_out(tm
     train, held_out = prepare(run).parts
     assert train.labels == ("negative", "positive")
     assert len(held_out) * 8 < len(train) < len(held_out) * 10
-    assert 0 < np.mean(held_out.ids == UNKNOWN_ID) < 0.4
+    assert 0 < np.mean(held_out.values == UNKNOWN_ID) < 0.4
     assert not train.skipped
 
 
 # Batches
 
 
-def dataset_of(lengths: Sequence[int]) -> LabelledDataset:
+def dataset_of(lengths: Sequence[int]) -> TextDataset:
     """A dataset of texts whose tokens count on from 4, no two texts having one in common."""
     offsets = np.cumsum([0, *lengths])
     ids = np.arange(4, 4 + offsets[-1], dtype=np.uint32)
     numbers = np.arange(len(lengths))
     targets = np.asarray(numbers % 3, np.int32)
-    return LabelledDataset(Path("texts.json"), ids, offsets, targets, numbers, ("a", "b", "c"), {}, "")
+    return TextDataset(Path("texts.json"), ids, offsets, targets, numbers, ("a", "b", "c"), {}, "")
 
 
 def batches_of(lengths: Sequence[int], batch_size: int, **changes: Any) -> TextBatches:
@@ -452,21 +473,21 @@ def batches_of(lengths: Sequence[int], batch_size: int, **changes: Any) -> TextB
     return TextBatches(dataset_of(lengths), batch_size, **options)
 
 
-def epoch_of(batches: TextBatches, epoch: int = 0) -> list[TextBatch]:
+def epoch_of(batches: TextBatches, epoch: int = 0) -> list[Batch]:
     return [batches.batch(epoch * batches.steps_per_epoch + step) for step in range(batches.steps_per_epoch)]
 
 
-def assert_holds_its_texts(batch: TextBatch, dataset: LabelledDataset, batch_size: int, max_length: int) -> None:
+def assert_holds_its_texts(batch: Batch, dataset: TextDataset, batch_size: int, max_length: int) -> None:
     """Each row is a text, or its head and tail, and then padding alone; rows beyond the texts are padding."""
-    assert batch.ids.dtype == batch.targets.dtype == np.int32
-    assert batch.ids.shape[0] == len(batch.targets) == batch_size
+    assert batch.inputs[0].dtype == batch.targets.dtype == np.int32
+    assert batch.inputs[0].shape[0] == len(batch.targets) == batch_size
     for row, index in enumerate(batch.indices):
-        text = dataset.ids[dataset.offsets[index] : dataset.offsets[index + 1]]
+        text = dataset.values[dataset.offsets[index] : dataset.offsets[index + 1]]
         read = head_and_tail(text, max_length)
-        assert batch.ids[row, : len(read)].tolist() == read.tolist()
-        assert np.all(batch.ids[row, len(read) :] == PAD_ID)
+        assert batch.inputs[0][row, : len(read)].tolist() == read.tolist()
+        assert np.all(batch.inputs[0][row, len(read) :] == PAD_ID)
         assert batch.targets[row] == dataset.targets[index]
-    assert np.all(batch.ids[len(batch.indices) :] == PAD_ID)
+    assert np.all(batch.inputs[0][len(batch.indices) :] == PAD_ID)
 
 
 shapes = st.tuples(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 40)).filter(
@@ -537,7 +558,7 @@ def test_what_one_epoch_leaves_out_another_reads(by_length: bool) -> None:
 
 def test_short_and_long_batches_take_turns() -> None:
     batches = batches_of([1 + number % 400 for number in range(4000)], 8)
-    times = [batch.ids.shape[1] for batch in epoch_of(batches)]
+    times = [batch.inputs[0].shape[1] for batch in epoch_of(batches)]
     half = len(times) // 2
     assert times != sorted(times)
     assert abs(np.mean(times[:half]) - np.mean(times[half:])) < 0.2 * np.mean(times)
@@ -546,7 +567,7 @@ def test_short_and_long_batches_take_turns() -> None:
 def test_texts_of_about_the_same_length_read_together_need_less_padding() -> None:
     lengths = np.random.default_rng(0).integers(1, 2000, 1000).tolist()
     padded = [
-        sum(batch.ids.size for batch in epoch_of(batches_of(lengths, 8, by_length=by_length)))
+        sum(batch.inputs[0].size for batch in epoch_of(batches_of(lengths, 8, by_length=by_length)))
         for by_length in (True, False)
     ]
     tokens = sum(lengths)
@@ -559,7 +580,7 @@ def test_shapes_are_few_and_whole_segments(segment_length: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 3000, 2000).tolist()
     batches = batches_of(lengths, 8, max_length=2048, segment_length=segment_length)
     read = [*epoch_of(batches), *batches.all()]
-    times = {batch.ids.shape[1] for batch in read}
+    times = {batch.inputs[0].shape[1] for batch in read}
     assert len(times) <= 30
     assert max(times) < 2048 * 1.25
     if segment_length:
@@ -569,7 +590,7 @@ def test_shapes_are_few_and_whole_segments(segment_length: int) -> None:
 def test_of_a_long_text_head_and_tail_stand_in_the_batch() -> None:
     batches = batches_of([9, 3], 2, max_length=4)
     (batch,) = batches.all()
-    rows = dict(zip(batch.indices.tolist(), batch.ids.tolist(), strict=True))
+    rows = dict(zip(batch.indices.tolist(), batch.inputs[0].tolist(), strict=True))
     assert rows[0] == [4, 5, 11, 12, *[PAD_ID] * 12]
     assert rows[1] == [13, 14, 15, *[PAD_ID] * 13]
     assert batches.lengths.tolist() == [4, 3]
@@ -578,4 +599,4 @@ def test_of_a_long_text_head_and_tail_stand_in_the_batch() -> None:
 def test_fewer_texts_than_a_batch() -> None:
     assert batches_of([5] * 4, 4).steps_per_epoch == 1
     message = error_of(lambda: batches_of([5] * 3, 4))
-    assert "a batch of 4 texts needs as many, was: 3; lower train.batch_size" in message
+    assert "batch size 4 is larger than the training set (3 texts); lower train.batch_size" in message

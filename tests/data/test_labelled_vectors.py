@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from textrnn.data import labelled_vectors as vectors
 from textrnn.data import vector_sources
-from textrnn.data.labelled_vectors import VectorBatch, VectorBatches, VectorDataset, prepare_vectors
+from textrnn.data.labelled import Batch
+from textrnn.data.labelled_vectors import VectorBatches, VectorDataset, prepare_vectors
+from textrnn.data.labels import Labels
 from textrnn.data.vector_sources import VectorOptions, read_vectors, vectors_fingerprint
 
 IMAGES = np.arange(60 * 4 * 3, dtype=np.int64).reshape(60, 4, 3)
@@ -31,7 +33,9 @@ LABELS = np.arange(60) % 3
 def read(*sources: object, task: str = "classification", **options: Any) -> list[tuple[Any, Any]]:
     """Sequences and labels of sources that have nothing to leave out."""
     skipped: Counter[str] = Counter()
-    found = read_vectors([str(source) for source in sources], VectorOptions(**options), task, skipped)
+    found = read_vectors(
+        [str(source) for source in sources], VectorOptions(**options), skipped, is_valued=task == "regression"
+    )
     records = [(sequence.tolist(), target) for sequence, target in found]
     assert not skipped
     return records
@@ -324,7 +328,7 @@ def test_what_lacks_values_or_label_is_left_out_and_counted(tmp_path: Path) -> N
     write_lines(tmp_path / "a.jsonl", records)
     write(tmp_path / "README.md", "how it was made")
     skipped: Counter[str] = Counter()
-    found = read_vectors([str(tmp_path)], VectorOptions(), "classification", skipped)
+    found = read_vectors([str(tmp_path)], VectorOptions(), skipped)
     assert [(sequence.tolist(), target) for sequence, target in found] == [([[1], [2]], "a"), ([[4]], "b")]
     assert skipped == {"records without values": 2, "records without a label": 2, "files without records": 1}
 
@@ -357,7 +361,7 @@ def test_parquet_of_bytes_and_named_labels(tmp_path: Path) -> None:
     rows = {"array": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], "label": [1, 0]}
     datasets.Dataset.from_dict(rows, datasets.Features(kinds)).to_parquet(str(tmp_path / "a.parquet"))
     assert read(tmp_path / "a.parquet") == [([[1, 2], [3, 4]], "好"), ([[5, 6], [7, 8]], "差")]
-    found = read_vectors([str(tmp_path / "a.parquet")], VectorOptions(), "classification", Counter())
+    found = read_vectors([str(tmp_path / "a.parquet")], VectorOptions(), Counter())
     assert {sequence.dtype for sequence, _ in found} == {np.dtype(np.uint8)}
     assert "a label of a regression must be" in refused(tmp_path / "a.parquet", task="regression")
 
@@ -415,7 +419,7 @@ def test_a_hub_dataset_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     skipped: Counter[str] = Counter()
-    found = read_vectors(["owner/digits:small@test"], VectorOptions(), "classification", skipped)
+    found = read_vectors(["owner/digits:small@test"], VectorOptions(), skipped)
     assert [(sequence.tolist(), target) for sequence, target in found] == [(array.tolist(), "one")]
     assert skipped == {"records without a label": 1}
     assert loaded == [("owner/digits", "small", "test")]
@@ -496,10 +500,17 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
 # Prepared
 
 
-def prepared(folder: Path, *sources: object, steps: str = "rows", **given: Any) -> Any:
-    given = {"task": "classification", "quiet": True, **given}
+def prepared(
+    folder: Path,
+    *sources: object,
+    steps: str = "rows",
+    task: str = "classification",
+    names: Sequence[str] = (),
+    **given: Any,
+) -> Any:
+    labels = Labels(names) if task == "classification" else None
     options = VectorOptions(steps=steps)
-    return prepare_vectors([str(source) for source in sources], options, folder, **given)
+    return prepare_vectors([str(source) for source in sources], options, folder, labels=labels, quiet=True, **given)
 
 
 def records_of(dataset: VectorDataset) -> list[tuple[Any, Any]]:
@@ -637,7 +648,7 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
     path, folder = write_images(tmp_path / "a.npz"), tmp_path / "data"
     first = prepared(folder, path, held_out=0.2)
 
-    def refuse(*_: object) -> Iterator[tuple[NDArray[Any], str]]:
+    def refuse(*_: object, **__: object) -> Iterator[tuple[NDArray[Any], str]]:
         raise AssertionError("the source is read again")
 
     with monkeypatch.context() as patch:
@@ -684,7 +695,7 @@ def test_another_format_version_is_prepared_anew(tmp_path: Path) -> None:
     path = write_images(tmp_path / "a.npz")
     record = prepared(tmp_path / "data", path)[0].path
     facts = json.loads(record.read_text(encoding="utf-8"))
-    write(record, json.dumps({**facts, "format_version": 2}))
+    write(record, json.dumps({**facts, "format_version": 1}))
     assert "another format version" in error_of(lambda: VectorDataset.open(record))
     assert records_of(prepared(tmp_path / "data", path)[0]) == ALL
 
@@ -718,25 +729,25 @@ def dataset_of(lengths: Sequence[int], features: int = 2, labels: tuple[str, ...
     numbers = np.arange(len(lengths))
     targets: Any = (numbers % 2).astype(np.int32) if labels else numbers[:, None] / np.float32(2)
     one = np.ones(features, np.float32)
-    return VectorDataset(Path("v.json"), values, offsets, targets, numbers, labels, one, one, {}, "")
+    return VectorDataset(Path("v.json"), values, offsets, targets, numbers, labels, {}, "", one, one)
 
 
-def epoch_of(batches: VectorBatches, epoch: int = 0) -> list[VectorBatch]:
+def epoch_of(batches: VectorBatches, epoch: int = 0) -> list[Batch]:
     return [batches.batch(epoch * batches.steps_per_epoch + step) for step in range(batches.steps_per_epoch)]
 
 
-def assert_holds_its_sequences(batch: VectorBatch, dataset: VectorDataset, batch_size: int) -> None:
-    assert batch.values.dtype == np.float32
-    assert batch.lengths.dtype == np.int32
-    assert len(batch.values) == len(batch.lengths) == len(batch.targets) == batch_size
+def assert_holds_its_sequences(batch: Batch, dataset: VectorDataset, batch_size: int) -> None:
+    values, lengths = batch.inputs
+    assert (values.dtype, lengths.dtype) == (np.float32, np.int32)
+    assert len(values) == len(lengths) == len(batch.targets) == batch_size
     for row, index in enumerate(batch.indices):
         sequence = dataset.sequence(index)
-        assert batch.lengths[row] == len(sequence)
-        assert np.array_equal(batch.values[row, : len(sequence)], sequence)
-        assert not batch.values[row, len(sequence) :].any()
+        assert lengths[row] == len(sequence)
+        assert np.array_equal(values[row, : len(sequence)], sequence)
+        assert not values[row, len(sequence) :].any()
         assert np.array_equal(batch.targets[row], dataset.targets[index])
-    assert not batch.values[len(batch.indices) :].any()
-    assert not batch.lengths[len(batch.indices) :].any()
+    assert not values[len(batch.indices) :].any()
+    assert not lengths[len(batch.indices) :].any()
 
 
 lengths_of = st.one_of(
@@ -754,7 +765,6 @@ def test_batches_hold_every_sequence_once(lengths: list[int], batch_size: int, s
         everything = list(batches.all())
         for batch in (*read, *everything):
             assert_holds_its_sequences(batch, batches.dataset, batch_size)
-            assert batch.inputs == (batch.values, batch.lengths)
         order = [index for batch in read for index in batch.indices]
         assert len(set(order)) == len(order) == len(lengths) // batch_size * batch_size
         order = [index for batch in everything for index in batch.indices]
@@ -767,7 +777,7 @@ def test_a_batch_depends_on_seed_and_step_alone(lengths: list[int]) -> None:
     batches = VectorBatches(dataset_of(lengths), 4, 1)
     for step in (30, 0, 13, 12, 100):
         one, other = batches.batch(step), VectorBatches(dataset_of(lengths), 4, 1).batch(step)
-        for left, right in zip(one, other, strict=True):
+        for left, right in zip((*one.inputs, *one[1:]), (*other.inputs, *other[1:]), strict=True):
             assert np.array_equal(left, right)
     orders = {
         tuple(np.concatenate([batch.indices for batch in epoch_of(VectorBatches(dataset_of(lengths), 4, seed), epoch)]))
@@ -779,19 +789,19 @@ def test_a_batch_depends_on_seed_and_step_alone(lengths: list[int]) -> None:
 
 def test_sequences_of_one_length_are_not_padded() -> None:
     batches = VectorBatches(dataset_of([28] * 9), 4, 0)
-    assert {batch.values.shape for batch in (*epoch_of(batches), *batches.all())} == {(4, 28, 2)}
+    assert {batch.inputs[0].shape for batch in (*epoch_of(batches), *batches.all())} == {(4, 28, 2)}
 
 
 def test_sequences_of_about_the_same_length_are_read_together() -> None:
     lengths = np.random.default_rng(0).integers(1, 2000, 1000).tolist()
     read = epoch_of(VectorBatches(dataset_of(lengths, 1), 8, 0))
-    assert sum(batch.values.size for batch in read) < 1.25 * sum(lengths)
-    assert len({batch.values.shape[1] for batch in read}) <= 30
+    assert sum(batch.inputs[0].size for batch in read) < 1.25 * sum(lengths)
+    assert len({batch.inputs[0].shape[1] for batch in read}) <= 30
 
 
 def test_fewer_sequences_than_a_batch() -> None:
     message = error_of(lambda: VectorBatches(dataset_of([5] * 3), 4, 0))
-    assert "a batch of 4 sequences needs as many, was: 3; lower train.batch_size" in message
+    assert "batch size 4 is larger than the training set (3 sequences); lower train.batch_size" in message
 
 
 # Real images

@@ -12,10 +12,11 @@ import pytest
 from commands import error_of
 from numpy.typing import NDArray
 
-from textrnn.data.labelled_texts import prepare_labelled
+from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
+from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions
 from textrnn.metrics import evaluation
-from textrnn.metrics.evaluation import LabelledText, encode_labelled, evaluate_classifier, labelled_texts
+from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, prepared_records
 from textrnn.tokenizers import WordTokenizer
 
 OPTIONS = SourceOptions(label="label")
@@ -33,8 +34,8 @@ def write_records(path: Path, *records: tuple[str, object]) -> Path:
 def encoded(*sources: Path, names: Sequence[str] = ()) -> tuple[list[tuple[list[int], int]], dict[str, int]]:
     """Ids and targets of sources, and what was left out."""
     skipped: Counter[str] = Counter()
-    texts = encode_labelled(TOKENIZER, [str(path) for path in sources], OPTIONS, LABELS, names, skipped)
-    return [(text.ids.tolist(), text.target) for text in texts], dict(skipped)
+    texts = encode_labelled(TOKENIZER, [str(path) for path in sources], OPTIONS, LABELS, Labels(names), skipped)
+    return [(ids.tolist(), target) for ids, target in texts], dict(skipped)
 
 
 def count_good(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
@@ -84,8 +85,9 @@ def test_a_wrong_source_is_told_as_in_training(tmp_path: Path) -> None:
 
 def test_texts_that_were_prepared_are_those_of_the_source(tmp_path: Path) -> None:
     path = write_records(tmp_path / "a.jsonl", ("good 好", "positive"), ("bad", "negative"), ("bad good", "positive"))
-    (dataset,) = prepare_labelled(TOKENIZER, [str(path)], OPTIONS, tmp_path / "data", classes=LABELS, quiet=True)
-    assert [(text.ids.tolist(), text.target) for text in labelled_texts(dataset)] == encoded(path)[0]
+    with LabelledCorpus([str(path)], OPTIONS, Labels(), tmp_path / "data", quiet=True) as corpus:
+        (dataset,) = prepare_labelled(TOKENIZER, corpus)
+    assert [(ids.tolist(), target) for ids, target in prepared_records(dataset)] == encoded(path)[0]
 
 
 # Figures
@@ -103,7 +105,7 @@ def test_figures_are_those_of_all_texts_however_many_are_read_at_once(
         return count_good(texts)
 
     words = [([GOOD, FINE, GOOD, BAD], 1), ([GOOD, BAD, BAD, BAD], 1), ([BAD, BAD, BAD, GOOD], 0), ([BAD], 0)]
-    texts = [LabelledText(np.array(ids, np.int32), target) for ids, target in words]
+    texts = [(np.array(ids, np.int32), target) for ids, target in words]
     metrics = evaluate_classifier(predict, iter(texts), LABELS)
     assert max(calls) == min(at_once, 4)
     assert sum(calls) == 4
@@ -114,6 +116,6 @@ def test_figures_are_those_of_all_texts_however_many_are_read_at_once(
 
 def test_a_classifier_that_is_always_right_and_one_that_never_is(tmp_path: Path) -> None:
     path = write_records(tmp_path / "a.jsonl", ("good", "positive"), ("bad", "negative"), ("好 好 bad", "positive"))
-    texts = list(encode_labelled(TOKENIZER, [str(path)], OPTIONS, LABELS, [], Counter()))
+    texts = list(encode_labelled(TOKENIZER, [str(path)], OPTIONS, LABELS, Labels(), Counter()))
     assert evaluate_classifier(count_good, texts, LABELS).accuracy == 1
     assert evaluate_classifier(lambda ids: count_good(ids)[:, ::-1], texts, LABELS).accuracy == 0

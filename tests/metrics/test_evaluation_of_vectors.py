@@ -15,9 +15,10 @@ from commands import error_of
 from numpy.typing import NDArray
 
 from textrnn.data.labelled_vectors import prepare_vectors
+from textrnn.data.labels import Labels
 from textrnn.data.vector_sources import VectorOptions, read_unlabelled, vectors_fingerprint
 from textrnn.metrics import evaluation
-from textrnn.metrics.evaluation import evaluate_regressor, in_batches, labelled_vectors, prepared_vectors
+from textrnn.metrics.evaluation import evaluate_regressor, in_batches, labelled_vectors, prepared_records
 
 
 def write_records(path: Path, *records: dict[str, Any]) -> str:
@@ -38,21 +39,23 @@ def test_labels_go_by_the_names_of_training_and_others_are_counted(tmp_path: Pat
         tmp_path / "a.jsonl", {"x": [1, 2], "label": 0}, {"x": [3], "label": "up"}, {"x": [4], "label": 7}
     )
     skipped: Counter[str] = Counter()
-    found = list(labelled_vectors([path], VectorOptions(), 1, ("down", "up"), ["0=down"], skipped))
+    found = list(labelled_vectors([path], VectorOptions(), 1, ("down", "up"), Labels(["0=down"]), skipped))
     assert [(sequence.tolist(), target) for sequence, target in found] == [([[1], [2]], 0), ([[3]], 1)]
     assert skipped == {"sequences with a label never seen in training": 1}
-    message = error_of(lambda: list(labelled_vectors([path], VectorOptions(), 1, ("left",), [], skipped)))
+    message = error_of(lambda: list(labelled_vectors([path], VectorOptions(), 1, ("left",), Labels(), skipped)))
     assert "labels must be 'left', found none of these but '7'" in message
-    message = error_of(lambda: list(labelled_vectors([path], VectorOptions(), 2, ("up",), [], skipped)))
+    message = error_of(lambda: list(labelled_vectors([path], VectorOptions(), 2, ("up",), Labels(), skipped)))
     assert "has 1 values a step, those trained on had 2" in message
 
 
-@pytest.mark.parametrize(("task", "targets"), [("classification", [0, 1]), ("regression", [[0.5], [1.5]])])
-def test_vectors_that_were_prepared_are_those_of_the_source(tmp_path: Path, task: str, targets: list[Any]) -> None:
+@pytest.mark.parametrize(("labels", "targets"), [(Labels(), [0, 1]), (None, [[0.5], [1.5]])])
+def test_vectors_that_were_prepared_are_those_of_the_source(
+    tmp_path: Path, labels: Labels | None, targets: list[Any]
+) -> None:
     records = [{"x": [[1, 2], [3, 4]], "label": 0.5}, {"x": [[5, 6]], "label": 1.5}]
     path = write_records(tmp_path / "a.jsonl", *records)
-    (dataset,) = prepare_vectors([path], VectorOptions(), tmp_path / "data", task=task, quiet=True)
-    found = list(prepared_vectors(dataset))
+    (dataset,) = prepare_vectors([path], VectorOptions(), tmp_path / "data", labels=labels, quiet=True)
+    found = list(prepared_records(dataset))
     assert [sequence.tolist() for sequence, _ in found] == [[[1, 2], [3, 4]], [[5, 6]]]
     assert [target.tolist() for _, target in found] == targets
 

@@ -215,9 +215,9 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
 
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.data.labelled_texts import describe
+    from textrnn.data.labels import Labels, describe
     from textrnn.data.records import labelled_options
-    from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, labelled_texts
+    from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, prepared_records
 
     refuse(model, arguments, window="language models", values="vectors")
     data = data_of_bundle(model.manifest.runtime)
@@ -226,11 +226,11 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
         given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
         data = replace(data, **{name: value for name, value in given.items() if value})
         texts = encode_labelled(
-            model.tokenizer, arguments.source, labelled_options(data), model.labels, data.label_names, skipped
+            model.tokenizer, arguments.source, labelled_options(data), model.labels, Labels(data.label_names), skipped
         )
     else:
         _, held_out = _prepared(arguments.model).parts
-        texts = labelled_texts(held_out)
+        texts = prepared_records(held_out)
     metrics = evaluate_classifier(model.predict, texts, model.labels).to_dict()
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)
@@ -239,9 +239,9 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
 
 def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.data.labelled_texts import describe
+    from textrnn.data.labels import Labels, describe
     from textrnn.data.vector_sources import read_vectors, vector_options
-    from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_vectors
+    from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_records
     from textrnn.runtime.vector_models import VectorClassifier
 
     refuse(model, arguments, window="language models", text="texts")
@@ -250,13 +250,15 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
     data = replace(data, **{name: value for name, value in given.items() if value})
     options, skipped = vector_options(data), Counter[str]()
     source, features = arguments.source, model.features
-    held_out = None if source else prepared_vectors(_prepared(arguments.model).parts[1])
+    held_out = None if source else prepared_records(_prepared(arguments.model).parts[1])
     metrics: dict[str, Any]
     if isinstance(model, VectorClassifier):
-        labelled = held_out or labelled_vectors(source, options, features, model.labels, data.label_names, skipped)
+        labelled = held_out or labelled_vectors(
+            source, options, features, model.labels, Labels(data.label_names), skipped
+        )
         metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.labels).to_dict()
     else:
-        valued = held_out or read_vectors(source, options, "regression", skipped, features)
+        valued = held_out or read_vectors(source, options, skipped, features, is_valued=True)
         metrics = evaluate_regressor(partial(model.predict, arranged=True), valued)
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)

@@ -106,7 +106,7 @@ def predict_command(arguments: argparse.Namespace) -> None:
 
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
     from textrnn.config import data_of_bundle
-    from textrnn.data.labelled_texts import describe
+    from textrnn.data.labels import describe
     from textrnn.data.vector_sources import read_unlabelled, vector_options
     from textrnn.metrics.evaluation import in_batches
     from textrnn.runtime.vector_models import VectorClassifier

@@ -88,18 +88,18 @@ class _Raw(NamedTuple):
 def read_vectors(
     sources: Sequence[str],
     options: VectorOptions,
-    task: str,
     skipped: Counter[str],
     features: int = 0,
+    is_valued: bool = False,
 ) -> Iterator[tuple[NDArray[Any], Target]]:
     """Sequences ``(time, features)``, uint8 or float32, each with its label, or for regression its numbers.
 
     Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
 
     Args:
-        task: ``classification`` or ``regression``.
         skipped: counts what is left out, by what it is.
         features: values a step that every sequence must have, as those trained on had; 0 for those of the first.
+        is_valued: whether a label is numbers, as a regression has them.
 
     Raises:
         UserError: a source is missing, not readable as what its name says, lacks a column, holds what is no finite
@@ -110,7 +110,7 @@ def read_vectors(
         found = False
         for place, value, label in _records(source, options, skipped):
             sequence = to_sequence([] if value is None else value, options.steps, place)
-            target = _label(place, label, options) if task == "classification" else _outputs(place, label)
+            target = _outputs(place, label) if is_valued else _label(place, label, options)
             if not sequence.size:
                 skipped["records without values"] += 1
                 continue

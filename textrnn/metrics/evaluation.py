@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data.labelled_texts import LabelledDataset, renaming
-from textrnn.data.labelled_vectors import VectorDataset
+from textrnn.data.labelled import LabelledDataset
+from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import read_labelled
 from textrnn.data.tokens.datasets import TokenDataset, piece_ids, piece_size
@@ -33,13 +33,6 @@ class Part(NamedTuple):
 
     ids: NDArray[Any]
     size: TextSize
-
-
-class LabelledText(NamedTuple):
-    """A text as ids, int ``(tokens,)``, and the place of its label."""
-
-    ids: NDArray[Any]
-    target: int
 
 
 def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[TextBlock], apart: bool) -> Iterator[Part]:
@@ -92,26 +85,26 @@ def encode_labelled(
     tokenizer: Tokenizer,
     sources: Sequence[str],
     options: SourceOptions,
-    labels: Sequence[str],
-    names: Sequence[str],
+    classes: Sequence[str],
+    labels: Labels,
     skipped: Counter[str],
-) -> Iterator[LabelledText]:
-    """Tokenise labelled sources text by text; those with another label than `labels` are left out and counted.
+) -> Iterator[tuple[NDArray[Any], Any]]:
+    """Tokenise labelled sources text by text; those with a label of no class are left out and counted.
 
     Raises:
         UserError: no text is left.
     """
     records = read_labelled(sources, options, skipped)
-    for text, target in _with_known_labels(records, sources, labels, names, skipped, "texts"):
-        yield LabelledText(tokenizer.encode(text), target)
+    for text, target in _with_known_labels(records, sources, classes, labels, skipped, "texts"):
+        yield tokenizer.encode(text), target
 
 
 def labelled_vectors(
     sources: Sequence[str],
     options: VectorOptions,
     features: int,
-    labels: Sequence[str],
-    names: Sequence[str],
+    classes: Sequence[str],
+    labels: Labels,
     skipped: Counter[str],
 ) -> Iterator[tuple[NDArray[Any], int]]:
     """Sequences ``(time, features)`` and the places of their labels; other labels are left out and counted.
@@ -119,23 +112,23 @@ def labelled_vectors(
     Raises:
         UserError: no sequence is left.
     """
-    records = read_vectors(sources, options, "classification", skipped, features)
+    records = read_vectors(sources, options, skipped, features)
     named = ((sequence, str(label)) for sequence, label in records)
-    return _with_known_labels(named, sources, labels, names, skipped, "sequences")
+    return _with_known_labels(named, sources, classes, labels, skipped, "sequences")
 
 
 def _with_known_labels(
     records: Iterable[tuple[T, str]],
     sources: Sequence[str],
-    labels: Sequence[str],
-    names: Sequence[str],
+    classes: Sequence[str],
+    labels: Labels,
     skipped: Counter[str],
     what: str,
-) -> Iterator[tuple[T, int]]:
-    place, renamed = {label: index for index, label in enumerate(labels)}, renaming(names)
+) -> Iterator[tuple[T, Any]]:
+    places = {name: place for place, name in enumerate(classes)}
     found = False
     for record, label in records:
-        target = place.get(renamed.get(label, label))
+        target = labels.target(label, places)
         if target is None:
             skipped[f"{what} with a label never seen in training"] += 1
             last = label
@@ -144,21 +137,14 @@ def _with_known_labels(
             yield record, target
     if not found:
         raise UserError(
-            f"labels must be {', '.join(labels)!r:.200}, found none of these but {last!r:.60} in {', '.join(sources)}; "
-            "name the label column, or names for labels in data.label_names"
+            f"labels must be {', '.join(classes)!r:.200}, found none of these but {last!r:.60} in "
+            f"{', '.join(sources)}; name the label column, or names for labels in data.label_names"
         )
 
 
-def labelled_texts(dataset: LabelledDataset) -> Iterator[LabelledText]:
-    """Texts that were prepared already."""
-    for index, target in enumerate(dataset.targets.tolist()):
-        yield LabelledText(dataset.ids[dataset.offsets[index] : dataset.offsets[index + 1]], target)
-
-
-def prepared_vectors(dataset: VectorDataset) -> Iterator[tuple[NDArray[np.float32], Any]]:
-    """Sequences that were prepared already, and the places of their labels or their values."""
-    for index, target in enumerate(dataset.targets):
-        yield dataset.sequence(index), target
+def prepared_records(dataset: LabelledDataset) -> Iterator[tuple[NDArray[Any], Any]]:
+    """Yield records that were prepared already, each with its target."""
+    yield from ((dataset.record(index), target) for index, target in enumerate(dataset.targets))
 
 
 def evaluate_classifier(

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 import textrnn
 from textrnn.bundle import Bundle
 from textrnn.config import Config, DataConfig, ModelConfig
-from textrnn.data.labelled_texts import TextBatches, prepare_labelled
+from textrnn.data.labelled_texts import LabelledCorpus, TextBatches, prepare_labelled
+from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions
 from textrnn.errors import UserError
 from textrnn.tokenizers import WordTokenizer
@@ -74,9 +75,8 @@ def tokenizer() -> WordTokenizer:
 def held_out(tokenizer: WordTokenizer, tmp_path_factory: pytest.TempPathFactory) -> TextBatches:
     folder = tmp_path_factory.mktemp("held_out")
     source = str(write_opinions(folder / "opinions.jsonl", 60))
-    (dataset,) = prepare_labelled(
-        tokenizer, [source], SourceOptions(label="label"), folder / "data", classes=("0", "1"), quiet=True
-    )
+    with LabelledCorpus([source], SourceOptions(label="label"), Labels(), folder / "data", quiet=True) as corpus:
+        (dataset,) = prepare_labelled(tokenizer, corpus)
     return TextBatches(dataset, 16, 100, 4, seed=0)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import textrnn
 from textrnn.classification import probabilities
-from textrnn.data.labelled_texts import LabelledDataset
+from textrnn.data.labelled_texts import TextDataset
 from textrnn.errors import UserError
 from textrnn.metrics.calibration import fit_temperature
 from textrnn.training.loop.checkpoints import load_checkpoint
@@ -59,7 +59,7 @@ def nats_of(logits: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
 def test_classes_count_alike_or_by_their_texts(kind: str, expected: list[float]) -> None:
     targets = np.repeat(np.arange(3, dtype=np.int32), [9, 3, 1])
     none = np.zeros(0, np.int64)
-    dataset = LabelledDataset(Path("x"), none, none, targets, none, ("a", "b", "c"), {}, "")
+    dataset = TextDataset(Path("x"), none, none, targets, none, ("a", "b", "c"), {}, "")
     weights = class_weights(dataset, kind)
     np.testing.assert_allclose(weights, np.array(expected) * (13 / 12 if kind == "balanced" else 1), rtol=1e-6)
     assert weights[targets].mean() == pytest.approx(1)
@@ -72,9 +72,9 @@ def test_the_loss_of_a_step_is_weighted_by_class(tmp_path: Path, kind: str) -> N
     counts = np.bincount(trainer.batches.dataset.targets)
     assert counts[0] > counts[1] + 20
     batch = trainer.batches.batch(0)
-    nats = nats_of(trainer.model(tf.constant(batch.ids)).numpy(), batch.targets)
+    nats = nats_of(trainer.model(tf.constant(batch.inputs[0])).numpy(), batch.targets)
     weights = counts.sum() / (2 * counts) if kind == "balanced" else np.ones(2)
-    loss, _ = trainer._step._find_gradients((tf.constant(batch.ids),), tf.constant(batch.targets), {})
+    loss, _ = trainer._step._find_gradients((tf.constant(batch.inputs[0]),), tf.constant(batch.targets), {})
     assert float(loss) == pytest.approx((nats * weights[batch.targets]).mean(), rel=1e-5)
 
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from textrnn.classification import probabilities
 from textrnn.config import Config, ModelConfig
+from textrnn.data.labelled import Batches
 from textrnn.metrics.classification_report import measure
 from textrnn.runtime.sessions import Sessions
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.training.export.whole_sequence import Array, Batches, SequenceExporter, whole_sequence_graph
+from textrnn.training.export.whole_sequence import Array, SequenceExporter, whole_sequence_graph
 from textrnn.training.network.classifier import Classifier
 from textrnn.training.network.layers import fold_input_scale
 
@@ -51,7 +52,7 @@ class ClassifierExporter(SequenceExporter):
         self,
         model: Classifier,
         tokenizer: Tokenizer | None,
-        held_out: Batches,
+        held_out: Batches[Any],
         calibration: Calibration,
         settings: Config,
     ) -> None:

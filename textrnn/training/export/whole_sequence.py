@@ -7,7 +7,7 @@ outputs)``, built from the weights as the layers of a language model's sequence 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from textrnn.config import Config, ModelConfig
-from textrnn.data.labelled_texts import TextBatch, TextBatches
-from textrnn.data.labelled_vectors import VectorBatch, VectorBatches
+from textrnn.data.labelled import Batches
+from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.runtime.sessions import Sessions
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
@@ -30,7 +30,6 @@ from textrnn.training.network.classifier import LOWEST, Classifier
 PARITY_BATCHES = 8
 
 Array = NDArray[np.float32]
-Batches = TextBatches | VectorBatches
 Inputs = tuple[NDArray[Any], ...]
 
 
@@ -49,7 +48,9 @@ class SequenceExporter(Exporter):
     what: ClassVar[str]
     """What an output is, for messages."""
 
-    def __init__(self, model: Classifier, tokenizer: Tokenizer | None, held_out: Batches, settings: Config) -> None:
+    def __init__(
+        self, model: Classifier, tokenizer: Tokenizer | None, held_out: Batches[Any], settings: Config
+    ) -> None:
         super().__init__(settings, tokenizer)
         self.model, self.held_out = model, held_out
 
@@ -81,7 +82,7 @@ class SequenceExporter(Exporter):
     def compare(self, graphs: Sessions, precision: str) -> float:
         session = graphs(self.use)
         worst = 0.0
-        batches: Iterable[TextBatch | VectorBatch] = islice(self.held_out.all(), PARITY_BATCHES)
+        batches = islice(self.held_out.all(), PARITY_BATCHES)
         for inputs in chain([_random_inputs(self.model, self.held_out)], (batch.inputs for batch in batches)):
             (outputs,) = run_graph(session, *inputs)
             if precision == "float32":
@@ -242,7 +243,7 @@ def _reduce(nodes: Nodes, pool: str, x: str, axis: int) -> str:
     return nodes.add(pool, x, axes=[axis], keepdims=0)
 
 
-def _random_inputs(model: Classifier, held_out: Batches) -> Inputs:
+def _random_inputs(model: Classifier, held_out: Batches[Any]) -> Inputs:
     """Return sequences of random content, one of them short and one empty.
 
     Vectors are made of the numbers of held-out ones: larger ones can drive a state of ReLU beyond all float32 digits.
@@ -250,7 +251,7 @@ def _random_inputs(model: Classifier, held_out: Batches) -> Inputs:
     generator = np.random.default_rng(0)
     length, backbone = 2 * (model.config.segment_length or 32), model.backbone
     if isinstance(held_out, VectorBatches):
-        vectors = next(held_out.all()).values
+        vectors, _ = next(held_out.all()).inputs
         vectors = generator.permuted(np.resize(vectors, (4, *vectors.shape[1:])), axis=1)
         length = vectors.shape[1]
         lengths = np.array([length, length // 3, 0, length], np.int32)

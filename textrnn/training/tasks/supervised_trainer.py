@@ -10,11 +10,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.config import Config
-from textrnn.data.labelled_texts import LabelledDataset, TextBatches
+from textrnn.data.labelled import Batches, LabelledDataset
+from textrnn.data.labelled_texts import TextBatches, TextDataset
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import current
-from textrnn.training.export.whole_sequence import Batches
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
@@ -45,8 +45,8 @@ class SupervisedTrainer(Trainer):
         self,
         run: Run,
         tokenizer: Tokenizer | None,
-        train: LabelledDataset | VectorDataset,
-        held_out: LabelledDataset | VectorDataset,
+        train: LabelledDataset,
+        held_out: LabelledDataset,
         outputs: int,
         loss: Callable[[Any, Any], Any],
     ) -> None:
@@ -92,15 +92,17 @@ class SupervisedTrainer(Trainer):
         return outputs
 
 
-def batches_of(dataset: LabelledDataset | VectorDataset, batch_size: int, config: Config) -> Batches:
-    """Batches of a data set of texts or vectors.
+def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Batches[Any]:
+    """Return batches of texts or vectors.
 
     Raises:
         UserError: there are fewer records than `batch_size`.
     """
+    if isinstance(dataset, TextDataset):
+        return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
     if isinstance(dataset, VectorDataset):
         return VectorBatches(dataset, batch_size, config.seed)
-    return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
+    raise TypeError(f"there are no batches of {type(dataset).__name__}")
 
 
 def _as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:

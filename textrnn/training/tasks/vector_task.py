@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from textrnn.config import DataConfig
 from textrnn.data.labelled_vectors import prepare_vectors
+from textrnn.data.labels import Labels
 from textrnn.data.vector_sources import vector_options, vectors_fingerprint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
@@ -41,7 +43,7 @@ class VectorTask(Task):
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         data, folder = run.config.data, run.folder / "data"
         options = vector_options(data)
-        shared: dict[str, Any] = {"task": run.config.task, "names": data.label_names, "quiet": run.quiet}
+        shared: dict[str, Any] = {"labels": self.labels(data), "quiet": run.quiet}
         held_out = None if data.validation else data.held_out
         known, known_validation = digests.get("data.source"), digests.get("data.validation")
         train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, fingerprint=known, **shared)
@@ -58,6 +60,10 @@ class VectorTask(Task):
                 **shared,
             )
         return Prepared(None, (train, rest[0]))
+
+    def labels(self, data: DataConfig) -> Labels | None:
+        """Return what the labels mean; None where they are values."""
+        return None
 
     def fitted(self, run: Run, prepared: Prepared, distribution: Distribution) -> Run:
         """Return a run whose batches suit the number of its records."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from textrnn.data.labelled_texts import class_names, prepare_labelled, scan, stratified_split, training_records
+from textrnn.config import DataConfig
+from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
+from textrnn.data.labels import Labels
 from textrnn.data.records import labelled_options
 from textrnn.data.sources import source_fingerprint
 from textrnn.tokenizers import train_tokenizer
@@ -22,9 +22,6 @@ from textrnn.training.tasks.vector_task import VectorTask
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.trainer import Trainer
-
-Split = NDArray[np.bool_] | None
-"""Which records are held out, ``(records,)``; None where there are held-out sources."""
 
 
 class TextClassification(Task):
@@ -59,22 +56,36 @@ class TextClassification(Task):
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return source_fingerprint(sources, labelled_options(run.config.data))
 
+    def labels(self, data: DataConfig) -> Labels:
+        """Return what the labels mean."""
+        return Labels(data.label_names)
+
     def tokenizer(self, run: Run) -> Tokenizer:
-        return kept_tokenizer(run, lambda run: _learn_tokenizer(run, _classes_and_split(run)[1]))
+        with self._corpus(run) as corpus:
+            return _kept_tokenizer(run, corpus)
 
     def prepare(self, run: Run, digests: Digests) -> Prepared:
-        data, folder = run.config.data, run.folder / "data"
-        classes, split = _classes_and_split(run)
-        tokenizer = kept_tokenizer(run, lambda run: _learn_tokenizer(run, split))
-        options = labelled_options(data)
-        shared: dict[str, Any] = {"classes": classes, "names": data.label_names, "quiet": run.quiet}
-        known, known_validation = digests.get("data.source"), digests.get("data.validation")
-        train, *rest = prepare_labelled(
-            tokenizer, data.source, options, folder, held_out=split, fingerprint=known, **shared
-        )
-        if split is None:
-            rest = prepare_labelled(tokenizer, data.validation, options, folder, fingerprint=known_validation, **shared)
+        validation = run.config.data.validation
+        with self._corpus(run) as corpus:
+            tokenizer = _kept_tokenizer(run, corpus)
+            train, *rest = prepare_labelled(tokenizer, corpus, digests.get("data.source"))
+        if validation:
+            held_out = replace(corpus, sources=validation, validation=(), classes_known=train.labels)
+            with held_out:
+                rest = prepare_labelled(tokenizer, held_out, digests.get("data.validation"))
         return Prepared(tokenizer, (train, rest[0]))
+
+    def _corpus(self, run: Run) -> LabelledCorpus:
+        data = run.config.data
+        return LabelledCorpus(
+            data.source,
+            labelled_options(data),
+            self.labels(data),
+            run.folder / "data",
+            held_out=None if data.validation else data.held_out,
+            validation=data.validation,
+            quiet=run.quiet,
+        )
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
@@ -93,6 +104,9 @@ class VectorClassification(VectorTask):
 
     name, model = "classification", "classifier"
 
+    def labels(self, data: DataConfig) -> Labels:
+        return Labels(data.label_names)
+
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
@@ -108,14 +122,8 @@ def _vocabulary_size(tokenizer: object) -> int:
     return 0 if is_pieces else 20_000
 
 
-def _classes_and_split(run: Run) -> tuple[tuple[str, ...], Split]:
-    """Return the classes of the source, and which of its texts are held out."""
-    data = run.config.data
-    labels, _ = scan(data.source, labelled_options(data), data.label_names, run.quiet, data.validation)
-    return class_names(labels), None if data.validation else stratified_split(labels, data.held_out)
-
-
-def _learn_tokenizer(run: Run, split: Split) -> Tokenizer:
-    config, data = run.config.tokenizer, run.config.data
-    texts = training_records(data.source, labelled_options(data), split, run.quiet)
-    return train_tokenizer(config.kind, texts, **tokenizer_options(config))
+def _kept_tokenizer(run: Run, corpus: LabelledCorpus) -> Tokenizer:
+    config = run.config.tokenizer
+    return kept_tokenizer(
+        run, lambda _: train_tokenizer(config.kind, corpus.training_texts(), **tokenizer_options(config))
+    )

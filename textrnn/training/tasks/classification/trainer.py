@@ -10,8 +10,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.classification import probabilities
-from textrnn.data.labelled_texts import LabelledDataset, describe, texts_of_records
-from textrnn.data.labelled_vectors import VectorDataset
+from textrnn.data.labelled import LabelledDataset
+from textrnn.data.labelled_texts import texts_of_records
+from textrnn.data.labels import describe
 from textrnn.data.records import labelled_options
 from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
 from textrnn.metrics.classification_report import confident_mistakes, measure, write_report
@@ -37,8 +38,8 @@ class ClassifierTrainer(SupervisedTrainer):
         self,
         run: Run,
         tokenizer: Tokenizer | None,
-        train: LabelledDataset | VectorDataset,
-        held_out: LabelledDataset | VectorDataset,
+        train: LabelledDataset,
+        held_out: LabelledDataset,
     ) -> None:
         self.tokenizer = tokenizer
         loss = weighted_cross_entropy(class_weights(train, run.config.train.class_weights))
@@ -122,7 +123,7 @@ def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any],
     return loss
 
 
-def class_weights(train: LabelledDataset | VectorDataset, kind: str) -> NDArray[np.float32]:
+def class_weights(train: LabelledDataset, kind: str) -> NDArray[np.float32]:
     """What a text of each class counts, ``(classes,)``: 1, or, "balanced", 1 on average and each class the same."""
     counts = np.bincount(train.targets, minlength=len(train.labels))
     if kind == "none":
