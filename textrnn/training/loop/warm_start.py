@@ -1,4 +1,4 @@
-"""Starting a model from another: tokenizer, embedding and layers of one that reads texts, all of one of vectors."""
+"""Warm start from another model: tokenizer, embedding and layers of a text model, all weights of a vector model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.checkpoints import BEST, load_checkpoint
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
 
-if TYPE_CHECKING:  # at run time it would load Keras
+if TYPE_CHECKING:  # importing it at run time would load Keras
     from textrnn.training.network.model import Model
 
 Arrays = dict[str, NDArray[Any]]
@@ -38,17 +38,17 @@ LAYER_WEIGHT = re.compile(
 
 
 def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
-    """What a classifier or regressor takes from the model `config.model.init_from`.
+    """Load what a classifier or regressor takes over from the model `config.model.init_from`.
 
-    Layers that the model has not, as a language model has none that read from the end, start from those it has.
+    Backward layers that the model lacks start from its forward layers; a language model has no backward layers.
 
     Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its
-        embedding and layers by the names they have in the backbone; of a model of vectors its output layer too.
+        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its embedding
+        and layers by their names in the backbone; a vector model gives its output layer too.
 
     Raises:
-        UserError: there is no model there, it reads something else, its weights are in 8 bits, or `config` states
-            another tokenizer or architecture than it has.
+        UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
+            tokenizer or architecture.
     """
     folder = Path(config.model.init_from)
     tokenizer: Tokenizer | None = None
@@ -84,10 +84,12 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
 
 
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    """From a graph. Of a language model it holds ``E W + b`` as one table: with it as the embedding, ``W = 1`` and
-    ``b = 0``, the same is computed.
+    """Load a model from the graph of a bundle.
+
+    The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``W = 1`` and
+    ``b = 0``, the network computes the same.
     """
-    import onnx  # slow to load, and rarely needed
+    import onnx  # slow to import and rarely needed
 
     bundle = read_bundle(folder)
     manifest = bundle.manifest
@@ -96,16 +98,16 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
             f"model.init_from must be a model in float32, {folder} is in {manifest.precision}; give the run, or export "
             "it again"
         )
-    kind = bundle.tokenizer.kind  # of a model that reads text, which is refused if it does not
+    kind = bundle.tokenizer.kind  # raises an error if the model does not read text
     file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
-    graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
+    graph = onnx.load(bundle.path(file))  # also loads the weights from the external data file
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     config = Config(
         data=data_of_bundle(manifest.runtime),
         tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime["tokenizer_settings"], "tokenizer."),
         model=settings_of_bundle(ModelConfig, manifest.runtime["architecture"], "model."),
     )
-    if config.model.recurrence != "dense":  # whose graph holds products of the weights
+    if config.model.recurrence != "dense":  # the graph of another recurrence holds only products of the weights
         raise UserError(
             f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
         )
@@ -121,7 +123,7 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
 
 
 def start_from(model: Model, arrays: Arrays) -> None:
-    """Copy the weights that `load_pretrained` gave into a model, where it has them in the same shape.
+    """Copy the weights from `load_pretrained` into a model where name and shape match.
 
     Raises:
         UserError: a weight of the backbone has another shape.
@@ -138,7 +140,7 @@ def start_from(model: Model, arrays: Arrays) -> None:
 
 
 def _with_one_table(arrays: Arrays) -> Arrays:
-    """The weights with one embedding of all words, where those of rarer ones are narrower and apart."""
+    """Return the weights with one embedding of all words, computed from the narrower embeddings of rarer words."""
     tables = [arrays["embedding"]]
     while f"embedding_{len(tables)}" in arrays:
         number = len(tables)
