@@ -1,41 +1,41 @@
-"""The error that a user sees, and the end of a run that a user asked for."""
+"""The errors that a user sees: invalid input, and a run that the user stopped."""
 
 from __future__ import annotations
 
 from numbers import Integral
 
-LONGEST_SHOWN = 60  # characters of a value in a message
+LONGEST_SHOWN = 60  # maximum characters of a value in a message
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used.
+    """An error in something that the user gave.
 
     The message is one line: the rule, what was received, what to do. The command line prints it without a traceback.
     """
 
 
 class Stopped(Exception):
-    """A signal stopped a command before its end. The message is one line, and says how to continue."""
+    """The end of a command that a signal stopped; the message is one line and says how to continue."""
 
 
 def shown(value: object) -> str:
-    """Return what a value looks like, short and in one line, for a message."""
+    """Return a short one-line representation of a value for a message."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def require_whole_number(name: str, value: object, least: int, advice: str) -> None:
-    """Refuse what is no whole number, or is below the least; numpy's integers are whole numbers.
+    """Raise an error unless `value` is a whole number of at least `least`; numpy's integers count as whole numbers.
 
     Raises:
-        UserError: so it is.
+        UserError: the value is not a whole number, or is below `least`.
     """
     if not (isinstance(value, Integral) and int(value) >= least):
         raise UserError(f"{name} must be a whole number, {least} or above, was: {shown(value)}; {advice}")
 
 
 def is_several(value: object) -> bool:
-    """Return whether a value can be taken one by one; an array without dimensions cannot, though it seems to."""
+    """Return whether a value can be iterated; a zero-dimensional array cannot, although it has ``__iter__``."""
     try:
         iter(value)  # type: ignore[call-overload]
     except TypeError:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader only ever sees a whole one."""
+"""Atomic writing of files and folders, so that a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from textrnn.errors import UserError
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it does not.
+    """Yield a temporary path next to `path`; rename it to `path` if the block succeeds, else remove it.
 
-    The file reaches the disk before it gets its name, so that a crash leaves the old file or the new one, never half.
+    The file reaches the disk before it gets its name, so that a crash leaves either the old or the new file, never a
+    part.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -34,10 +38,10 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; rename it to `path` when the block ends well, else remove it.
+    """Yield an empty temporary folder next to `path`; rename it to `path` if the block succeeds, else remove it.
 
     Raises:
-        UserError: `path` exists already, or the disk refuses.
+        UserError: `path` exists already, or cannot be written.
     """
     if path.exists():
         raise UserError(f"an output folder must not exist yet, found: {path}; remove it or choose another name")
@@ -56,7 +60,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits, read in blocks."""
+    """Return the SHA-256 of a file as hexadecimal digits, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

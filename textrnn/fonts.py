@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Those that matplotlib brings stand first, by the caller's choice, and last. Of a collection of Noto fonts, older
-# versions of matplotlib see only the Japanese face.
+# Matplotlib's own fonts come first if the caller chooses, and last. Older versions of matplotlib see only the Japanese
+# face of a collection of Noto fonts.
 FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -19,7 +19,7 @@ FONTS = (
 
 
 def installed_fonts(*first: str) -> tuple[list[str], frozenset[int]]:
-    """Those of `first` and `FONTS` that are installed, in this order, and the code points they can draw together."""
+    """Return the installed fonts of `first` and `FONTS`, in this order, and all code points that they can draw."""
     from matplotlib.font_manager import FontProperties, fontManager, get_font
 
     installed = set(fontManager.get_font_names())

@@ -1,6 +1,6 @@
-"""The one loop that writes text, over write(ids, state, ...) -> (tokens, state), a chunk of tokens at a time.
+"""The loop that generates text from write(ids, state, ...) -> (tokens, state), a chunk of tokens at a time.
 
-It knows nothing of how tokens are computed. A writer is made of any step(ids, state) -> (logits, state) and
+The loop does not depend on how tokens are computed. A writer is built from any step(ids, state) -> (logits, state) and
 `textrnn.sampling`, or is a graph of the runtime that draws the same tokens itself.
 """
 
@@ -20,47 +20,47 @@ from textrnn.sampling import SamplingOptions, log_softmax, random_streams, sampl
 from textrnn.tokenizers.base import BEGINNING_ID, END_ID, PAD_ID, UNKNOWN_ID, Tokenizer
 
 State = NDArray[np.float32]
-"""What the model remembers of the text, (layers, batch, hidden)."""
+"""The recurrent state, (layers, batch, hidden)."""
 
 Step = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
 """ids (batch,), state -> logits of the next token (batch, vocabulary), next state.
 
-What it returned is not looked at after its next call, so that it may write to the same arrays each time.
+The caller does not use a result after the next call, so that each call may write to the same arrays.
 """
 
 Prefill = Callable[[NDArray[np.int32], State], State]
-"""ids (batch, time), state -> state after the last of them."""
+"""ids (batch, time), state -> state after the last token."""
 
 Write = Callable[[NDArray[np.int32], State, NDArray[np.float64], Sequence[int]], tuple[NDArray[np.int32], State]]
 """ids (batch,), state, uniforms (steps, batch), texts (batch,) -> tokens (steps, batch), next state.
 
-Reads ids, then draws and reads one token a row after the other; the last of them is drawn and not yet read. `texts`
-says which text each row belongs to.
+It reads ids, then draws and reads tokens one after another in each row; the last token is drawn but not yet read.
+`texts` holds the index of each row's text.
 """
 
 CHUNK = 32
-"""Tokens a call of a writer that is a graph: few, so that they are seen at once; enough that the call costs little."""
+"""Tokens per call of a graph writer: few, so that text appears quickly, but enough that the call overhead is small."""
 
 DRAWN_AHEAD = 16 * CHUNK
 """Random numbers of a text drawn in one call, which costs hardly more than drawing one."""
 
 SPECIAL = frozenset((PAD_ID, UNKNOWN_ID, BEGINNING_ID))
-"""Tokens that are never drawn, whatever the text that the model was trained on."""
+"""Tokens that are never drawn, for any training text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions(SamplingOptions):
-    """What to write, and how each token of it is picked.
+    """Options of text generation and sampling.
 
     Attributes:
-        length: the most tokens that are written.
-        beams: above 1, beam search of this width for the most probable continuation, in place of sampling.
-        stop: a string or strings at which a text ends; it is cut before the one that is complete first.
-        count: how many texts are sampled.
+        length: maximum number of tokens.
+        beams: above 1, beam search of this width for the most probable continuation, instead of sampling.
+        stop: a string or strings that end a text; it is cut before the first one that is complete.
+        count: number of sampled texts.
         seed: 0 or above; the same seed gives the same text, None a new one each time.
 
     Raises:
-        UserError: a value out of its range, or beams together with options of sampling.
+        UserError: a value is out of range, or beams are combined with sampling options.
     """
 
     length: int = 200
@@ -104,22 +104,25 @@ def generate(
     write: Write | None = None,
     whole: bool = False,
 ) -> Iterator[tuple[int, str]]:
-    """Write texts that continue a prompt.
+    """Generate texts that continue a prompt.
 
-    The end token ends a text. A text is written so that prompt and text joined read as one: of words, it begins with
-    the space between the two, unless the prompt ends with one or none belongs there.
+    The end token ends a text. Prompt and text can be joined directly: with word tokens, the text begins with the space
+    between the two, unless the prompt ends with a space or no space belongs there.
 
     Args:
+        step: one step of the model.
         state: the state before any token, (layers, 1, hidden).
-        start_id: the token before every text.
+        tokenizer: the tokenizer of the model.
+        start_id: the token that precedes every text.
         prompt: any text, may be empty.
+        options: options of generation.
         never_drawn: ids (tokens,) of `untrained`.
-        prefill: a faster way to read a long prompt than one step a token.
+        prefill: a faster way to read a long prompt than one step per token.
         write: a faster way to sample with these options than `step` and `textrnn.sampling`, `CHUNK` tokens at a time.
-        whole: give each text as one piece at its end, which is faster where many are written side by side.
+        whole: yield each text as one piece at its end, which is faster for many parallel texts.
 
     Yields:
-        (index of the text, 0 to count - 1; the next piece of it, whole characters that will not be taken back).
+        (index of the text, 0 to count - 1; its next piece, whole characters that will not change).
     """
     prompt_ids = tokenizer.encode(prompt)
     ids = np.concatenate([[start_id], prompt_ids]).astype(np.int32)
@@ -142,11 +145,11 @@ def generate(
 def untrained(counts: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     """Return the ids that are never drawn: `SPECIAL`, and tokens that do not occur in the training text.
 
-    A model learns nothing of such a token but that others are more probable, and would draw it now and then: bytes
-    that spell no character, or the end of a text where the training text had no ends.
+    A model only learns that such a token is less probable than others, and would sometimes draw it: bytes that form no
+    character, or the end of a text if the training text had no ends.
 
     Args:
-        counts: of each token in the training text, (vocabulary,).
+        counts: count of each token in the training text, (vocabulary,).
 
     Returns:
         ids in ascending order, int32 (tokens,).
@@ -157,7 +160,7 @@ def untrained(counts: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
 
 
 def forbid(logits: NDArray[np.float32], never_drawn: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return logits (batch, vocabulary) in which those of tokens that are never drawn are -inf."""
+    """Return logits (batch, vocabulary) with -inf for tokens that are never drawn."""
     allowed = logits.astype(np.float64)
     allowed[:, never_drawn] = -inf
     return allowed
@@ -170,7 +173,7 @@ def _step_writer(
     options: GenerationOptions,
     never_drawn: NDArray[np.int32],
 ) -> Write:
-    """A writer that knows every option."""
+    """Return a writer that supports every option."""
     seen = None
     if options.repetition_penalty != 1:
         seen = np.zeros((options.count, vocabulary_size), bool)
@@ -201,16 +204,23 @@ def _sample(
     options: GenerationOptions,
     whole: bool,
 ) -> Iterator[tuple[int, str]]:
-    """Sample `count` texts as one batch, whose rows leave it as their texts end.
+    """Sample `count` texts as one batch; a row leaves the batch when its text ends.
 
     Args:
+        write: the writer.
+        chunk: tokens per call of the writer.
         ids: (1,), the last token that is not yet read.
+        state: the state before this token, (layers, 1, hidden).
+        tokenizer: as in `generate`.
+        prompt: as in `generate`.
+        options: as in `generate`.
+        whole: as in `generate`.
     """
     count = options.count
     ids, state = np.repeat(ids, count), np.repeat(state, count, axis=1)
     streams = random_streams(secrets.randbits(64) if options.seed is None else options.seed, count)
     texts = [_text(tokenizer, prompt, options.stops, whole) for _ in range(count)]
-    running = list(range(count))  # the text that each row of the batch belongs to
+    running = list(range(count))  # the text index of each row of the batch
     for begin in range(0, options.length, chunk):
         steps = min(chunk, options.length - begin)
         if begin % DRAWN_AHEAD == 0:
@@ -237,7 +247,7 @@ def _sample(
 
 
 class _WholeText:
-    """A text that is looked at only when it has ended."""
+    """A text that is decoded only after its end."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: str) -> None:
         self._tokenizer = tokenizer
@@ -251,26 +261,26 @@ class _WholeText:
         return ""
 
     def end(self) -> str:
-        """End the text; returns all of it."""
+        """End the text and return all of it."""
         self.ended = True
         return self._tokenizer.decode(np.concatenate(self._ids), self._prompt)
 
 
 class _Text:
-    """A text as it is written: it ends before the first complete stop string, and never shows a part of one."""
+    """A streamed text: it ends before the first complete stop string, and never shows a part of one."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str]) -> None:
         self._decoder = tokenizer.stream_decoder(prompt)
         self._stop = stop
-        self._held = ""  # certain text that may be the beginning of a stop string
+        self._held = ""  # final text that may be the beginning of a stop string
         self.ended = False
 
     def push(self, ids: NDArray[np.int32]) -> str:
-        """Add tokens (time,); returns the text that is now certain and no part of a stop string."""
+        """Add tokens (time,), and return the text that is now final and not part of a stop string."""
         return self._release("".join(map(self._decoder.push, ids.tolist())))
 
     def end(self) -> str:
-        """End the text; returns what is left of it."""
+        """End the text and return the rest of it."""
         piece = self._release(self._decoder.finish())
         if not self.ended:
             self.ended = True
@@ -295,25 +305,25 @@ def _text(tokenizer: Tokenizer, prompt: str, stop: Sequence[str], whole: bool) -
 
 
 def _stop_position(text: str, stop: Sequence[str]) -> int | None:
-    """Where the stop string begins that is complete first, the longest if several are; None where there is none."""
+    """Return the start of the stop string that is complete first, the longest among several; None if there is none."""
     found = [(begin + len(string), begin) for string in stop if (begin := text.find(string)) >= 0]
     return min(found)[1] if found else None
 
 
 def _longest_beginning(text: str, stop: Sequence[str]) -> int:
-    """Length of the longest end of a text that is the beginning of a stop string."""
+    """Return the length of the longest suffix of a text that is a prefix of a stop string."""
     longest = min(len(text), max(map(len, stop)) - 1)
     return next((n for n in range(longest, 0, -1) if any(string.startswith(text[-n:]) for string in stop)), 0)
 
 
 class _Beam(NamedTuple):
-    """A continuation as its last token and the beam before it: adding a token copies nothing."""
+    """A continuation as its last token and the previous beam, so that adding a token copies nothing."""
 
     before: _Beam | None
     token: int
 
     def ids(self) -> list[int]:
-        """The tokens from the first to the last."""
+        """Return the tokens from the first to the last."""
         tokens, beam = [], self
         while beam.before is not None:
             tokens.append(beam.token)
@@ -330,10 +340,11 @@ def _search(
     options: GenerationOptions,
     never_drawn: NDArray[np.int32],
 ) -> str:
-    """Beam search for the most probable continuation: one that ends, stops, or has `length` tokens.
+    """Return the most probable continuation by beam search; it ends, stops, or has `length` tokens.
 
-    The score is the sum of the log probabilities of its tokens, the end token and those of a stop string included. With
-    stop strings the text of every beam is decoded anew at each step; without, a step costs the same at any length.
+    The score is the sum of the log-probabilities of its tokens, including the end token and the tokens of a stop
+    string. With stop strings, each step decodes the text of every beam again; without, the cost of a step does not
+    grow.
     """
     logits, state = step(last, state)
     width, stop = options.beams, options.stops
@@ -344,7 +355,7 @@ def _search(
         rows: list[int] = []
         ids: list[int] = []
         kept: list[_Beam] = []
-        # Of 2 * width candidates at most width end with the end token, so that width are left to go on.
+        # At most width of the 2 * width candidates are end tokens, so at least width can continue.
         for candidate in _best(totals, 2 * width):
             row, token = divmod(int(candidate), logits.shape[1])
             beam = beams[row] if token == END_ID else _Beam(beams[row], token)
@@ -358,7 +369,7 @@ def _search(
         if not ids:
             break
         beams, scores = kept, totals[np.multiply(rows, logits.shape[1]) + ids]
-        if best_score >= scores[0]:  # a beam never becomes more probable
+        if best_score >= scores[0]:  # the score of a beam never increases
             break
         logits, state = step(np.array(ids, np.int32), state[:, rows])
     text = _Text(tokenizer, prompt, stop)
@@ -367,7 +378,10 @@ def _search(
 
 
 def _best(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Positions of the `count` highest values above -inf, the highest first, the lower position first among equals."""
+    """Return the positions of the `count` highest values above -inf, in descending order.
+
+    Among equal values the lower position comes first.
+    """
     if count < len(values):
         positions = np.flatnonzero(values >= np.partition(values, len(values) - count)[len(values) - count])
     else:

@@ -1,4 +1,4 @@
-"""What the processor offers."""
+"""Properties of the processor."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bfloat16() -> bool:
-    """Return whether the processor multiplies matrices in bfloat16; true where that is not known."""
+    """Return whether the processor has bfloat16 matrix products; true if that is unknown."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,7 +1,7 @@
-"""From logits (batch, vocabulary) to ids (batch,): what temperature, top-k and the other options mean.
+"""Sampling: from logits (batch, vocabulary) to ids (batch,), with temperature, top-k and the other options.
 
-Each transform takes logits (batch, vocabulary) and gives new float64 logits of the same shape, in which a token that
-may not be chosen is -inf. `choose` is the one definition of drawing a token.
+Each transform takes logits (batch, vocabulary) and returns new float64 logits of the same shape, with -inf for tokens
+that may not be chosen. `choose` is the single definition of how a token is drawn.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Logits = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How the next token is picked; the defaults sample from the model's own distribution.
+    """Sampling options; the defaults sample from the model's own distribution.
 
     Attributes:
-        temperature: logits are divided by it; below 1 bolder, above 1 wilder; 0 always takes the most probable token.
+        temperature: divisor of the logits; lower is more predictable, higher more random; 0 is greedy.
         top_k: keep the k most probable tokens; 0 keeps all.
-        top_p: keep the fewest most probable tokens that together have this probability; 1 keeps all.
-        min_p: keep tokens at least this many times as probable as the most probable one; 0 keeps all.
-        repetition_penalty: above 1, tokens already in the text become less probable; 1 changes nothing.
+        top_p: keep the smallest set of most probable tokens with at least this total probability; 1 keeps all.
+        min_p: drop tokens below this fraction of the top token's probability; 0 keeps all.
+        repetition_penalty: above 1, tokens already in the text become less probable; 1 has no effect.
 
     Raises:
-        UserError: a value out of its range.
+        UserError: a value is out of range.
     """
 
     temperature: float = 1.0
@@ -61,12 +61,13 @@ class SamplingOptions:
 def sample(
     logits: Logits, options: SamplingOptions, uniforms: NDArray[np.float64], seen: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int32]:
-    """Pick one token a row: the transforms in the order written here, then `greedy` or `choose`.
+    """Choose one token per row: apply the transforms in the order of the code, then `greedy` or `choose`.
 
     Args:
         logits: (batch, vocabulary).
-        uniforms: (batch,) in [0, 1), one draw a row; not looked at when the temperature is 0.
-        seen: (batch, vocabulary), true where the token is in the row's text; needed for a repetition penalty only.
+        options: sampling options.
+        uniforms: (batch,) in [0, 1), one draw per row; ignored at temperature 0.
+        seen: (batch, vocabulary), true where the token is in the row's text; only needed for a repetition penalty.
 
     Returns:
         ids (batch,) int32.
@@ -92,7 +93,8 @@ def sample(
 def penalise_repetition(logits: Logits, seen: NDArray[np.bool_], penalty: float) -> NDArray[np.float64]:
     """Make the tokens where `seen` (batch, vocabulary) is true less probable (Keskar et al. 2019, CTRL).
 
-    Positive logits are divided by the penalty and negative ones multiplied, once, however often the token was seen.
+    Positive logits are divided by the penalty and negative ones multiplied by it. Repeated tokens are penalised only
+    once.
     """
     penalised = logits.astype(np.float64)
     np.divide(penalised, penalty, out=penalised, where=seen & (logits > 0))
@@ -101,9 +103,9 @@ def penalise_repetition(logits: Logits, seen: NDArray[np.bool_], penalty: float)
 
 
 def apply_temperature(logits: Logits, temperature: float) -> NDArray[np.float64]:
-    """Divide by a temperature above 0, each row shifted so that its highest logit is 0.
+    """Divide by a temperature above 0, after a shift of each row so that its highest logit is 0.
 
-    The shift changes no probability; with it, the lowest temperatures lead to -inf and never to NaN.
+    The shift does not change probabilities. With it, the lowest temperatures give -inf and never NaN.
     """
     shifted = np.subtract(logits, _highest(logits), dtype=np.float64)
     with np.errstate(over="ignore"):
@@ -122,7 +124,7 @@ def keep_top_k(logits: Logits, k: int) -> NDArray[np.float64]:
 def keep_top_p(logits: Logits, p: float) -> NDArray[np.float64]:
     """Keep the nucleus: the fewest most probable tokens whose probabilities sum to p or more (Holtzman et al. 2020).
 
-    Of equally probable tokens the one with the lower id comes first.
+    Among equally probable tokens the lower id comes first.
     """
     order = np.argsort(-logits, axis=1, kind="stable")
     weights = np.exp(np.take_along_axis(logits, order, axis=1).astype(np.float64) - _highest(logits))
@@ -135,12 +137,12 @@ def keep_top_p(logits: Logits, p: float) -> NDArray[np.float64]:
 
 
 def keep_min_p(logits: Logits, p: float) -> NDArray[np.float64]:
-    """Keep tokens with at least p, above 0, times the probability of the most probable one (Nguyen et al. 2024)."""
+    """Keep tokens with at least p, above 0, times the top token's probability (Nguyen et al. 2024)."""
     return _keep(logits, logits >= _highest(logits) + log(p))
 
 
 def greedy(logits: Logits) -> NDArray[np.int32]:
-    """The id of the highest logit of each row (batch,) int32; the lowest id among equals.
+    """Return the id of the highest logit of each row, (batch,) int32; the lowest id among equals.
 
     Raises:
         UserError: as in `choose`.
@@ -150,23 +152,23 @@ def greedy(logits: Logits) -> NDArray[np.int32]:
 
 
 def choose(logits: Logits, uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Draw one token a row by the inverse of the cumulative distribution, ids in ascending order.
+    """Draw one token per row by inverse transform sampling, with ids in ascending order.
 
     For a row of logits l_0 .. l_n and its uniform u in [0, 1), all in float64: with weights w_i = exp(l_i - max l) and
     cumulative weights c_i = c_{i-1} + w_i, added in this order from c_0 = w_0, the token is the lowest i for which
-    c_i > u c_n. A token of logit -inf is never drawn.
+    c_i > u c_n. A token with logit -inf is never drawn.
 
     Args:
-        logits: (batch, vocabulary); computed in float64 whatever the dtype.
+        logits: (batch, vocabulary) of any dtype; computed in float64.
         uniforms: (batch,) float64 in [0, 1).
 
     Returns:
         ids (batch,) int32.
 
     Raises:
-        UserError: a row holds NaN or +inf, or nothing but -inf.
+        UserError: a row holds NaN or +inf, or only -inf.
     """
-    if len(logits) == 1:  # the usual case, in half the time: no reductions over an axis
+    if len(logits) == 1:  # the usual case; half the time without reductions over an axis
         row = logits[0].astype(np.float64)
         row -= _finite(row[row.argmax()])
         np.exp(row, out=row)
@@ -179,7 +181,7 @@ def choose(logits: Logits, uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Log probabilities (batch, vocabulary) float64, in nats.
+    """Return log-probabilities (batch, vocabulary) float64, in nats.
 
     Raises:
         UserError: as in `choose`.
@@ -190,17 +192,17 @@ def log_softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def random_streams(seed: int, count: int) -> list[np.random.Generator]:
-    """One generator a stream, each of its own: what stream 0 draws does not depend on the count."""
+    """Return independent generators, one per stream; the draws of a stream do not depend on the count."""
     return [np.random.Generator(np.random.PCG64([seed, stream])) for stream in range(count)]
 
 
 def _keep(logits: Logits, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Logits where kept, -inf elsewhere."""
+    """Return the logits where `kept` is true, -inf elsewhere."""
     return np.where(kept, logits.astype(np.float64), -inf)
 
 
 def _highest(logits: Logits) -> Logits:
-    """The highest logit of each row (batch, 1), which must be finite."""
+    """Return the highest logit of each row (batch, 1), which must be finite."""
     highest: Logits = logits.max(axis=1, keepdims=True)
     for value in highest[:, 0].tolist():
         _finite(value)
@@ -208,7 +210,11 @@ def _highest(logits: Logits) -> Logits:
 
 
 def _finite(highest: float) -> float:
-    """The highest logit of a row, unless nothing can be chosen from the row."""
+    """Return the highest logit of a row.
+
+    Raises:
+        UserError: it is not finite, so that no token can be chosen.
+    """
     if isfinite(highest):
         return highest
     if highest == -inf:

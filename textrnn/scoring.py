@@ -1,4 +1,4 @@
-"""How well a language model predicts a text: the loss of every token, and what it amounts to in the field's units."""
+"""Evaluation of a language model on a text: the loss of every token, and the usual metrics computed from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Read = Callable[[NDArray[np.int32], Any], tuple[NDArray[np.float32], Any]]
 A state of None is the zero state.
 """
 
-# Scripts whose words have no blanks between them, by code point: Chinese and Japanese, Thai and Lao, Burmese, Khmer.
+# Code points of scripts without spaces between words: Chinese and Japanese, Thai and Lao, Burmese, Khmer.
 UNSPACED = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
@@ -27,25 +27,25 @@ UNSPACED = (
     (0x3400, 0x9FFF),
     (0x20000, 0x3FFFF),
 )
-MOST_UNSPACED = 0.1  # of the characters may be of such scripts where words are counted
+MOST_UNSPACED = 0.1  # maximum fraction of such characters in a text whose words are counted
 
-COUNTED_AT_ONCE = 1 << 16  # characters: bounds memory whatever the text
-BLANKS = np.array([chr(code).isspace() for code in range(0x3002)])  # the last, U+3001, stands for all above
+COUNTED_AT_ONCE = 1 << 16  # characters per block, which bounds memory for any text
+BLANKS = np.array([chr(code).isspace() for code in range(0x3002)])  # the last entry, U+3001, is used for all above it
 
-CHUNK_LOGITS = 1 << 23  # logits held at once, 32 MB: bounds memory whatever the vocabulary
+CHUNK_LOGITS = 1 << 23  # maximum logits in memory, 32 MB, for any vocabulary
 
 
 @dataclass(frozen=True)
 class TextSize:
-    """How much a text is, whatever a tokenizer makes of it, and what a tokenizer did not know of it.
+    """The size of a text, independent of a tokenizer, and the words that a tokenizer does not know.
 
     Attributes:
-        characters, bytes: as Unicode and as UTF-8; ends of documents are not counted.
-        words: what stands between whitespace, and one for each end of a line, as the papers on Penn Treebank and
-            WikiText count; with documents apart, one for each of their ends too.
-        unspaced: characters of scripts that write no blanks between words.
-        unknown: words that became the unknown token. ``<unk>`` in the text itself is a word like any other.
-        spelling_nats: what their spellings cost, see `textrnn.spelling`.
+        characters, bytes: counts in Unicode and in UTF-8; ends of documents are not counted.
+        words: whitespace-separated words, plus one for each end of a line, as the papers on Penn Treebank and WikiText
+            count; with separate documents, plus one for each end of a document.
+        unspaced: characters of scripts without spaces between words.
+        unknown: words that became the unknown token. ``<unk>`` in the text itself counts as a normal word.
+        spelling_nats: nats of the spellings of unknown words, see `textrnn.spelling`.
     """
 
     characters: int
@@ -57,7 +57,7 @@ class TextSize:
 
     @classmethod
     def of(cls, text: str) -> TextSize:
-        """That of a text; nothing of it is unknown."""
+        """Return the size of a text without unknown words."""
         words, unspaced, after_blank = 0, 0, True
         for begin in range(0, len(text), COUNTED_AT_ONCE):
             codes = np.frombuffer(text[begin : begin + COUNTED_AT_ONCE].encode("utf-32-le"), np.uint32)
@@ -72,7 +72,7 @@ class TextSize:
         return TextSize(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     def share(self, share: float) -> TextSize:
-        """That of a part of the text, all counts in proportion."""
+        """Return the size of a fraction of the text, all counts in proportion."""
         names = ("characters", "bytes", "words", "unspaced", "unknown")
         counts = {name: round(getattr(self, name) * share) for name in names}
         return TextSize(**counts, spelling_nats=self.spelling_nats * share)
@@ -80,14 +80,14 @@ class TextSize:
 
 @dataclass(frozen=True)
 class TextMetrics:
-    """The loss on one text.
+    """The metrics of a model on one text.
 
-    A token, a character, a byte and a word are different things: bits per character and per byte, and the perplexity of
-    words, compare models with different tokenizers on the same text; nats per token and perplexity do not.
+    Tokens, characters, bytes and words are different units. Bits per character, bits per byte and word perplexity
+    compare models with different tokenizers on the same text. Nats per token and perplexity do not.
 
-    A model of words is cheaply right about words it does not know: it says that one comes, not which. In ``spelled``
-    figures each of them is charged what `textrnn.spelling` takes to spell it; they compare with models that know every
-    word there is.
+    A word-level model predicts unknown words too easily: it predicts that one comes, but not which one. The ``spelled``
+    metrics add the cost of spelling each unknown word with `textrnn.spelling`. They are comparable with models that
+    have an open vocabulary.
     """
 
     nats: float
@@ -96,15 +96,15 @@ class TextMetrics:
     characters: int
     bytes: int
     words: int | None = None
-    """As `TextSize` counts them; None where they were not counted, or are not what stands between blanks."""
+    """Number of words as in `TextSize`; None if they were not counted or words are not separated by spaces."""
     unknown: int = 0
-    """Tokens that stand for a word that the tokenizer does not know."""
+    """Number of tokens for words that the tokenizer does not know."""
     spelling_nats: float = 0.0
-    """What it takes to spell those."""
+    """Nats of the spellings of unknown words."""
 
     @classmethod
     def of(cls, nats: float, tokens: int, size: TextSize) -> TextMetrics:
-        """Those of a text of that size."""
+        """Return the metrics of a text of that size."""
         spaced = size.unspaced <= MOST_UNSPACED * size.characters
         words = size.words if spaced and size.words else None
         return cls(nats, tokens, size.characters, size.bytes, words, size.unknown, size.spelling_nats)
@@ -128,21 +128,24 @@ class TextMetrics:
 
     @property
     def word_perplexity(self) -> float | None:
-        """exp(nats per word), whatever the tokens; None where words are not counted."""
+        """exp(nats per word), for any tokens; None if words are not counted."""
         return None if self.words is None else _exp(self.nats / max(self.words, 1))
 
     @property
     def spelled_bits_per_character(self) -> float:
-        """Bits per character, unknown words spelled."""
+        """Bits per character with unknown words spelled."""
         return (self.nats + self.spelling_nats) / math.log(2) / max(self.characters, 1)
 
     @property
     def spelled_word_perplexity(self) -> float | None:
-        """The perplexity of words, unknown ones spelled; None where words are not counted."""
+        """Word perplexity with unknown words spelled; None if words are not counted."""
         return None if self.words is None else _exp((self.nats + self.spelling_nats) / max(self.words, 1))
 
     def to_dict(self) -> dict[str, float]:
-        """All figures, ready for JSON; those of words where they are counted, spelled ones where a word is unknown."""
+        """Return all metrics, ready for JSON.
+
+        Word metrics are included if words are counted, ``spelled`` metrics if a word is unknown.
+        """
         names = ["nats", "tokens", "characters", "bytes"]
         names += ["nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"]
         names += ["words", "word_perplexity"] if self.words is not None else []
@@ -157,13 +160,18 @@ def _exp(nats: float) -> float:
 
 
 def text_size(tokenizer: Tokenizer, text: str) -> TextSize:
-    """The size of a text, and what a tokenizer does not know of it."""
+    """Return the size of a text, including the words that the tokenizer does not know."""
     unknown, spelling_nats = tokenizer.unknown(text)
     return replace(TextSize.of(text), unknown=unknown, spelling_nats=spelling_nats)
 
 
 def token_nats(logits: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[np.float64]:
-    """``-log softmax(logits)[target]``: logits ``(..., vocabulary)``, targets ``(...)`` to nats, float64 ``(...)``."""
+    """Compute ``-log softmax(logits)[target]``, float64 ``(...)``.
+
+    Args:
+        logits: ``(..., vocabulary)``.
+        targets: ids ``(...)``.
+    """
     peak = logits.max(axis=-1, keepdims=True)
     log_total = np.log(np.exp(logits - peak).sum(axis=-1, dtype=np.float64))
     chosen = np.take_along_axis(logits - peak, np.asarray(targets, np.int64)[..., None], axis=-1)[..., 0]
@@ -171,9 +179,9 @@ def token_nats(logits: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[np
 
 
 class Scorer:
-    """Reads one text, part by part, and gives the loss of each of its tokens once, the state carried throughout.
+    """A scorer of one text, read part by part: each token's loss is computed once, and the state is carried throughout.
 
-    With `apart` the state is forgotten after every end token: each document starts anew.
+    With `apart` the state is reset after every end token, so that each document starts from the zero state.
     """
 
     def __init__(self, read: Read, vocabulary_size: int, start_id: int, apart: bool = False) -> None:
@@ -184,7 +192,7 @@ class Scorer:
         self._state: Any = None
 
     def add(self, ids: NDArray[Any]) -> NDArray[np.float64]:
-        """The next tokens of the text, int ``(tokens,)``, to their nats, float64 ``(tokens,)``."""
+        """Return the nats, float64 ``(tokens,)``, of the next tokens of the text, int ``(tokens,)``."""
         ids = np.asarray(ids, np.int32)
         inputs = np.concatenate([np.array([self._last_id], np.int32), ids[:-1]]) if len(ids) else ids
         nats = np.empty(len(ids))
@@ -205,9 +213,10 @@ class Scorer:
 
 
 def windowed_nats(read: Read, vocabulary_size: int, ids: NDArray[Any], window: int) -> tuple[float, int]:
-    """Loss in consecutive windows that each start from a fresh state, as systems without a carried state are measured.
+    """Compute the loss in consecutive windows that each start from the zero state.
 
-    Each window reads `window` tokens and predicts the one after each. Total nats, and the number of tokens predicted.
+    Systems without a carried state are evaluated like this. Each window reads `window` tokens and predicts the token
+    after each. Returns the total nats and the number of predicted tokens.
     """
     ids = np.asarray(ids, np.int32)
     count = (len(ids) - 1) // window

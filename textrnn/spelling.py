@@ -1,12 +1,13 @@
-"""What it costs to spell a word that a tokenizer does not know.
+"""The cost of spelling a word that a tokenizer does not know.
 
-A model of words tells that an unknown word comes, which says nothing of which one; characters and pieces tell every
-word. So that they can be compared, the word is charged for: the model gives the unknown token, and a small model of
-spellings the word itself (Mielke & Eisner 2019, "Spell once, summon anywhere", whose spelling model is a network):
+A word-level model predicts that an unknown word comes, but not which one. Models of characters and subwords predict
+every word. To make them comparable, the word is added to the cost: the model predicts the unknown token, and a small
+spelling model predicts the word itself (Mielke & Eisner 2019, "Spell once, summon anywhere", whose spelling model is a
+network):
 
     p(word | text) = p(unknown | text) p_spell(word)
 
-Both together give every word there is a probability, and all words no more than 1.
+Together they give every possible word a probability, and the sum over all words is at most 1.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-ORDER = 4  # bytes before each that are looked at
-END = b"\n"  # the byte that no word holds
+ORDER = 4  # bytes of context
+END = b"\n"  # a byte that occurs in no word
 SYMBOLS = 256
 
 
 class SpellingModel:
-    """Probabilities of spellings, learned from words, each counted once: unknown words are like rare ones.
+    """A byte n-gram model of spellings, trained on words, each counted once: unknown words are like rare words.
 
-    A word is its bytes in UTF-8 and an end. The probability of a byte after those before it, the last `ORDER` of them,
-    is smoothed by that after one byte less (Witten & Bell 1991, interpolated: Chen & Goodman 1999), that after none by
-    1 / `SYMBOLS`:
+    A word is its UTF-8 bytes and an end. The probability of a byte after a context of up to `ORDER` bytes is smoothed
+    with the probability after a context one byte shorter (Witten & Bell 1991, interpolated: Chen & Goodman 1999).
+    Without any context it is smoothed with 1 / `SYMBOLS`:
 
         p(b | c) = (count(c b) + kinds(c) p(b | c without its first byte)) / (count(c) + kinds(c))
 
-    ``kinds(c)`` is how many different bytes came after ``c``.
+    ``kinds(c)`` is the number of different bytes that followed ``c``.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -45,7 +46,7 @@ class SpellingModel:
                     self._totals[shorter] += 1
 
     def nats(self, word: str) -> float:
-        """``-log p_spell`` of a word without blanks or newlines."""
+        """Return ``-log p_spell`` of a word without spaces or newlines."""
         return -sum(math.log(self._prob(context, symbol)) for context, symbol in _spelled(word))
 
     def _prob(self, context: bytes, symbol: bytes) -> float:
@@ -61,6 +62,9 @@ class SpellingModel:
 
 
 def _spelled(word: str) -> list[tuple[bytes, bytes]]:
-    """Each byte of a word and its end, with what stands before it: at most `ORDER` bytes, the beginning as an end."""
+    """Return each byte of a word, and its end, as pairs (context, byte).
+
+    A context has at most `ORDER` bytes, and the beginning of a word counts as an end.
+    """
     whole = END + word.encode() + END
     return [(whole[max(0, place - ORDER) : place], whole[place : place + 1]) for place in range(1, len(whole))]

@@ -1,4 +1,4 @@
-"""Starts TensorFlow without its chatter, and says what it computes on."""
+"""The quiet start of TensorFlow and the choice of its device."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
-    """Import TensorFlow once, its start-up notes silenced; on failure they are printed.
+    """Import TensorFlow once without its start-up messages.
 
     Args:
-        start: what must come before anything else is computed, as joining a cluster must; its result is given back.
+        start: function that must run before any computation, such as joining a cluster; its result is returned.
 
     Raises:
         UserError: the extra is not installed.
@@ -31,7 +31,7 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
 
             tf.get_logger().setLevel("ERROR")
             result = start()
-            tf.constant(0)  # starts the runtime, which has notes of its own
+            tf.constant(0)  # starts the runtime, which prints messages of its own
             return result
     except ModuleNotFoundError as error:
         raise UserError(
@@ -41,7 +41,7 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
 
 @contextmanager
 def _standard_error_silenced() -> Iterator[None]:
-    """Point file descriptor 2 at nothing: the notes come from C++ before any logging can be set."""
+    """Suppress file descriptor 2, because C++ code prints messages before logging can be configured."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -55,8 +55,8 @@ def _standard_error_silenced() -> Iterator[None]:
 
 @cache
 def on_tensorflow_processor() -> bool:
-    """Whether Keras computes with TensorFlow and on the processor."""
-    import keras  # which takes its backend from the environment: not before somebody needs it
+    """Return whether Keras computes with TensorFlow on the CPU."""
+    import keras  # imported late, because Keras reads its backend from the environment on import
 
     if keras.backend.backend() != "tensorflow":
         return False

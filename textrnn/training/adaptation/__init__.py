@@ -1,4 +1,4 @@
-"""Models that go on learning as they read: dynamic evaluation and a cache.
+"""Adaptation of a model to the text that it reads: dynamic evaluation and a cache.
 
-May be imported by the commands.
+Commands may import this package.
 """

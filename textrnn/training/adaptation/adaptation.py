@@ -1,6 +1,6 @@
-"""What a trained model gains where it may use the text that it has just read: dynamic evaluation, a cache, or both.
+"""Evaluation of a trained model that adapts to the text just read: dynamic evaluation, a cache, or both.
 
-Settings that are not given are searched on the run's held-out text, never on the text that is measured.
+Settings that the user does not give are searched on the run's held-out text, never on the evaluated text.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from textrnn.training.loop.run import Run, run_fingerprint, start_id
 from textrnn.training.loop.training_step import compiled_for
 from textrnn.training.network.language_model import LanguageModel
 
-# Of the held-out text are read for each value that is tried.
+# Number of held-out tokens on which each value of a setting is evaluated.
 SEARCH_TOKENS = 10_000
 DECAYS = (0.0, 0.003, 0.03)
-MOST_DOUBLINGS = 8  # of the learning rate, up or down
-# Multiplied by 1 / the standard deviation of the products of states, whose size differs from model to model.
+MOST_DOUBLINGS = 8  # maximum number of times the learning rate is doubled or halved
+# Divided by the standard deviation of the products of states, whose scale differs between models.
 THETAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 WEIGHTS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)
 
@@ -43,26 +43,26 @@ Readings = Iterable[Reading]
 
 @dataclass(frozen=True)
 class Adapted:
-    """The result of a measurement: figures, settings, seconds."""
+    """The result of an evaluation: metrics, settings and time."""
 
     metrics: TextMetrics
     settings: dict[str, float]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all values, ready for JSON."""
         return {**self.metrics.to_dict(), "settings": self.settings, "seconds": round(self.seconds, 1)}
 
 
 class Adaptation:
-    """Measures the best weights of a run on texts, with what it has just read at hand.
+    """An evaluation of a run's best weights on texts, with dynamic evaluation or a cache.
 
     Args:
         run: a run that trained a language model.
         tokenizer: its tokenizer.
-        train: what it was trained on.
-        held_out: on which settings are searched.
-        settings: those given, by name as `parse_settings` gives them.
+        train: its training data.
+        held_out: its held-out data, on which settings are searched.
+        settings: settings given by the user, by name as `parse_settings` returns them.
         quiet: show no progress.
 
     Raises:
@@ -101,16 +101,16 @@ class Adaptation:
         self._read_block = compiled_for(self.model, self._read)
 
     def measure(self, ids: NDArray[Any], size: TextSize, dynamic: bool, cache: int | None) -> dict[str, Adapted]:
-        """Measure how well a text is predicted.
+        """Measure how well the model predicts a text.
 
         Args:
             ids: the text, int ``(tokens,)``.
-            size: of the text.
-            dynamic: whether the model learns on while it reads.
-            cache: how many positions are remembered; None remembers none.
+            size: size of the text.
+            dynamic: whether to use dynamic evaluation.
+            cache: number of positions in the cache; None for no cache.
 
         Returns:
-            by name: "dynamic", "cache", and where both are asked for "dynamic_and_cache".
+            results by name: "dynamic", "cache", and "dynamic_and_cache" if both are used.
 
         Raises:
             UserError: the loss is not finite.
@@ -153,13 +153,13 @@ class Adaptation:
         return self.model.nats(hidden, targets), hidden, state
 
     def _static(self, ids: NDArray[Any], what: str) -> Iterator[Reading]:
-        """Read a text with the weights as they are."""
+        """Read a text with fixed weights."""
         block = max(1, min(256, CHUNK_LOGITS // self.model.backbone.vocabulary_size))
         state, last = self.model.backbone.initial_state(1), self.start_id
         with self._bar(len(ids), what) as bar:
             for begin in range(0, len(ids), block):
                 part = ids[begin : begin + block]
-                inputs, targets = np.zeros((2, 1, block), np.int32)  # of one shape, which is compiled once
+                inputs, targets = np.zeros((2, 1, block), np.int32)  # a fixed shape compiles only once
                 inputs[0, : len(part)], targets[0, : len(part)] = [last, *part[:-1]], part
                 nats, hidden, state = self._read_block(tf.constant(inputs), tf.constant(targets), state)
                 yield Reading(nats.numpy()[: len(part), 0], hidden.numpy()[: len(part), 0])
@@ -181,7 +181,7 @@ class Adaptation:
         )  # fmt: skip
 
     def _totals(self, readings: Readings, ids: NDArray[Any], settings: CacheSettings | None) -> tuple[float, float]:
-        """Total nats without and with a cache; NaN without one."""
+        """Return the total nats without and with a cache; the second is NaN if there is no cache."""
         cache = ContinuousCache(settings.size, [settings.theta]) if settings else None
         alone, together, begin = 0.0, 0.0 if settings else math.nan, 0
         documents = self._documents(ids)
@@ -195,7 +195,7 @@ class Adaptation:
         return alone, together
 
     def _documents(self, ids: NDArray[Any]) -> NDArray[np.int64]:
-        """The number of the document of each token; all are of one where documents are together."""
+        """Return the document number of each token; all are 0 unless documents are separate."""
         if not self.model.separate_documents:
             return np.zeros(len(ids), np.int64)
         ends = (np.asarray(ids) == END_ID).astype(np.int64)
@@ -205,7 +205,10 @@ class Adaptation:
     # Searching
 
     def _dynamic_settings(self, reader: DynamicEvaluation) -> DynamicSettings:
-        """Those given, and the best of the others: first the learning rate, by factors of 2, then the decay."""
+        """Return the given settings and the best values of the others.
+
+        The search tries the learning rate first, by factors of 2, then the decay.
+        """
 
         @functools.cache
         def loss(learning_rate: float, decay: float) -> float:
@@ -223,7 +226,7 @@ class Adaptation:
         return DynamicSettings(learning_rate, decay, reader.segment)
 
     def _cache_settings(self, size: int, readings: Readings) -> CacheSettings:
-        """Those given, and the best of the others, of all pairs."""
+        """Return the given settings and the best values of the others, by a search over all pairs."""
         theta, weight = self.settings.get("cache.theta"), self.settings.get("cache.weight")
         if theta is not None and weight is not None:
             return CacheSettings(size, theta, weight)
@@ -241,12 +244,12 @@ class Adaptation:
 
 
 def _named(kind: str, settings: DynamicSettings | CacheSettings) -> dict[str, float]:
-    """Settings by the names under which they are given."""
+    """Return settings by their full names."""
     return {f"{kind}.{name}": value for name, value in asdict(settings).items()}
 
 
 def _climb(loss: Callable[[float], float], value: float) -> float:
-    """Double or halve a value for as long as the loss falls."""
+    """Return the best value found by doubling, or else by halving, while the loss falls."""
     best = loss(value)
     for factor in (2.0, 0.5):
         start = value
@@ -261,7 +264,10 @@ def _climb(loss: Callable[[float], float], value: float) -> float:
 
 
 def _in_blocks(readings: Readings, tokens: int = 256) -> Iterator[tuple[Nats, NDArray[np.float32]]]:
-    """Nats and hidden of readings joined to at least so many tokens: the matrix products of a cache should be large."""
+    """Yield nats and hidden states of readings joined to at least `tokens` tokens.
+
+    Large blocks make the matrix products of a cache efficient.
+    """
     waiting: list[Reading] = []
     count = 0
     for reading in readings:

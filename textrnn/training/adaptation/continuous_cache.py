@@ -1,13 +1,13 @@
-"""A continuous cache: words that followed a similar state a short while ago become more probable.
+"""A continuous cache: words that recently followed a similar state become more probable.
 
-Of the last N positions, each with its hidden state ``h_i`` and the word ``w_i`` that came after it (Grave, Joulin &
+The cache holds the last N positions: each hidden state ``h_i`` and the word ``w_i`` that came after it (Grave, Joulin &
 Usunier 2017, "Improving neural language models with a continuous cache"):
 
     p_cache(w)  is proportional to the sum of exp(theta h_t . h_i) over all i at which w_i = w
     p(w)        = (1 - weight) p_model(w) + weight p_cache(w)
 
-Nothing is trained. ``h`` is what the output layer reads. A word enters the cache once it has been predicted, never
-before. Where nothing is in the cache yet, p is p_model.
+Nothing is trained. ``h`` is the input of the output layer. A word enters the cache only after it has been predicted.
+While the cache is empty, p is p_model.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 Nats = NDArray[np.float64]
 
-BLOCK = 256  # positions that are compared with those before them in one matrix product, at most
-BLOCK_PRODUCTS = 1 << 20  # and so many products at once: 4 MB
+BLOCK = 256  # maximum number of positions whose products with earlier states are one matrix product
+BLOCK_PRODUCTS = 1 << 20  # maximum number of products in one matrix: 4 MB
 
 
 class ContinuousCache:
-    """Keeps the last positions of one text, and gives the probability of each next word from them.
+    """A cache of the last positions of one text; it gives the probability of each next word.
 
     Args:
-        size: positions that are remembered.
-        thetas: one probability is given for each of them.
+        size: number of positions in the cache.
+        thetas: values of theta; the cache returns one probability for each.
     """
 
     def __init__(self, size: int, thetas: Sequence[float]) -> None:
@@ -42,16 +42,16 @@ class ContinuousCache:
     def add(
         self, hidden: NDArray[np.float32], targets: NDArray[Any], documents: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Positions that follow those added before.
+        """Add positions after the earlier ones, and return their probabilities.
 
         Args:
             hidden: input of the output layer before each token is predicted, float32 ``(tokens, n)``.
             targets: the tokens, int ``(tokens,)``.
-            documents: the number of the document each belongs to; what is remembered of another counts for nothing.
+            documents: document number of each token; positions of another document are ignored.
 
         Returns:
-            the probability of each token by what came before it, ``(thetas, tokens)``, and where there was anything,
-            ``(tokens,)``; elsewhere the probability is 0.
+            the probability of each token given the earlier positions, ``(thetas, tokens)``, and whether there were any,
+            ``(tokens,)``; without any the probability is 0.
         """
         predicted, known = [], []
         block = max(1, min(BLOCK, BLOCK_PRODUCTS // self.size))
@@ -81,7 +81,7 @@ class ContinuousCache:
         same = all_targets == targets[:, None]
         probs = np.zeros((len(self.thetas), len(targets)))
         for number, theta in enumerate(self.thetas):
-            # With theta 0, minus infinity times 0 would be no number.
+            # With theta 0, minus infinity times 0 would be NaN.
             weights = np.exp(np.float32(theta) * (products - peak)) if theta else seen.astype(np.float32)
             total = weights.sum(axis=1, dtype=np.float64)
             probs[number] = (weights * same).sum(axis=1, dtype=np.float64) / np.where(any_before, total, 1.0)
@@ -91,13 +91,13 @@ class ContinuousCache:
 
 
 def mixed(nats: Nats, probs: NDArray[np.float64], known: NDArray[np.bool_], weight: float) -> Nats:
-    """Nats of each token, ``(tokens,)``, by the model and the cache together.
+    """Return the nats of each token, ``(tokens,)``, under the mixture of model and cache.
 
     Args:
-        nats: by the model.
-        probs: by the cache.
-        known: where the cache had anything to say.
-        weight: of the cache.
+        nats: nats of the model.
+        probs: probabilities of the cache.
+        known: whether the cache had any position for the token.
+        weight: weight of the cache.
     """
     by_cache = weight * probs
     of_cache = np.log(by_cache, where=by_cache > 0, out=np.full_like(probs, -np.inf))

@@ -1,9 +1,9 @@
-"""Dynamic evaluation: the model goes on learning while it is measured.
+"""Dynamic evaluation: the model keeps learning during evaluation.
 
-Each short segment of the text is predicted first, and its loss counted; then the weights move by its gradient, and the
-next segment is predicted with the weights as they are now. No token is learned from before it was predicted. Of
-Krause, Kahembwe, Murray & Renals (2018), "Dynamic evaluation of neural sequence models", the rule that divides by the
-root mean square of the gradients on the training text, ``R``, and draws the weights back to the trained ones:
+Each short segment of the text is first predicted and its loss counted. Then a gradient step updates the weights, and
+the next segment is predicted with the new weights. No token is learned before it is predicted. The update rule is from
+Krause, Kahembwe, Murray & Renals (2018), "Dynamic evaluation of neural sequence models". It divides by the root mean
+square of the gradients on the training text, ``R``, and pulls the weights back to the trained ones:
 
     w  <-  w - learning_rate * g / (R + EPSILON * mean(R)) + min(1, decay * R / mean(R)) * (w_trained - w)
 
@@ -27,18 +27,18 @@ from textrnn.training.loop.training_step import compiled, compiled_for
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.products import Tensor
 
-EPSILON = 0.5  # of the mean of R: what is added to R, which is next to nothing for rare words
-STATISTICS_TOKENS = 50_000  # of the training text whose gradients R comes from
+EPSILON = 0.5  # fraction of mean(R) that is added to R, which is almost 0 for rare words
+STATISTICS_TOKENS = 50_000  # training tokens from whose gradients R is computed
 STATISTICS_STREAMS = 16
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A segment of a text as it was read.
+    """The result of reading a segment of a text.
 
     Attributes:
-        nats: of each token, float32 ``(tokens,)``.
-        hidden: what the output layer read before each token, float32 ``(tokens, n)``.
+        nats: nats of each token, float32 ``(tokens,)``.
+        hidden: input of the output layer before each token, float32 ``(tokens, n)``.
     """
 
     nats: NDArray[np.float32]
@@ -46,14 +46,14 @@ class Reading:
 
 
 class DynamicEvaluation:
-    """Reads texts with a model that trains on each segment after predicting it.
+    """A reader of texts that trains the model on each segment after predicting it.
 
-    The model's weights move while a text is read, and are the trained ones again at its end.
+    The model's weights change while it reads a text. At the end of the text they are the trained weights again.
 
     Args:
-        model: float32.
-        ids: the training text, int ``(tokens,)``, whose gradients say how far each weight may move.
-        segment: tokens that are predicted before the weights move.
+        model: a float32 language model.
+        ids: the training text, int ``(tokens,)``; its gradients determine the step size of each weight.
+        segment: number of tokens that are predicted before each update of the weights.
     """
 
     def __init__(self, model: LanguageModel, ids: Ids, segment: int) -> None:
@@ -66,15 +66,15 @@ class DynamicEvaluation:
         self._rates, self._decays = self._statistics(ids)
 
     def read(self, ids: NDArray[Any], start_id: int, learning_rate: float, decay: float) -> Iterator[Reading]:
-        """Read a text from the zero state and the trained weights on.
+        """Read a text, starting from the zero state and the trained weights.
 
-        With documents apart, each one starts from both.
+        With separate documents, each document starts from both.
 
         Args:
             ids: int ``(tokens,)``.
-            start_id: the token that stands before the first one.
-            learning_rate: as in `adaptation_settings.DynamicSettings`.
-            decay: as there.
+            start_id: the token that precedes the first one.
+            learning_rate: as in `DynamicSettings`.
+            decay: as in `DynamicSettings`.
         """
         state, last = self.model.backbone.initial_state(1), start_id
         scales = tf.constant(learning_rate, tf.float32), tf.constant(decay, tf.float32)
@@ -102,7 +102,7 @@ class DynamicEvaluation:
     def _find_gradients(
         self, inputs: Tensor, targets: Tensor, state: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Nats ``(time, batch)``, what the output layer reads, the next state, and gradients of the mean nats."""
+        """Return nats ``(time, batch)``, hidden states, the next state, and the gradients of the mean nats."""
         with tf.GradientTape() as tape:
             hidden, next_state = self.model.read(inputs, state)
             nats = self.model.nats(hidden, targets)
@@ -118,7 +118,7 @@ class DynamicEvaluation:
             variable.assign_add(back - learning_rate * rate * gradient)
 
     def _statistics(self, ids: Ids) -> tuple[list[Tensor], list[Tensor]]:
-        """``1 / (R + EPSILON * mean(R))`` and ``R / mean(R)`` of each weight."""
+        """Return ``1 / (R + EPSILON * mean(R))`` and ``R / mean(R)`` of each weight."""
         streams = max(1, min(STATISTICS_STREAMS, len(ids) // (self.segment + 1)))
         batches = Batches(ids, streams, self.segment, seed=0)
         count = max(1, min(batches.steps_per_epoch, STATISTICS_TOKENS // (streams * self.segment)))
@@ -137,12 +137,12 @@ class DynamicEvaluation:
             add(gradients)
         roots = [tf.sqrt(square / count) for square in squares]
         mean = sum(tf.reduce_sum(root) for root in roots) / sum(tf.size(root, tf.float32) for root in roots)
-        mean = tf.maximum(mean, 1e-30)  # of a model that cannot learn anything
+        mean = tf.maximum(mean, 1e-30)  # avoids a division by 0 if all gradients are 0
         return [1.0 / (root + EPSILON * mean) for root in roots], [root / mean for root in roots]
 
 
 def _segments(ids: NDArray[Any], length: int, apart: bool) -> Iterator[NDArray[Any]]:
-    """Stretches of at most `length` tokens; with `apart`, none goes on after an end token."""
+    """Yield chunks of at most `length` tokens; with `apart`, a chunk ends at every end token."""
     ids = np.asarray(ids, np.int32)
     ends: Iterable[int] = np.flatnonzero(ids == END_ID) + 1 if apart else []
     begin = 0

@@ -1,4 +1,4 @@
-"""Settings of what a model does with the text that it has just read, checked before anything heavy is loaded."""
+"""Settings of dynamic evaluation and the cache, validated before slow imports."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LARGEST_SIZE = 100_000
 
 @dataclass(frozen=True)
 class DynamicSettings:
-    """How a model goes on learning while it is measured."""
+    """Settings of dynamic evaluation."""
 
     learning_rate: float
     decay: float
-    """Share of the way back to the trained weights that is taken after each segment, for a weight of average R."""
+    """Fraction by which a weight of average R moves back to its trained value after each segment."""
     segment: int
-    """Tokens that are predicted before the weights move."""
+    """Number of tokens that are predicted before each update of the weights."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.learning_rate < math.inf:
@@ -33,14 +33,14 @@ class DynamicSettings:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """How far back a cache looks, how much it prefers similar states, and how much it has to say."""
+    """Settings of a continuous cache."""
 
     size: int
-    """Positions that are remembered, at least 1."""
+    """Number of positions in the cache, at least 1."""
     theta: float
-    """By which products of two states are multiplied; 0 counts words, whatever the state."""
+    """Factor of the products of two states; 0 counts words and ignores the states."""
     weight: float
-    """Of p_cache, from 0 to below 1."""
+    """Weight of p_cache, at least 0 and below 1."""
 
     def __post_init__(self) -> None:
         require_size(self.size)
@@ -51,24 +51,24 @@ class CacheSettings:
 
 
 def require_size(size: int) -> None:
-    """Refuse a size that no cache can have.
+    """Raise an error for an invalid cache size.
 
     Raises:
-        UserError: it is below 1 or above `LARGEST_SIZE`.
+        UserError: the size is below 1 or above `LARGEST_SIZE`.
     """
     if not 1 <= size <= LARGEST_SIZE:
         raise UserError(f"--cache must be between 1 and {LARGEST_SIZE:,} positions, was: {size:,}; 2000 is usual")
 
 
 FIRST = DynamicSettings(learning_rate=1e-4, decay=0.01, segment=20)
-"""What is tried first."""
+"""Start values of the search."""
 
 
 def parse_settings(statements: Sequence[str], dynamic: bool, cache: int | None) -> dict[str, float]:
-    """Settings as they are stated, ``dynamic.learning_rate=1e-4``, by name.
+    """Parse statements such as ``dynamic.learning_rate=1e-4`` into settings by name.
 
     Raises:
-        UserError: one that is not known or no number, or of what is not asked for.
+        UserError: a setting is unknown, is not a number or is out of range, or its method is not used.
     """
     known = {f"{kind}.{name}": kind for kind, names in NAMES.items() for name in names}
     asked = {"dynamic": dynamic, "cache": cache is not None}
@@ -83,7 +83,7 @@ def parse_settings(statements: Sequence[str], dynamic: bool, cache: int | None) 
             settings[name] = int(value) if name == "dynamic.segment" else float(value)
         except ValueError as error:
             raise UserError(f"{name} must be a number, was: {value!r}") from error
-    # A value out of its range is refused before minutes are spent.
+    # Reject values out of range before minutes of work.
     given = {kind: {n: settings[f"{kind}.{n}"] for n in NAMES[kind] if f"{kind}.{n}" in settings} for kind in NAMES}
     DynamicSettings(**(asdict(FIRST) | given["dynamic"]))
     if cache is not None:

@@ -1,4 +1,4 @@
-"""Several devices and several processes that train one model.
+"""Training of one model on several devices or in several processes.
 
-May be imported by the loop and what stands above it.
+The loop and the packages above it may import this package.
 """

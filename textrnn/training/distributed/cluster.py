@@ -1,10 +1,10 @@
-"""The workers that train one model together, as the environment names them: `TF_CONFIG`, tf.distribute's convention.
+"""The workers that train one model together, from `TF_CONFIG` in the environment, the convention of tf.distribute.
 
 ::
 
     TF_CONFIG='{"cluster": {"worker": ["one:12345", "two:12345"]}, "task": {"type": "worker", "index": 0}}'
 
-The list is the same for all workers, the index each worker's own.
+All workers have the same list; each has its own index.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ EXAMPLE = '{"cluster": {"worker": ["one:12345", "two:12345"]}, "task": {"type": 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers, and which of them this process is."""
+    """A list of workers, and the index of this process in it."""
 
     workers: tuple[str, ...]
-    """``host:port`` of each."""
+    """``host:port`` of each worker."""
     index: int
     chiefs: int = 0
-    """How many of them, the first, are listed as "chief", not as "worker"."""
+    """Number of workers, at the start of the list, that are listed as "chief" instead of "worker"."""
 
     @property
     def is_chief(self) -> bool:
-        """Whether this worker writes the run folder: the first one does, and no other."""
+        """Whether this worker writes the run folder; only the first worker does."""
         return self.index == 0
 
     @property
     def index_on_host(self) -> int:
-        """How many workers before this one run on its host, so that each can take a GPU of its own there."""
+        """Number of earlier workers on this worker's host, so that each can take a GPU of its own."""
         host, _, _ = self.workers[self.index].rpartition(":")
         return sum(worker.rpartition(":")[0] == host for worker in self.workers[: self.index])
 
     def number(self, job: str, task: int) -> int:
-        """The index of a task of one of the two lists."""
+        """Return the worker index of a task in one of the two lists."""
         return task + (self.chiefs if job == "worker" else 0)
 
 
 def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
-    """The cluster that an environment names; None where it names none, or one of a single worker.
+    """Return the cluster that an environment names; None if it names none, or one with a single worker.
 
     Raises:
-        UserError: what it says is no cluster of workers, or names no task in it.
+        UserError: the value is not a valid cluster of workers, or its task is not in the cluster.
     """
     stated = environment.get(VARIABLE, "").strip()
     if not stated:

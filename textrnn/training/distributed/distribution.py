@@ -1,12 +1,13 @@
-"""Training by several replicas: which rows of a batch each reads, and what all of them agree on.
+"""Data-parallel training: the rows of a batch that each replica reads, and the communication between replicas.
 
-A replica is what reads some of the rows of each batch: a GPU of this machine (`tf.distribute.MirroredStrategy`), or one
-worker of a cluster (`tf.distribute.MultiWorkerMirroredStrategy`). Each carries the state of its own rows, gradients are
-averaged over all, and every replica makes the same update of the same weights: the result is that of one process.
+A replica reads some of the rows of each batch. It is a GPU of this machine (`tf.distribute.MirroredStrategy`), or one
+worker of a cluster (`tf.distribute.MultiWorkerMirroredStrategy`). Each replica carries the state of its own rows. The
+gradients are averaged over all replicas, and every replica makes the same update of the same weights. The result is
+that of one process.
 
-Workers of a cluster hold plain variables, equal in all because they begin as the chief's and are updated by the same
-numbers; the strategy is what they meet through. So their update is the compiled one of a single process, whereas the
-variables of several GPUs of one process are the strategy's.
+Workers of a cluster hold plain variables. They are equal in all workers, because they start as the chief's and get the
+same updates; the strategy only handles the communication. Workers therefore use the compiled update of a single
+process. With several GPUs in one process, the variables belong to the strategy.
 """
 
 from __future__ import annotations
@@ -28,29 +29,29 @@ from textrnn.training.distributed.cluster import Cluster
 T = TypeVar("T")
 Tensor = Any
 
-# Messages of TensorFlow when another worker is gone, or a collective was cancelled because of it.
+# Errors of TensorFlow when another worker is lost, or when a collective was cancelled for that reason.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
-REMOTE = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")  # the worker that a message is about
+REMOTE = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")  # the worker that an error message names
 
 
 class WorkerLost(UserError):
-    """Another worker cannot be reached any more."""
+    """The error for another worker that no longer responds."""
 
 
 class Distribution:
     """The replicas that train one model.
 
     Args:
-        strategy: of tf.distribute; None for one device.
+        strategy: strategy of tf.distribute; None for one device.
         cluster: the workers, if there are several; each has one replica.
 
     Attributes:
-        replicas: how many there are.
+        replicas: number of replicas.
         is_chief: whether this process writes files.
     """
 
@@ -73,16 +74,16 @@ class Distribution:
         return self.replicas > 1 and self._cluster is None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where variables are made."""
+        """Return the context in which variables must be created."""
         return self._strategy.scope() if self.is_mirrored else nullcontext()
 
     # Rows
 
     def require_divisible(self, batch_size: int) -> None:
-        """Refuse a global batch that replicas cannot share evenly.
+        """Raise an error if replicas cannot share a global batch evenly.
 
         Raises:
-            UserError: they do not divide it.
+            UserError: the batch size is not a multiple of the number of replicas.
         """
         if batch_size % self.replicas:
             below, above = (batch_size // self.replicas + more for more in (0, 1))
@@ -93,7 +94,10 @@ class Distribution:
             )
 
     def rows(self, array: Any, axis: int = 0) -> Tensor:
-        """Of an array ``(..., batch, ...)``, what each replica of this process reads; one without rows is kept."""
+        """Return the rows of an array ``(..., batch, ...)`` for each replica of this process.
+
+        An array without a batch axis is returned whole.
+        """
         if self.replicas == 1 or np.ndim(array) <= axis:
             return tf.constant(array)
         parts = np.split(np.asarray(array), self.replicas, axis)
@@ -104,14 +108,14 @@ class Distribution:
         )
 
     def all_rows(self, value: Tensor, axis: int = 0) -> NDArray[Any]:
-        """The rows of all replicas of what `rows` gave or a step made of it; every worker must ask."""
+        """Gather the rows of all replicas from a value like that of `rows`; every worker must call it."""
         mine = self._strategy.experimental_local_results(value)[0]
         if self.replicas == 1 or len(mine.shape) <= axis:
             return np.asarray(mine)
         return np.asarray(self._strategy.gather(value, axis))
 
     def of_replica(self, array: Tensor, axis: int) -> Tensor:
-        """Within a step: of a tensor ``(..., global batch, ...)``, the rows of the replica that asks."""
+        """Return the calling replica's rows of a tensor ``(..., global batch, ...)`` within a step."""
         if self.replicas == 1:
             return array
         size = array.shape[axis] // self.replicas
@@ -128,7 +132,10 @@ class Distribution:
         return function(*arguments) if self.replicas == 1 else self._strategy.run(function, arguments)
 
     def mean(self, loss: Tensor, gradients: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Within a step: the means over all replicas, in one message; what workers ask each other travels with it."""
+        """Return the means of loss and gradients over all replicas, within a step.
+
+        One message carries all of them and the requests that `ask` set.
+        """
         if self.replicas == 1:
             return loss, gradients
         local = self._strategy.experimental_local_results
@@ -145,21 +152,24 @@ class Distribution:
         return tf.concat([*(tf.reshape(gradient, [-1]) for gradient in gradients), [loss], asked], 0)
 
     def ask(self, stop: bool, save: bool) -> None:
-        """Before a step: what this worker wants after it. Every one may stop all, the chief alone says when to save."""
+        """Set this worker's requests before a step: any worker can request a stop, only the chief a checkpoint."""
         if self._asked is not None:
             self._asked.assign([float(stop), float(save and self.is_chief)])
 
     def answer(self, stop: bool, save: bool) -> tuple[bool, bool]:
-        """After a step: whether all stop now, and whether they save; alone, what is wanted now."""
+        """Return, after a step, whether all workers stop and whether they save.
+
+        A single process gets its own requests.
+        """
         if self._answers is None:
             return stop, save
         answer = self._answers.numpy()
         return bool(answer[0] > 0), bool(answer[1] > 0)
 
-    # Agreement of workers; every one must call these, in the same order
+    # Communication of workers: all must call these methods in the same order
 
     def gather_text(self, text: str) -> list[str]:
-        """A text of each worker, in their order."""
+        """Return a text from each worker, in the order of workers."""
         if self._cluster is None:
             return [text]
         codes = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
@@ -170,7 +180,7 @@ class Distribution:
         return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
 
     def broadcast(self, array: Any) -> NDArray[Any]:
-        """The chief's array; those of the others must have its shape and type."""
+        """Return the chief's array; the arrays of other workers must have its shape and dtype."""
         own: NDArray[Any] = np.asarray(array)
         if self._cluster is None:
             return own
@@ -178,10 +188,10 @@ class Distribution:
         return np.asarray(self._strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None))
 
     def chief_first(self, work: Callable[[], T], then: Callable[[], T]) -> T:
-        """What the chief's `work` gives, and when that is done, for the others what `then` gives.
+        """Return the result of `work` at the chief and, once that is done, the result of `then` at the other workers.
 
         Raises:
-            UserError: the chief's, at every worker.
+            UserError: the chief's work failed; raised at every worker.
         """
         if self._cluster is None:
             return work()
@@ -200,13 +210,13 @@ class Distribution:
 
     @contextmanager
     def explain_lost_workers(self, resume: str) -> Iterator[None]:
-        """Raise one line when another worker is gone, where TensorFlow prints many.
+        """Replace TensorFlow's long error by one line when another worker is lost.
 
         Args:
-            resume: what to do, at the end of the line.
+            resume: advice at the end of the line.
 
         Raises:
-            WorkerLost: instead of what TensorFlow raises.
+            WorkerLost: another worker is lost.
         """
         try:
             yield
@@ -218,13 +228,13 @@ class Distribution:
             raise WorkerLost(f"all workers must run, {who} does not answer any more; {resume}") from error
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
-        """Refuse workers that would not train the same.
+        """Raise an error if the workers would not train the same model.
 
         Args:
-            facts: what must be the same, JSON values by name.
+            facts: values that must be equal, JSON values by name.
 
         Raises:
-            UserError: a fact of some worker is not the chief's; at every worker.
+            UserError: a value of some worker differs from the chief's; raised at every worker.
         """
         all_facts = [json.loads(text) for text in self.gather_text(json.dumps(facts))]
         for worker, others in enumerate(all_facts):
@@ -246,13 +256,13 @@ _current: list[Distribution] = []
 
 
 def current() -> Distribution:
-    """The distribution that trainers made now belong to: one device, unless `use` says otherwise."""
+    """Return the distribution that new trainers belong to: one device unless `use` sets another."""
     return _current[-1] if _current else Distribution()
 
 
 @contextmanager
 def use(distribution: Distribution) -> Iterator[None]:
-    """Trainers made in this block are parts of a distribution."""
+    """Let trainers that are created in the block belong to a distribution."""
     _current.append(distribution)
     try:
         yield
@@ -261,16 +271,16 @@ def use(distribution: Distribution) -> Iterator[None]:
 
 
 def of_this_process() -> Distribution:
-    """One replica for each GPU that is visible; one in all where there is no more than one."""
+    """Return a distribution with one replica for each visible GPU, or one replica if there is at most one GPU."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return Distribution(tf.distribute.MirroredStrategy())
     return Distribution()
 
 
 def join(cluster: Cluster) -> Distribution:
-    """Meet the other workers; comes back when all are there. Nothing may have been computed before.
+    """Join the other workers, and return when all have joined; nothing may be computed before.
 
-    A worker takes one GPU, the first that no other worker of its host has.
+    A worker takes one GPU, the first one that no other worker of its host has.
 
     Raises:
         UserError: this worker's address cannot be used.
@@ -285,6 +295,6 @@ def join(cluster: Cluster) -> Distribution:
             f"worker {cluster.index} could not join as {cluster.workers[cluster.index]} ({reason}); see that the port"
             " is free and that every worker has the same list"
         ) from error
-    # TensorFlow has put a handler of its own in place, which only notes that the signal came.
+    # Replace TensorFlow's own handler, which only records the signal.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return Distribution(strategy, cluster)

@@ -1,4 +1,4 @@
-"""An adaptive softmax in the exported graphs: the log-probabilities of all words in place of logits."""
+"""The adaptive softmax in exported graphs: log-probabilities of all words take the place of logits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from textrnn.training.export.cell_graphs import Nodes
 
 
 def with_tails_in_graphs(config: ModelConfig, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights by name as the graphs hold them: one embedding of all words, and all that `log_probs` multiplies.
+    """Return the weights by name as the graphs hold them: one embedding of all words, and the factors of `log_probs`.
 
-    ``output_bias`` is that of all words, which comes last in a graph, and zero: head and tails have their own before.
+    ``output_bias`` is added to the outputs of all words at the end of a graph. It is zero here, because head and tails
+    have biases of their own.
     """
     weights = dict(arrays)
     weights["head_bias"] = weights.pop("output_bias")
@@ -34,7 +35,7 @@ def with_tails_in_graphs(config: ModelConfig, arrays: Mapping[str, Any]) -> dict
 
 
 def log_probs(nodes: Nodes, weights: Mapping[str, Any], hidden: str) -> str:
-    """Log-probabilities of all words, of what the output layer reads ``(..., width)``."""
+    """Add nodes for the log-probabilities of all words from `hidden` ``(..., width)``; return their output's name."""
     head = nodes.add("Add", nodes.add("MatMul", hidden, "output_kernel"), "head_bias")
     count = count_of_tails(weights)
     parts = [f"{nodes.prefix}head_words", *(f"{nodes.prefix}tail_{number}" for number in range(1, count + 1))]

@@ -1,11 +1,11 @@
-"""From one step of a network to the graphs that take it once, for every token of a text, or until a chunk is written.
+"""ONNX graphs built from one step of a network: the step, the step over all tokens of a text, and a generation loop.
 
-A cell is the step as an ONNX graph, the state layer by layer:
+A cell is the step as an ONNX graph, with one state per layer:
 
     ids int32 (batch,), state_0 .. float32 (batch, hidden) -> logits float32 (batch, vocabulary), next_state_0 ..
 
-Its logits end with the addition of the initializer ``output_bias``. Its nodes and weights are taken as they are, in 8
-bits too, so that the graphs made of one cell compute the same and can share its weights.
+Its logits end with the addition of the initializer ``output_bias``. The graphs copy its nodes and weights unchanged, in
+8 bits too, so that all graphs of one cell compute the same and can share its weights.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# Old enough for the onnxruntime releases of the last two years and more (IR 8, opset 17: onnxruntime 1.13).
+# Supported by the onnxruntime releases of more than two years (IR 8, opset 17: onnxruntime 1.13).
 OPSET = 17
 IR_VERSION = 8
-LOWEST_TEMPERATURE = 1e-300  # the smallest difference of float32 logits, divided by it, has an exponential of 0
-LOWEST_DRAW = 2.0**-60  # chooses the first of the highest; not 0, as older onnxruntimes take exp(-inf) for 1e-308
+LOWEST_TEMPERATURE = 1e-300  # even the smallest negative difference of float32 logits, divided by it, has exp(x) = 0
+LOWEST_DRAW = 2.0**-60  # chooses the first maximum; not 0, because exp(-inf) is 1e-308 in older onnxruntimes
 
 AXES = {"axis_0": np.array([0]), "axis_1": np.array([1]), "axis_2": np.array([2]), "second_axis": np.array(1)}
 
 
 class Nodes:
-    """Collects the nodes of a graph in the order in which they run.
+    """A list of the nodes of a graph, in the order in which they run.
 
     Args:
-        nodes: those that are there already.
-        prefix: of the names that are given here, which those in the body of a loop must not share with the outer graph.
+        nodes: the first nodes.
+        prefix: prefix of new names, because names in the body of a loop must differ from those of the outer graph.
     """
 
     def __init__(self, nodes: Iterable[onnx.NodeProto] = (), prefix: str = "") -> None:
@@ -40,35 +40,35 @@ class Nodes:
         self.prefix = prefix
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Append a node of one output, named by operator and place where no name is given; returns the name."""
+        """Append a node with one output and return its name, by default made from operator and position."""
         name = output or f"{self.prefix}{operator.lower()}_{len(self.nodes)}"
         self.append(operator, inputs, [name], **attributes)
         return name
 
     def append(self, operator: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: Any) -> None:
-        """Append a node of any number of outputs."""
+        """Append a node with any number of outputs."""
         names = list(outputs)
         self.nodes.append(helper.make_node(operator, list(inputs), names, name=names[0], **attributes))
 
     def split_state(self, layers: Iterable[str]) -> None:
-        """The input ``state`` (layers, batch, hidden) to the named states (batch, hidden) of the layers."""
+        """Split the input ``state`` (layers, batch, hidden) into the named states (batch, hidden) of the layers."""
         names = list(layers)
         self.append("Split", ["state"], [f"{name}_slice" for name in names], axis=0)
         for name in names:
             self.add("Squeeze", f"{name}_slice", "axis_0", output=name)
 
     def join_state(self, layers: Iterable[str]) -> None:
-        """The named states of the layers to the output ``next_state``."""
+        """Join the named states of the layers into the output ``next_state``."""
         self.add("Concat", *[self.add("Unsqueeze", name, "axis_0") for name in layers], output="next_state", axis=0)
 
 
 def value(name: str, dtype: int, *shape: int | str) -> onnx.ValueInfoProto:
-    """An input or output of a graph; a dimension is a number or the name of a free one."""
+    """Return an input or output of a graph; a dimension is a number or the name of a free dimension."""
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
 def layer_states(name: str, layers: int, hidden: int) -> list[onnx.ValueInfoProto]:
-    """The states (batch, hidden) of the layers as inputs or outputs ``name_0``, ``name_1``, ..."""
+    """Return the states (batch, hidden) of the layers as inputs or outputs ``name_0``, ``name_1``, ..."""
     return [value(f"{name}_{layer}", TensorProto.FLOAT, "batch", hidden) for layer in range(layers)]
 
 
@@ -79,7 +79,7 @@ def graph_model(
     weights: Iterable[onnx.TensorProto],
     constants: Mapping[str, NDArray[Any]] = AXES,
 ) -> onnx.ModelProto:
-    """A model of the nodes, with those of the weights and constants that one of them reads."""
+    """Build a model from the nodes, with only the weights and constants that a node reads."""
     tensors = [*weights, *(numpy_helper.from_array(array, name) for name, array in constants.items())]
     read = _names_read(nodes.nodes)
     return helper.make_model(
@@ -93,7 +93,10 @@ def graph_model(
 
 
 def step_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
-    """One token: ids ``(batch,)``, state ``(layers, batch, hidden)`` -> logits ``(batch, vocabulary)``, next_state."""
+    """Build the graph of one token.
+
+    Inputs: ids ``(batch,)``, state ``(layers, batch, hidden)``. Outputs: logits ``(batch, vocabulary)``, next_state.
+    """
     layers, hidden, vocabulary_size = _sizes(cell)
     nodes = Nodes()
     nodes.split_state(f"state_{layer}" for layer in range(layers))
@@ -111,7 +114,10 @@ def step_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def stepwise_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
-    """Many tokens, step after step: as `step_graph`, ids ``(batch, time)``, logits ``(batch, time, vocabulary)``."""
+    """Build the graph of many tokens, read one after another.
+
+    It is `step_graph` with ids ``(batch, time)`` and logits ``(batch, time, vocabulary)``.
+    """
     layers, hidden, vocabulary_size = _sizes(cell)
     nodes = Nodes()
     nodes.split_state(f"first_state_{layer}" for layer in range(layers))
@@ -141,23 +147,23 @@ def stepwise_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onnx.ModelProto:
-    """Write tokens: each is drawn as `textrnn.sampling.choose` draws it, in float64, and read next.
+    """Build the graph that generates tokens: it draws each token as `textrnn.sampling.choose` does, then reads it.
 
-    ids int32 ``(batch,)``, read first; state float32 ``(layers, batch, hidden)``; given int32 ``(steps, batch)``, the
-    token taken where one is to be drawn, -1 to draw it; uniforms float64 ``(steps, batch)`` in [0, 1); temperature
-    float64 ``()``, 0 for the most probable token -> tokens int32 ``(steps, batch)``, next_state, in which the last of
-    them is not yet read.
+    Inputs: ids int32 ``(batch,)``, read first; state float32 ``(layers, batch, hidden)``; given int32 ``(steps,
+    batch)``, forced tokens, -1 where the graph draws; uniforms float64 ``(steps, batch)`` in [0, 1); temperature
+    float64 ``()``, 0 for the most probable token. Outputs: tokens int32 ``(steps, batch)``; next_state, which does not
+    include the last token. Tokens are drawn in float64.
 
-    The tokens `never_drawn` (`textrnn.generation.untrained`) are never drawn. Where logits are not finite the token is
-    0, the padding.
+    The tokens `never_drawn` (`textrnn.generation.untrained`) are never drawn. If logits are not finite, the token is 0,
+    the padding.
     """
     layers, hidden, _ = _sizes(cell)
     nodes = Nodes()
     nodes.split_state(f"first_state_{layer}" for layer in range(layers))
-    # What can be done for all steps at once is done here: inside the loop every node counts.
+    # Work for all steps at once is outside the loop, because each node inside costs time at every step.
     divisor = nodes.add("Max", "temperature", "lowest_temperature", output="divisor")
     draws = nodes.add("Where", nodes.add("Less", "temperature", divisor), "lowest_draw", "uniforms")
-    # Where a token is given, a negative draw chooses none of them, which is 0, and the given one is added.
+    # Where a token is given, a negative draw yields token 0, to which the given token is added.
     draws = nodes.add("Where", nodes.add("Less", "given", "no_token"), draws, "no_draw")
     given = nodes.add("Max", "given", "no_token")
     nodes.append(
@@ -198,14 +204,14 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
 
 
 def _draw_and_read(cell: onnx.ModelProto) -> onnx.GraphProto:
-    """The body of `generate_graph`: reads a token, draws the next."""
+    """Return the body of the loop of `generate_graph`: it reads a token and draws the next."""
     nodes = _inside(cell, {"output_bias": "writing_bias"})
     logits = nodes.add("Cast", "cell_logits", to=TensorProto.DOUBLE)
     shifted = nodes.add("Sub", logits, nodes.add("ReduceMax", logits, axes=[1], keepdims=1))
     weights = nodes.add("Exp", nodes.add("Div", shifted, "divisor"))
     cumulative = nodes.add("CumSum", weights, "second_axis")
     threshold = nodes.add("Mul", nodes.add("Gather", cumulative, "last", axis=1), "draw")
-    # Written so that NaN, which compares as false, counts nothing.
+    # The comparison is false for NaN, so NaN counts nothing.
     below = nodes.add("Cast", nodes.add("LessOrEqual", cumulative, threshold), to=TensorProto.INT32)
     nodes.add("ReduceSum", below, "axis_1", output="drawn", keepdims=0)
     nodes.add("Add", "drawn", "given_here", output="token")
@@ -227,7 +233,10 @@ def _draw_and_read(cell: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def _inside(cell: onnx.ModelProto, renamed: Mapping[str, str] | None = None) -> Nodes:
-    """The cell's nodes for the body of a loop, where all but the weights needs names that the outer graph has not."""
+    """Return the cell's nodes for the body of a loop.
+
+    All names but those of weights are changed, because they must differ from the names of the outer graph.
+    """
     own = [*(entry.name for entry in cell.graph.input), *(name for node in cell.graph.node for name in node.output)]
     names = {name: f"cell_{name}" for name in own} | dict(renamed or {})
     nodes = []
@@ -247,7 +256,7 @@ def _states(cell: onnx.ModelProto, name: str) -> list[onnx.ValueInfoProto]:
 
 
 def _sizes(cell: onnx.ModelProto) -> tuple[int, int, int]:
-    """Layers, hidden, vocabulary."""
+    """Return the number of layers, the hidden size and the vocabulary size."""
     _, first, *others = cell.graph.input
     logits = cell.graph.output[0]
     hidden, vocabulary_size = (entry.type.tensor_type.shape.dim[1].dim_value for entry in (first, logits))
@@ -255,7 +264,7 @@ def _sizes(cell: onnx.ModelProto) -> tuple[int, int, int]:
 
 
 def _names_read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    """Every name that a node reads, or a node in the body of a loop."""
+    """Return every name that a node reads, including nodes in the bodies of loops."""
     names: set[str] = set()
     for node in nodes:
         names.update(node.input)

@@ -1,4 +1,4 @@
-"""The training loop: steps, checkpoints, history, the folder of a run.
+"""The training loop: steps, checkpoints, history and the run folder.
 
-May be imported by adaptation and tasks.
+Adaptation and tasks may import this package.
 """

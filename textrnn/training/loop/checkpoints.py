@@ -1,7 +1,7 @@
-"""Exact resume: everything a training run needs to go on as if it had never stopped, in one file.
+"""Checkpoints for exact resume: one file holds everything that a training run needs to continue as if never stopped.
 
-The file is a NumPy archive without pickles: arrays by name, and one JSON text of numbers and fingerprints. It is
-written beside the old one and renamed, so the last good one is always there; every array carries a checksum.
+The file is a NumPy archive without pickles: arrays by name, and one JSON text with numbers and fingerprints. A new file
+is written next to the old one and then renamed, so that the last good one always exists. Every array has a checksum.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 
-BEST = "best.npz"  # of a run folder: the weights with the lowest held-out loss
+BEST = "best.npz"  # file of a run folder: the weights with the lowest held-out loss
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after `step` updates, beside its arrays."""
+    """The progress of a run after `step` updates, without its arrays."""
 
     step: int = 0
     fingerprint: str = ""
-    """Of the configuration, tokenizer and data the arrays belong to."""
+    """Hash of the configuration, tokenizer and data that the arrays belong to."""
     best_loss: float = float("inf")
-    """Lowest held-out loss so far, nats a token."""
+    """Lowest held-out loss so far, in nats per token."""
     evaluations_since_best: int = 0
     loss_sum: float = 0.0
-    """Training loss summed since the last line of the history."""
+    """Sum of the training loss since the last line of the history."""
     loss_count: int = 0
     seconds: float = 0.0
-    """Spent training, earlier sessions counted in."""
+    """Training time, including earlier sessions."""
     finished: bool = False
 
 
@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, progress: Progress, arrays: Mapping[str, NDArray
     """Write a checkpoint atomically.
 
     Raises:
-        UserError: the disk refuses; the checkpoint written before is untouched.
+        UserError: the file cannot be written; the checkpoint written before is unchanged.
     """
     header = json.dumps({"format_version": FORMAT_VERSION, **asdict(progress)})
     with write_atomically(path) as temporary, temporary.open("wb") as file:
@@ -51,10 +51,10 @@ def save_checkpoint(path: Path, progress: Progress, arrays: Mapping[str, NDArray
 
 
 def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
-    """Read a checkpoint whole.
+    """Read a whole checkpoint.
 
     Raises:
-        UserError: the file is missing, damaged, or of a newer format.
+        UserError: the file is missing, damaged, or of another format version.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]
         version = header.pop("format_version", 0)
     except FileNotFoundError as error:
         raise UserError(f"resuming needs a checkpoint, found none: {path}; train without --resume") from error
-    except Exception as error:  # whatever the libraries below make of damaged bytes
+    except Exception as error:  # libraries raise various exceptions for damaged bytes
         raise UserError(f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train anew") from error
     if version != FORMAT_VERSION:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The history of a run: one line of JSON a measurement, and the same as a picture."""
+"""The history of a run: one line of JSON per measurement, and a picture of the loss curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from textrnn.files import write_atomically
 
 
 def append_history(path: Path, line: Mapping[str, Any]) -> None:
-    """Add a measurement."""
+    """Append a measurement to the history.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -21,7 +25,7 @@ def append_history(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """All measurements; a last line cut short by a kill is left out."""
+    """Return all measurements; a last line that a kill cut short is skipped."""
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
@@ -32,7 +36,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def drop_history_after(path: Path, step: int) -> None:
-    """Forget what was measured after a checkpoint: the resumed run measures it again."""
+    """Remove the measurements after a checkpoint's step, because the resumed run repeats them."""
     if not path.exists():
         return
     kept = [json.dumps(line, ensure_ascii=False) + "\n" for line in read_history(path) if line["step"] <= step]
@@ -41,7 +45,7 @@ def drop_history_after(path: Path, step: int) -> None:
 
 
 def draw_curves(history: Path, picture: Path, unit: str = "token", loss: str = "nats") -> None:
-    """Draw training and held-out loss, in `loss` a `unit`, against epochs, as a PNG."""
+    """Draw training and held-out loss per `unit` against epochs as a PNG; `loss` names the unit of the loss."""
     from matplotlib.figure import Figure
 
     lines = read_history(history)

@@ -8,19 +8,19 @@ from textrnn.config import Config
 from textrnn.errors import UserError
 from textrnn.training.tensorflow_setup import on_tensorflow_processor
 
-# Numbers kept for the way back, and at work on it, for each unit, step and row: from the peak of whole processes over
-# the sizes of benchmarks/memory.py, and of sequences of vectors up to 10,000 steps long.
+# Numbers stored for the backward pass and used in it, per unit, step and row: from the peak memory of whole processes
+# over the sizes of benchmarks/memory.py, and for sequences of vectors up to 10,000 steps long.
 LAYER, MIXING, NORMALIZATION = 5, 6, 4
 OUTPUTS = 3
 
 
 def bytes_needed(config: Config, features: int, outputs: int, length: int) -> int:
-    """About what the activations of a training step take, at most what is kept at a time.
+    """Estimate the peak memory of a training step's activations in bytes.
 
     Args:
-        config: of the run.
-        features: numbers in each vector that the first layer reads.
-        outputs: logits or values at each step; 0 where there is one answer for a whole sequence.
+        config: configuration of the run.
+        features: size of the vectors that the first layer reads.
+        outputs: number of logits or values at each step; 0 if a whole sequence has one output.
         length: steps of the longest sequence.
     """
     model, train = config.model, config.train
@@ -37,10 +37,10 @@ def bytes_needed(config: Config, features: int, outputs: int, length: int) -> in
 
 
 def require_memory(needed: int, length: int) -> None:
-    """Refuse what would not fit; on a GPU, whose memory is not known here, nothing is.
+    """Raise an error if a training step does not fit; a GPU is not checked, because its memory is unknown here.
 
     Raises:
-        UserError: the machine has less left; the message says how much is needed.
+        UserError: the machine has less memory left; the message says how much is needed.
     """
     available = available_bytes() if on_tensorflow_processor() else None
     if available is not None and needed > available:
@@ -51,7 +51,7 @@ def require_memory(needed: int, length: int) -> None:
 
 
 def available_bytes() -> int | None:
-    """Memory that this process may still take: of the machine, or of its control group if that is less."""
+    """Return the memory left to this process, the lower of the machine's and its control group's; None if unknown."""
     left = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -60,6 +60,6 @@ def available_bytes() -> int | None:
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
             left.append(int(limit) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError, StopIteration):  # another system, or an older one
+    except (OSError, ValueError, StopIteration):  # not Linux, or an older kernel
         pass
     return min(left) if left else None

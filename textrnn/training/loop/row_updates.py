@@ -1,9 +1,9 @@
-"""AdamW of a large embedding, a step of which costs by the words it reads, not by those there are.
+"""Lazy AdamW for large embeddings: a step costs as many rows as it reads.
 
-A word that a step does not read has no gradient there. What AdamW does to its row all the same follows from what the
-row was when it was last read: its moments shrink, its weights decay and drift on with what is left of its momentum. So
-these are not computed step by step but caught up with in one formula, when the row is read next or all are to be seen.
-The result is that of AdamW, but for rounding and for ``epsilon`` beside the shrinking root of the second moment.
+A row that a step does not read has a gradient of zero, but AdamW still changes it: its moments shrink, its weights
+decay and move by the remaining momentum. These changes depend only on the state of the row at its last update. One
+formula therefore applies them all at once, before the row is read again or the whole table is needed. The result is
+that of AdamW, except for rounding and for ``epsilon``, which is not scaled as the root of the second moment shrinks.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import tensorflow as tf
 
 from textrnn.training.network.products import Tensor
 
-# A table pays from so many rows for each token of a step; below, a pass over all of it is as fast.
+# Lazy updates are worthwhile from this number of rows per token of a step; below, a pass over the whole table is as
+# fast.
 ROWS_PER_TOKEN = 4
-SMALLEST = 2**20  # numbers in a table
+SMALLEST = 2**20  # minimum number of weights in a table
 
 
 class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
-    """AdamW that updates one table by the rows that were read; its gradient comes as ``tf.IndexedSlices``.
+    """AdamW that updates one table by the rows that were read; the table's gradient is a ``tf.IndexedSlices``.
 
-    After t updates, a row last updated after the t0-th, with weights w and moments m, v, has in truth::
+    After t updates, a row that was last updated at t0, with weights w and moments m, v, has the moments and weights::
 
         m b1^(t - t0)        v b2^(t - t0)        w D - (D B(t0) - r^(t - t0) B(t)) m / (sqrt(v) + epsilon)
 
-    with ``r = b1 / sqrt(b2)``, ``D`` the product of all ``1 - learning rate * weight decay`` since, and ``B`` what a
-    momentum moves in all updates to come, ``B(s - 1) = r / (1 - l_s d) * (a_s + B(s))``, where ``l_s`` is the learning
-    rate of update s, ``d`` the weight decay, and ``a_s`` is ``l_s`` with Adam's corrections.
+    with ``r = b1 / sqrt(b2)``, ``D`` the product of all ``1 - learning rate * weight decay`` since t0, and ``B`` the
+    total movement by momentum in all later updates, ``B(s - 1) = r / (1 - l_s d) * (a_s + B(s))``. Here ``l_s`` is the
+    learning rate of update s, ``d`` the weight decay, and ``a_s`` is ``l_s`` with Adam's bias corrections.
 
     Args:
         rates: the learning rate of every update of the run, ``(updates,)``.
         gradient_clip: the largest norm of the whole gradient.
-        settings: those of ``keras.optimizers.AdamW``.
+        settings: keyword arguments of ``keras.optimizers.AdamW``.
     """
 
     def __init__(self, rates: np.ndarray[Any, Any], gradient_clip: float, **settings: Any) -> None:
@@ -54,25 +55,25 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self._dense_part = tf.function(self._update_dense, autograph=False, jit_compile=True)
 
     def build_rows(self, variables: list[Any], table: Any) -> None:
-        """Make the moments of all variables, `table` among them."""
+        """Create the moments of all variables, which include `table`."""
         self.build(variables)
         self.table = table
         self.updates_of_rows = tf.Variable(tf.zeros(table.shape[0], tf.int32), trainable=False)
 
     @property
     def variables(self) -> list[Any]:
-        """All state, as Keras's own property gives it, and how many updates each row has had."""
+        """All state variables: those of Keras's own property, and the last update of each row."""
         own = list(super().variables)
         return [*own, self.updates_of_rows] if hasattr(self, "updates_of_rows") else own
 
     def sync_rows(self, ids: Tensor) -> None:
-        """Bring the rows of some ids, of any shape, to where they are after all updates so far."""
+        """Apply the pending updates to the rows of the ids, which have any shape."""
         rows, _ = tf.unique(tf.reshape(ids, (-1,)))
         w, m, v = (tf.gather(variable, rows) for variable in self._of_table())
         self._scatter(rows, *self._caught_up(tf.gather(self.updates_of_rows, rows), w, m, v))
 
     def catch_up_all(self) -> None:
-        """Bring the whole table to where it is after all updates so far."""
+        """Apply the pending updates to the whole table."""
         variables = self._of_table()
         now = self._caught_up(self.updates_of_rows.read_value(), *(variable.read_value() for variable in variables))
         for variable, value in zip(variables, now, strict=True):
@@ -80,7 +81,7 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self.updates_of_rows.assign(tf.fill(tf.shape(self.updates_of_rows), tf.cast(self.iterations, tf.int32)))
 
     def apply_by_rows(self, gradients: list[Any]) -> None:
-        """Update all variables, given their gradients in the order of `build_rows`; `sync_rows` came before."""
+        """Update all variables from their gradients, in the order of `build_rows`; call `sync_rows` first."""
         at = self._get_variable_index(self.table)
         slices, dense = gradients[at], gradients[:at] + gradients[at + 1 :]
         rows, place = tf.unique(slices.indices)
@@ -94,11 +95,11 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         rate, step = tf.gather(self._rates, number), tf.cast(number + 1, tf.float32)
         adam = rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         w = w * (1 - rate * (self.weight_decay or 0.0)) - adam * m / (tf.sqrt(v) + self.epsilon)
-        # The table is read above before the number of updates says that it has had this one.
+        # Only now may the rows be marked as updated, because the table was read above.
         self._scatter(rows, w, m, v)
 
     def _update_dense(self, gradients: list[Tensor], square_of_rows: Tensor) -> Tensor:
-        """Update all but the table; what the norm of the whole gradient makes it shrink by."""
+        """Update all variables except the table, and return the factor that clips the whole gradient."""
         norm = tf.sqrt(sum((tf.reduce_sum(tf.square(gradient)) for gradient in gradients), square_of_rows))
         scale = self.gradient_clip / tf.maximum(norm, self.gradient_clip)
         variables = [variable for variable in self._trainable_variables if variable is not self.table]
@@ -106,12 +107,12 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         return scale
 
     def _of_table(self) -> list[Any]:
-        """The table and its two moments."""
+        """Return the table and its two moments."""
         at = self._get_variable_index(self.table)
         return [variable.value for variable in (self.table, self._momentums[at], self._velocities[at])]
 
     def _caught_up(self, had: Tensor, w: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows ``(rows, n)`` as they are now, of what they were after so many updates, ``(rows,)``."""
+        """Return rows ``(rows, n)`` after all updates so far, from their values after `had` updates, ``(rows,)``."""
         now = tf.cast(self.iterations, tf.int32)
         gap = tf.cast(now - had, tf.float64)
         kept = tf.exp(tf.gather(self._log_kept, now) - tf.gather(self._log_kept, had))
@@ -122,7 +123,7 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         return w * kept - drift * m / (tf.sqrt(v) + self.epsilon), m * first, v * second
 
     def _scatter(self, rows: Tensor, *values: Tensor) -> None:
-        """Write rows of the table and its moments, which then have had all updates so far."""
+        """Write rows of the table and its moments, and mark them as up to date."""
         for variable, value in zip(self._of_table(), values, strict=True):
             variable.scatter_update(tf.IndexedSlices(value, rows))
         now = tf.fill(tf.shape(rows), tf.cast(self.iterations, tf.int32))
@@ -130,5 +131,5 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
 
 
 def is_worthwhile(rows: int, width: int, tokens: int) -> bool:
-    """Whether a table is better updated by rows, where a step reads so many tokens."""
+    """Return whether updating a table by rows is faster for a step of `tokens` tokens."""
     return rows >= ROWS_PER_TOKEN * tokens and rows * width >= SMALLEST

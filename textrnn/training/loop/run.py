@@ -3,16 +3,16 @@
 ::
 
     RUN/config.json         every setting
-        fitted.json         those that are smaller because the data are few
-        stdin.*             the data, where they came from standard input
+        fitted.json         settings that were reduced because the data are few
+        stdin.*             the data, if they came from standard input
         tokenizer.*         trained on the training part of the text
-        init.npz            of a classifier that starts from another model: what it took over
-        data/               token ids on disk; sources.json: what the sources were, by their content
+        init.npz            the weights that a classifier took over from another model
+        data/               token ids on disk; sources.json: fingerprints of the sources' content
         checkpoint.npz      exact resume
         best.npz            the weights with the lowest held-out loss
-        history.jsonl       one line a measurement      curves.png  the same as a picture
-        report.*            of a classifier: what it gets right and wrong on held-out texts
-        forecast.png        of a forecaster: held-out values and their forecasts
+        history.jsonl       one line per measurement    curves.png  its loss curves
+        report.*            classifiers: correct and wrong predictions on held-out texts
+        forecast.png        forecasters: held-out values and their forecasts
         bundle/             the finished model
 """
 
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes the run, for a shell."""
+        """The shell command that resumes the run."""
         return f"textrnn train --resume --out {shlex.quote(str(self.folder))}"
 
     @property
@@ -76,21 +76,24 @@ class Run:
         return self.folder / "data" / "sources.json"
 
     def remove_unless_trained(self) -> None:
-        """Remove a new folder that would only stand in the way of another try."""
+        """Remove a new folder without any training result, because it would block another attempt."""
         if not (self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
             shutil.rmtree(self.folder)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed process was writing; only for the one that trains, another may be writing now."""
+        """Remove the temporary files of a killed process; the caller must hold the lock.
+
+        Without the lock another process may be writing these files.
+        """
         for leftover in self.folder.rglob(".*.tmp"):
             leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
 
 
 def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
-    """The token that stands before the first one of a text.
+    """Return the token that precedes the first token of a text.
 
-    With documents apart it is the end of the document before; else a new line, if that is one token, else the most
-    frequent token of the training text: something the model has read often.
+    With separate documents it is the end token. Otherwise it is a new line if that is one token of the training text,
+    else the most frequent token of the training text, so that the model has read it often.
     """
     if apart:
         return END_ID
@@ -102,9 +105,9 @@ def start_id(tokenizer: Tokenizer, train: TokenDataset, apart: bool) -> int:
 
 
 def run_fingerprint(config: Config, tokenizer: Tokenizer | None, *datasets: Any) -> str:
-    """What a checkpoint belongs to: the settings that decide the weights, the tokenizer and the data."""
+    """Return the hash that ties a checkpoint to its run: settings that determine the weights, tokenizer and data."""
     decides = config.to_dict()
-    for name in ("processes", "source", "validation"):  # no weight follows from it, and their content stands below
+    for name in ("processes", "source", "validation"):  # do not affect weights; source content is hashed below
         del decides["data"][name]
     parts = [json.dumps(decides, sort_keys=True), tokenizer.fingerprint if tokenizer else ""]
     parts += [dataset.source_fingerprint for dataset in datasets]

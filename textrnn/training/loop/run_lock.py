@@ -1,4 +1,4 @@
-"""One process trains a run at a time: a lock that the system releases when its holder dies, however it dies."""
+"""A lock that lets only one process train a run; the system releases it however the holder dies."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import IO
 from textrnn.errors import UserError
 
 LOCK_FILE = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems that have none
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
 
 if sys.platform == "win32":
     import msvcrt
 
-    FAR_BEHIND = 1 << 30  # a byte that is locked cannot be read, so not one of the text
+    FAR_BEHIND = 1 << 30  # a byte behind the text, because a locked byte cannot be read
 
     def _take(file: IO[str]) -> None:
         file.seek(FAR_BEHIND)
@@ -36,12 +36,12 @@ else:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training a run while the block goes on.
+    """Keep other processes from training a run during the block.
 
-    The file `LOCK_FILE` of the run folder names the holder. What a dead process left is taken over.
+    The file `LOCK_FILE` of the run folder names the holder. The lock of a dead process is taken over.
 
     Raises:
-        UserError: another process holds the lock, or the disk refuses.
+        UserError: another process holds the lock, or the lock file cannot be written.
     """
     path = folder / LOCK_FILE
     try:
@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows keeps what is open; the next holder takes it over
+            with suppress(OSError):  # Windows does not delete open files; the next holder takes the file over
                 path.unlink(missing_ok=True)
 
 
@@ -69,7 +69,7 @@ def _opened_and_locked(path: Path) -> IO[str]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 file.close()
-                if error.errno in (errno.EACCES, errno.EDEADLK):  # what Windows says
+                if error.errno in (errno.EACCES, errno.EDEADLK):  # the errors of a held lock on Windows
                     raise BlockingIOError from error
                 raise
         if _is_still_there(file, path):
@@ -77,7 +77,7 @@ def _opened_and_locked(path: Path) -> IO[str]:
             json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
             file.flush()
             return file
-        file.close()  # its holder removed it before it let go
+        file.close()  # the previous holder removed the file before it released the lock
 
 
 def _is_still_there(file: IO[str], path: Path) -> bool:
@@ -91,5 +91,5 @@ def _holder(path: Path) -> str:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         return f"process {facts['pid']} on {facts['host']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is being written, or is gone
+    except (OSError, ValueError, KeyError, TypeError):  # the file is being written, or was removed
         return "another process"

@@ -1,4 +1,4 @@
-"""Batches, windows and sizes that suit small data: the defaults shrink, and one line says so."""
+"""Batch size, sequence length and layer size for small data: defaults shrink, and one line reports it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.training.loop.run import Run
 
-STEPS_A_PASS = 12  # of a language model at least, where batch and window are the default ones
-BATCHES_A_SET = 8  # of a set of texts or vectors at least, where their size is the default
-MOST_EPOCHS = 40.0  # where the data decide
-SMALLEST_BATCH, SHORTEST_WINDOW = 8, 32  # to which defaults shrink for more steps a pass
-UNITS = ((50_000, 128), (300_000, 256))  # of each layer, where the text has fewer tokens than the first number
+STEPS_A_PASS = 12  # minimum steps per epoch of a language model with default batch size and sequence length
+BATCHES_A_SET = 8  # minimum batches per epoch of texts or vectors with the default batch size
+MOST_EPOCHS = 40.0  # maximum if no number of epochs is set
+SMALLEST_BATCH, SHORTEST_WINDOW = 8, 32  # lower limits of shrunk defaults
+UNITS = ((50_000, 128), (300_000, 256))  # pairs: below this number of tokens, this number of units per layer
 FITTED_FILE = "fitted.json"
 FITTED = (("train", "batch_size"), ("train", "sequence_length"), ("train", "recompute"), ("model", "hidden_dim"))
-"""Settings that this module makes smaller."""
+"""Settings that this module reduces."""
 
 
 def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -> Config:
     """Return the configuration of a language model whose size and batches suit the training text.
 
-    Defaults shrink until a pass over the text takes some steps, stated batches until they fit at all.
+    Defaults shrink until an epoch has enough steps. Values that the user set shrink only until one batch fits.
 
     Args:
         config: configuration of the run.
@@ -83,24 +83,24 @@ def fit_to_records(config: Config, default: Config, records: int, replicas: int)
 
 
 def fit_to_series(config: Config, series: Series) -> Config:
-    """Return the configuration of a forecaster whose window is at most half of what there is to train on."""
+    """Return the configuration of a forecaster whose window is at most half of the training data."""
     longest = max(1, (series.training - config.model.horizon) // 2)
     length = min(config.train.sequence_length, longest)
     return replace(config, train=replace(config.train, sequence_length=length))
 
 
 def enough_epochs(steps_per_epoch: int, steps: int, fewest: int) -> float:
-    """Return how often data are read where nothing is said: for so many steps, between `fewest` and `MOST_EPOCHS`."""
+    """Return the default number of epochs: enough for `steps` steps, between `fewest` and `MOST_EPOCHS`."""
     return min(MOST_EPOCHS, float(max(fewest, round(steps / steps_per_epoch))))
 
 
 def fitted_values(config: Config) -> dict[str, int]:
-    """Return the settings of `FITTED`, by their keys."""
+    """Return the settings of `FITTED` by their keys."""
     return {f"{section}.{name}": getattr(getattr(config, section), name) for section, name in FITTED}
 
 
 def with_fitted_values(config: Config, values: Mapping[str, int]) -> Config:
-    """Return a configuration with settings that `fitted_values` gave."""
+    """Return a configuration with the settings from `fitted_values`."""
     for section, name in FITTED:
         if (key := f"{section}.{name}") in values:
             config = replace(config, **{section: replace(getattr(config, section), **{name: values[key]})})
@@ -108,13 +108,13 @@ def with_fitted_values(config: Config, values: Mapping[str, int]) -> Config:
 
 
 def write_fitted(folder: Path, config: Config) -> None:
-    """Keep the settings of `FITTED` in a run folder; `read_fitted` gives them back."""
+    """Write the settings of `FITTED` to a run folder; `read_fitted` reads them."""
     with write_atomically(folder / FITTED_FILE) as temporary:
         temporary.write_text(json.dumps(fitted_values(config), indent=2) + "\n", encoding="utf-8")
 
 
 def read_fitted(folder: Path) -> dict[str, int]:
-    """Return the settings that were made smaller for the data of a run, by their keys; none if none was.
+    """Return the settings that were reduced for the data of a run, by their keys; empty if there are none.
 
     Raises:
         UserError: the file is damaged.
@@ -132,12 +132,12 @@ def read_fitted(folder: Path) -> dict[str, int]:
 
 
 def say_what_shrank(before: Config, after: Config, what: str) -> None:
-    """Print one line that names the settings that are smaller than configured, if any is.
+    """Print one line that names the settings that are smaller than configured, if there are any.
 
     Args:
-        before: as configured.
-        after: as it suits the data.
-        what: the data are, for people.
+        before: the configuration of the user.
+        after: the configuration that suits the data.
+        what: the amount of data, as text for the message.
     """
     pairs = zip(fitted_values(before).items(), fitted_values(after).values(), strict=True)
     changed = [f"{name} {old} -> {new}" for (name, old), new in pairs if old != new]
@@ -146,12 +146,12 @@ def say_what_shrank(before: Config, after: Config, what: str) -> None:
 
 
 def fitted(run: Run, config: Config, what: str, keep: bool) -> Run:
-    """Return a run with settings that suit its data, which are said and kept in its folder.
+    """Return a run with settings that suit its data; report them and write them to its folder.
 
     Args:
         run: the run.
-        config: with these settings.
-        what: how much data there is, for people.
+        config: configuration that suits the data.
+        what: the amount of data, as text for the message.
         keep: whether this process writes files.
     """
     if config == run.config:

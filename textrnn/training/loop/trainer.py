@@ -1,4 +1,4 @@
-"""The training loop of every task: steps, evaluation, history, checkpoints."""
+"""The training loop of every task: steps, evaluation, history and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from textrnn.training.loop.run import Run
 from textrnn.training.loop.training_step import optimizer_of
 from textrnn.training.network.model import Model
 
-HISTORY_LINES = 200  # lines of training loss over a run
+HISTORY_LINES = 200  # approximate number of training-loss lines per run
 
 
 class Trainer(ABC):
-    """Trains one model; every number that decides the result is in its checkpoint.
+    """A trainer of one model; its checkpoint holds every number that determines the result.
 
-    A task says what a step, an evaluation and a bundle are.
+    A task defines the step, the evaluation and the bundle.
 
     Args:
         run: the run.
-        model: what is trained.
-        epochs: how often everything to train on is read.
-        steps_per_epoch: steps in which everything to train on is read once.
-        units_per_step: what a step reads, of `unit`.
-        state: what is carried from one step to the next, ``(layers, batch, hidden)`` of the whole batch; a task
-            without carries an empty tensor.
-        fingerprint: of all that the weights follow from.
+        model: the model to train.
+        epochs: number of passes over the training data.
+        steps_per_epoch: steps of one pass over the training data.
+        units_per_step: number of units (see `unit`) that a step reads.
+        state: state carried from one step to the next, ``(layers, batch, hidden)`` of the whole batch; an empty tensor
+            if the task carries none.
+        fingerprint: hash of everything that determines the weights.
     """
 
     unit: str
-    """What speed and loss are counted by."""
+    """The unit of speed and loss, for example a token."""
     loss_unit = "nats"
-    """What the loss is in."""
+    """The unit of the loss value."""
 
     def __init__(
         self,
@@ -80,11 +80,11 @@ class Trainer(ABC):
 
     @abstractmethod
     def train_one(self) -> Any:
-        """Take the next step; its loss, a scalar."""
+        """Run the next step and return its loss, a scalar."""
 
     @abstractmethod
     def measure(self) -> dict[str, Any]:
-        """Evaluate the model: ``held_out_loss`` in nats, and other figures for the history."""
+        """Evaluate the model and return ``held_out_loss`` in nats and other figures for the history."""
 
     @abstractmethod
     def exporter(self) -> Exporter:
@@ -100,7 +100,7 @@ class Trainer(ABC):
         self.export(self.run.bundle)
 
     def describe(self, measured: Mapping[str, Any]) -> str:
-        """What `measure` gave, in a few words."""
+        """Format the result of `measure` as a short phrase."""
         return f"held out {measured['held_out_loss']:.4f} nats a {self.unit}"
 
     # The loop
@@ -109,13 +109,13 @@ class Trainer(ABC):
         """Train to the end, from the last checkpoint if there is one.
 
         Raises:
-            UserError: the loss is not finite, or the disk refuses; the last good checkpoint stays.
+            UserError: the loss is not finite, or a file cannot be written; the last good checkpoint stays.
             Stopped: a signal asked to stop; the checkpoint is written.
         """
         if self.run.checkpoint.exists():
             self._restore()
         elif self._writes:
-            self.run.history.unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
+            self.run.history.unlink(missing_ok=True)  # left by a run that was killed before its first checkpoint
         self._begin_together()
         if self.progress.finished:
             return
@@ -167,14 +167,14 @@ class Trainer(ABC):
 
     @property
     def _writes(self) -> bool:
-        """Whether this process writes the files of the run; of several workers one does."""
+        """Whether this process writes the files of the run: among several workers only the chief does."""
         return self.distribution.is_chief
 
     def _is_due(self, last_saved: float) -> bool:
         return time.monotonic() - last_saved >= self.config.checkpoint_seconds
 
     def _begin_together(self) -> None:
-        """Hold every worker to the chief's data and place in them, and give it the chief's weights."""
+        """Require the same data and step of every worker, and give all workers the chief's weights."""
         if self.distribution.has_workers:
             self.distribution.require_same({"fingerprint": self.progress.fingerprint, "step": self.progress.step})
             self.model.set_arrays(
@@ -182,7 +182,7 @@ class Trainer(ABC):
             )
 
     def best_weights(self) -> None:
-        """Give the model the weights with the lowest held-out loss."""
+        """Set the model's weights to those with the lowest held-out loss."""
         _, arrays = self._load(self.run.best, self.model.named_weights())
         self.model.set_arrays(arrays)
 
@@ -191,10 +191,10 @@ class Trainer(ABC):
         self._require_finite("the loss", math.isfinite(loss), self.progress.step + 1)
         return loss
 
-    # What is written
+    # Output files
 
     def _record(self, bar: Any, evaluate: bool) -> None:
-        """Add a line to the history; with `evaluate`, the held-out loss and a sample, and keep the best weights."""
+        """Add a line to the history; with `evaluate`, also the result of `measure`, and keep the best weights."""
         progress, speed = self.progress, f"{self.unit}s_per_second"
         line: dict[str, Any] = {
             "step": progress.step,
@@ -206,7 +206,7 @@ class Trainer(ABC):
         }
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         if evaluate:
-            # By the chief, whose figures are then those of every worker's decisions.
+            # Only the chief measures. All workers use its result, so that they decide alike.
             measured = self.measure() if self._writes else {"held_out_loss": 0.0}
             loss = float(self.distribution.broadcast(np.float64(measured["held_out_loss"])))
             measured["held_out_loss"] = loss
@@ -247,7 +247,7 @@ class Trainer(ABC):
             self.progress = replace(self.progress, evaluations_since_best=self.progress.evaluations_since_best + 1)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that the next step depends on, beside its number."""
+        """Return all arrays that the next step depends on."""
         arrays: dict[str, NDArray[Any]] = {f"model/{name}": array for name, array in self.model.arrays().items()}
         for index, variable in enumerate(self.optimizer.variables):
             arrays[f"optimizer/{index}"] = ops.convert_to_numpy(variable)
@@ -255,7 +255,7 @@ class Trainer(ABC):
 
     def _save(self) -> None:
         arrays = self._arrays()
-        # The loss shows bad weights one step late; they must not replace the last good ones.
+        # The loss reveals bad weights one step late. They must not replace the last good ones.
         finite = all(np.isfinite(array).all() for array in arrays.values())
         self._require_finite("every weight", finite, self.progress.step)
         if self._writes:
@@ -285,7 +285,7 @@ class Trainer(ABC):
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask the loop to stop after the step in hand, so that no step is half recorded."""
+        """Let Ctrl-C and SIGTERM stop the loop after the current step, so that no step is half recorded."""
 
         def ask(*_: object) -> None:
             if self._stop_requested:
@@ -294,7 +294,7 @@ class Trainer(ABC):
 
         try:
             before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread, which alone may set handlers
+        except ValueError:  # only the main thread may set handlers
             before = {}
         try:
             yield

@@ -1,4 +1,4 @@
-"""One step of training, compiled: forward, backward, clip, update."""
+"""A compiled training step: forward, backward, clip, update."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from textrnn.training.network.recurrent import runs_as_graph
 
 
 class TrainingStep:
-    """Reads a batch, updates the model's weights, and gives the loss and the state that the next batch goes on from.
+    """A training step of a language model: it updates the weights from a batch and returns the loss and the next state.
 
-    The work is a TensorFlow graph where the recurrent loop is one (see `runs_as_graph`), whose update alone is compiled
-    by XLA, which makes one loop of its many small operations; else XLA compiles all of it.
+    If the recurrent loop is a TensorFlow graph (see `runs_as_graph`), so is the step, and XLA compiles only the update,
+    whose many small operations it fuses into one loop. Otherwise XLA compiles the whole step.
 
-    With `recompute`, the activations of so many steps only are kept at a time. The states between such segments are
-    remembered, and on the way back each segment is computed a second time from the state it began with (Chen et al.
-    2016). Gradients are those of the whole sequence; memory grows with the segment, not with the sequence.
+    With `recompute`, only the activations of that many steps are stored at a time. The states between such segments are
+    stored, and the backward pass recomputes each segment from its first state (Chen et al. 2016). Gradients are those
+    of the whole sequence. Memory grows with the segment, not with the sequence.
     """
 
     def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
@@ -49,7 +49,7 @@ class TrainingStep:
         model.backbone.reads_rows = self.rows is not None
         self.update = _compiled_update(self._update) if self.rows is None else compiled(self._update)
         self._run = compiled(self._step)
-        # Nothing but the network: one XLA program, without the graph around it, which a small network would feel.
+        # The step is one XLA program without a graph around it, whose overhead would slow down a small network.
         is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
         self._is_plain = is_plain and self.rows is None
 
@@ -60,12 +60,12 @@ class TrainingStep:
             inputs: int32 ``(batch, time)``.
             targets: int32 ``(batch, time)``, the token after each of `inputs`.
             state: float32 ``(layers, batch, hidden)``, before the first token.
-            seed: int32 ``(2,)``, which decides what is dropped.
+            seed: int32 ``(2,)``, the seed of the dropout masks.
 
-        Of all but the seed, what `Distribution.rows` gives where there are several replicas.
+        With several replicas, all arguments but the seed are results of `Distribution.rows`.
 
         Returns:
-            the mean loss in nats a token, over all replicas, and the state after the last token.
+            the mean loss in nats per token over all replicas, and the state after the last token.
         """
         if self._is_plain and not _runs_as_graph(self.model, inputs):
             loss, state = self._whole(inputs, targets, state, {})
@@ -80,7 +80,7 @@ class TrainingStep:
             loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
             return loss, state
         loss, state, gradients = self._distribution.run(self._replica_gradients, (inputs, targets, state, seed))
-        # Between the programs of XLA, which on a processor can hold no message to another worker.
+        # Between two XLA programs: on a CPU, a program cannot contain a message to another worker.
         loss, gradients = self._distribution.mean(loss, gradients)
         self.update(gradients)
         return loss, state
@@ -117,7 +117,10 @@ class TrainingStep:
     def _find_gradients(
         self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks, later: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
-        """Loss, next state, and the gradients at the weights and at `state`, given the one at the next state."""
+        """Return the loss, the next state and the gradients at the weights and at `state`.
+
+        `later` is the gradient at the next state.
+        """
         with tf.GradientTape() as tape:
             tape.watch(state)
             hidden, next_state = self.model.read(inputs, state, masks)
@@ -153,13 +156,13 @@ class TrainingStep:
             return index - 1, loss + segment_loss, earlier, last, *sums
 
         states = tf.TensorArray(tf.float32, count, element_shape=state.shape, clear_after_read=False)
-        # The last segment need not be computed twice: the way back begins with it.
+        # The backward pass starts with the last segment, so this loop skips it.
         loop = (tf.constant(0), state, states)
         _, last_start, states = tf.while_loop(lambda index, *_: index < count - 1, forward, loop)
         states = states.write(count - 1, last_start)
         zeros = [tf.zeros_like(weight) for weight in self.model.trainable_variables]
-        # The gradients of each segment's mean loss are added up, and those at the states with them: both count times
-        # too large.
+        # The loop sums the gradients of each segment's mean loss, at weights and at states. Both sums are therefore
+        # `count` times too large.
         begin = (tf.constant(count - 1), tf.zeros(()), tf.zeros_like(state), tf.zeros_like(state), *zeros)
         _, loss, _, last, *sums = tf.while_loop(
             lambda index, *_: index >= 0, backward, begin, maximum_iterations=count, parallel_iterations=1
@@ -177,20 +180,22 @@ class TrainingStep:
             self.rows.apply_by_rows(gradients)
 
     def flush(self) -> None:
-        """Bring all weights to where they are after the steps so far: call it before they are looked at."""
+        """Apply the pending updates to all weights; call it before the weights are read."""
         if self._flush is not None:
             self._flush()
 
 
 class SupervisedStep:
-    """Reads a batch of whole sequences and updates the weights of a classifier or regressor.
+    """A training step of a classifier, regressor or forecaster on a batch of whole sequences.
 
-    On a processor the work is a TensorFlow graph where texts are read: there is one for each padded length, and a
-    program of XLA takes seconds to compile for each. On a GPU, or where one length is read, it is XLA's.
+    On a CPU it is a TensorFlow graph if it reads texts: each padded length needs its own program, which XLA takes
+    seconds to compile. On a GPU, or if all sequences have one length, XLA compiles it.
 
     Args:
-        loss: what ``(outputs, targets)`` of a batch lose on average.
-        one_length: whether all batches are of one shape.
+        model: the model to train.
+        optimizer: its optimizer.
+        loss: the mean loss of a batch from ``(outputs, targets)``.
+        one_length: whether all batches have the same shape.
     """
 
     def __init__(
@@ -213,9 +218,9 @@ class SupervisedStep:
         """Train on one batch.
 
         Args:
-            inputs: what the model is called with.
+            inputs: the arguments of the model.
             targets: int32 ``(batch,)``, the class of each sequence; or float32 ``(batch, outputs)``.
-            seed: int32 ``(2,)``, which decides what is dropped.
+            seed: int32 ``(2,)``, the seed of the dropout masks.
 
         Returns:
             the mean loss.
@@ -244,7 +249,7 @@ class SupervisedStep:
 
 
 def require_possible(config: TrainConfig) -> None:
-    """Refuse settings that do not fit each other, or that this processor cannot run.
+    """Raise an error for settings that contradict each other or that this processor cannot run.
 
     Raises:
         UserError: `recompute` does not divide `sequence_length`, or the processor has no bfloat16 products.
@@ -262,25 +267,29 @@ def require_possible(config: TrainConfig) -> None:
 
 
 def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
-    """A TensorFlow graph of a function.
+    """Return a function as a TensorFlow graph.
 
-    There is no Python control flow to convert, and AutoGraph reads source files anew at each trace: a running training
-    must not depend on whether they are still as they were.
+    AutoGraph is off. The functions have no Python control flow to convert, and AutoGraph reads source files again at
+    each trace: training must not depend on edits of these files while it runs.
     """
     return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
 
 
 def _compiled_update(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled update of weights, by XLA; of weights with a copy on each of several devices, as it is."""
+    """Compile an update of weights with XLA; return it unchanged if the weights are mirrored on several devices."""
     return function if current().is_mirrored else compiled(function, jit_compile=True)
 
 
 def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution, batch: int) -> Masks:
-    """What a replica of `batch` rows drops: of masks of the whole batch its rows, whatever the number of replicas.
+    """Draw the dropout masks of a replica of `batch` rows.
+
+    They are its rows of the masks of the whole batch, so that they do not depend on the number of replicas.
 
     Args:
-        draw: masks of so many rows: of inputs and hidden states ``(time, rows, n)``, in which a text may be several
-            rows, of the features of texts ``(rows, n)``, and of weights.
+        draw: function from a number of rows to the masks of inputs and hidden states ``(time, rows, n)``, where a text
+            may be several rows, of the features of texts ``(rows, n)``, and of weights.
+        distribution: the replicas.
+        batch: rows of one replica.
     """
     masks = draw(batch * distribution.replicas)
     axes = {name: 1 for name in masks if "hidden_" in name or name == "inputs"} | {"features": 0}
@@ -288,7 +297,7 @@ def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution,
 
 
 def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function: by XLA on a GPU, a TensorFlow graph on a processor."""
+    """Compile a function with XLA on a GPU, or as a TensorFlow graph on a CPU."""
     return compiled(function, jit_compile=_on_gpu())
 
 
@@ -297,7 +306,10 @@ def _on_gpu() -> bool:
 
 
 def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function of tokens ``(batch, time)``, first, and more: by XLA unless the model's loop is a graph."""
+    """Compile a function whose first argument is tokens ``(batch, time)``.
+
+    XLA compiles it unless the model's loop is a graph.
+    """
     by_xla, use_cpu_loop = compiled(function, jit_compile=True), compiled(function)
 
     def call(ids: Tensor, *others: Any) -> Any:
@@ -313,7 +325,10 @@ def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
 
 
 def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
-    """The optimizer of a model, with a linear warm-up of its learning rate; AdamW does not let vectors decay."""
+    """Return the optimizer of a model, with a linear warm-up of its learning rate.
+
+    AdamW applies no weight decay to vectors.
+    """
     warmup = min(config.warmup_steps, total_steps // 2)
     schedule: Any = config.learning_rate
     if config.schedule == "cosine":
@@ -345,19 +360,19 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
 
 
 def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
-    """Whether the embedding is updated by the rows that were read: where it is large, and read alone."""
+    """Return whether the embedding is updated by rows: if it is large and not shared with the output."""
     backbone = model.backbone
     return (
         isinstance(model, LanguageModel)
         and not backbone.config.tied
-        and not config.recompute  # which adds up whole gradients, as replicas do
+        and not config.recompute  # recomputation and replicas sum whole gradients
         and current().replicas == 1
         and is_worthwhile(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
     )
 
 
 def learning_rates(config: TrainConfig, total_steps: int, warmup: int) -> NDArray[np.float64]:
-    """The learning rate of every step, ``(steps,)``, as the schedule of `optimizer_of` gives it."""
+    """Return the learning rate of every step, ``(steps,)``, equal to the schedule of `optimizer_of`."""
     steps = np.arange(total_steps)
     rates = np.full(total_steps, config.learning_rate)
     if config.schedule == "cosine":

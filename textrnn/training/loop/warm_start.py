@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 
-if TYPE_CHECKING:  # at run time it would load Keras
+if TYPE_CHECKING:  # importing it at run time would load Keras
     from textrnn.training.network.model import Model
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def start_from(model: Model, arrays: Arrays) -> None:
-    """Copy the weights that `load_pretrained` gave into a model, where it has them in the same shape.
+    """Copy the weights from `load_pretrained` into a model where name and shape match.
 
     Raises:
         UserError: a weight of the backbone has another shape.

@@ -1,4 +1,4 @@
-"""The networks and their equations: loops, layers, the stack, output layers. README.md walks through them.
+"""The networks and their equations: loops, layers, the stack and output layers. README.md explains them step by step.
 
-May be imported by all of training.
+All of training may import this package.
 """

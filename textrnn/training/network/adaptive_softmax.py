@@ -1,14 +1,15 @@
-"""A softmax over a large vocabulary in two choices: a frequent word or a group of rarer ones, then a word of the group.
+"""A softmax over a large vocabulary in two steps: a frequent word or a group of rarer words, then a word of the group.
 
-Adaptive softmax (Grave et al. 2017): ids fall in frequency, and cutoffs part them. The words before the first cutoff
-and one entry for each group of words beyond it, a tail, are the head, over which there is a softmax for every token::
+Adaptive softmax (Grave et al. 2017): ids are sorted by falling frequency, and cutoffs divide them into groups. The head
+holds the words before the first cutoff and one entry for each group after it. Such a group is a tail. Every token needs
+a softmax over the head::
 
-    log p(w) = log softmax(head)_w                                    of a frequent word w
-    log p(w) = log softmax(head)_tail + log softmax(tail)_w           of a word w of a tail
+    log p(w) = log softmax(head)_w                                    for a frequent word w
+    log p(w) = log softmax(head)_tail + log softmax(tail)_w           for a word w of a tail
 
-A tail is computed for those tokens alone whose word is in it, through vectors that are `NARROWING` times as narrow as
-those of the tail before. With `tied`, the head's words and the tails' are the embedding too, which so is narrower for
-rarer words (Baevski & Auli 2019); the projections from the hidden state and to the embedding are free.
+A tail is computed only for the tokens whose word is in it. Its vectors are `NARROWING` times narrower than those of the
+tail before. With `tied`, the vectors of head and tails are also the embedding, so rarer words have narrower embeddings
+(Baevski & Auli 2019). The projections from the hidden state and to the embedding are separate weights.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ from textrnn.training.network.cross_entropy import cross_entropy
 from textrnn.training.network.products import Tensor, dense
 
 NARROWING = 4
-NARROWEST = 8  # a vector of fewer numbers saves nothing that shows
-# Of the first groups each is about as large in numbers as the head; the narrowest ones double, as a token of a group
-# costs by the words in it.
+NARROWEST = 8  # narrower vectors save nothing measurable
+# The first groups have about as many parameters as the head. The narrowest groups double in size, because the cost of a
+# token is proportional to the number of words in its group.
 CUTOFFS = (2_000, 10_000, 50_000, 100_000, 200_000, 400_000, 800_000)
-ROWS = 128  # tokens of a tail whose logits are held at once
+ROWS = 128  # tokens of a tail whose logits are in memory at a time
 
 
 class Tail(NamedTuple):
     """A group of rarer words."""
 
     first: int
-    """Its lowest id."""
+    """The lowest id of the group."""
     size: int
     width: int
-    """Numbers in the vector of each word."""
+    """Size of each word's vector."""
 
 
 def tails(config: ModelConfig, vocabulary_size: int, width: int) -> list[Tail]:
-    """The tails of an adaptive softmax that reads vectors of `width` numbers.
+    """Return the tails of an adaptive softmax that reads vectors of size `width`.
 
     Raises:
-        UserError: the vocabulary ends before a cutoff.
+        UserError: the vocabulary is not larger than the last cutoff.
     """
     cutoffs = config.cutoffs or tuple(cutoff for cutoff in CUTOFFS if cutoff * 1.25 < vocabulary_size)
     if not cutoffs or cutoffs[-1] >= vocabulary_size:
@@ -62,10 +63,10 @@ def tails(config: ModelConfig, vocabulary_size: int, width: int) -> list[Tail]:
 
 
 def logits_held(config: ModelConfig, vocabulary_size: int) -> int:
-    """Logits of each token that a step of training holds at once; those of a tail, for few tokens, are not counted.
+    """Return how many logits per token a training step holds; the few logits of tails are not counted.
 
     Raises:
-        UserError: as `tails`.
+        UserError: the vocabulary is not larger than the last cutoff.
     """
     if config.softmax == "full":
         return vocabulary_size
@@ -74,16 +75,16 @@ def logits_held(config: ModelConfig, vocabulary_size: int) -> int:
 
 
 class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
-    """The output layer of a language model.
+    """The output layer of a language model with a large vocabulary.
 
-    Where it shares the words' vectors with the embedding, these `tables` come with each call: that of the head
-    ``(head, width)``, then one of each tail ``(size, its width)``; else the list is empty.
+    Each call takes `tables`, the word vectors that it shares with the embedding: ``(head, width)`` of the head, then
+    ``(size, width of the tail)`` of each tail. The list is empty if nothing is shared.
 
     Args:
-        config: of the network.
-        vocabulary_size: how many words.
-        width: numbers in each vector that is read.
-        seed: of the weights.
+        config: model configuration.
+        vocabulary_size: number of words.
+        width: size of the vectors that the layer reads.
+        seed: seed of the weight initialisation.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, width: int, seed: int) -> None:
@@ -115,12 +116,17 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by the names under which checkpoints hold them."""
+        """Return the variables by their names in checkpoints."""
         biases = {f"tail_bias_{number}": bias for number, bias in enumerate(self.tail_biases, start=1)}
         return {**self.kernels, "output_bias": self.output_bias, **biases}
 
     def log_probs(self, hidden: Tensor, tables: list[Tensor]) -> Tensor:
-        """Float32 ``(time, batch, vocabulary)`` of what is read, ``(time, batch, width)``, in its dtype."""
+        """Return log-probabilities, float32 ``(time, batch, vocabulary)``, computed in the dtype of `hidden`.
+
+        Args:
+            hidden: input vectors ``(time, batch, width)``.
+            tables: word vectors shared with the embedding, or an empty list.
+        """
         precision = keras.backend.standardize_dtype(hidden.dtype)
         head = tf.nn.log_softmax(self._head_logits(hidden, tables, precision))
         parts = [head[..., : self.head_size]]
@@ -132,7 +138,13 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return tf.concat(parts, axis=-1)
 
     def nats(self, hidden: Tensor, targets: Tensor, tables: list[Tensor]) -> Tensor:
-        """``-log p`` of each target, ids ``(batch, time)``: float32 ``(time, batch)``; else as `log_probs`."""
+        """Return ``-log p`` of each target, float32 ``(time, batch)``.
+
+        Args:
+            hidden: input vectors ``(time, batch, width)``.
+            targets: ids ``(batch, time)``.
+            tables: word vectors shared with the embedding, or an empty list.
+        """
         precision = keras.backend.standardize_dtype(hidden.dtype)
         in_head = targets
         for number, tail in enumerate(self.tails):
@@ -154,35 +166,35 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return ops.cast(dense(hidden, kernel, precision=precision), "float32") + self.output_bias
 
     def _tail(self, hidden: Tensor, tables: list[Tensor], number: int, precision: str) -> tuple[Tensor, Tensor]:
-        """What is read, as narrow as the vectors of a tail's words, and these."""
+        """Return the input projected to the width of a tail, and the word vectors of that tail."""
         projected = dense(hidden, self.kernels[f"tail_projection_{number}"], precision=precision)
         return projected, ops.convert_to_tensor(tables[number] if tables else self.kernels[f"tail_rows_{number}"])
 
 
 def tail_nats(projected: Tensor, rows: Tensor, bias: Tensor, places: Tensor) -> Tensor:
-    """``-log softmax(x R' + c)`` of each token's word, for those tokens alone that have one in the tail.
+    """Compute ``-log softmax(x R' + c)`` for the tokens whose word is in the tail.
 
-    However many these are, `ROWS` of them at a time are computed, forward and once more on the way back: memory is
-    bounded, shapes are fixed, as XLA wants them, and nothing is left out.
+    The tokens are computed in chunks of `ROWS`, in the forward pass and again in the backward pass. Memory is bounded,
+    shapes are fixed as XLA requires, and no token is left out.
 
     Args:
-        projected: ``x``, ``(tokens, width)``; its dtype is that of the products.
+        projected: ``x``, ``(tokens, width)``; its dtype is the dtype of the products.
         rows: ``R``, float32 ``(size, width)``.
         bias: ``c``, float32 ``(size,)``.
-        places: int32 ``(tokens,)``, the row of each token's word; -1 of a word that is not in the tail.
+        places: int32 ``(tokens,)``, the row of each token's word; -1 for a word outside the tail.
 
     Returns:
-        nats, float32 ``(tokens,)``, 0 of words that are not in the tail.
+        nats, float32 ``(tokens,)``, 0 for words outside the tail.
     """
     tokens = projected.shape[0]
     at_once = min(ROWS, tokens)
     inside = places >= 0
     count = tf.reduce_sum(tf.cast(inside, tf.int32))
-    _, order = tf.math.top_k(tf.cast(inside, tf.int32), tokens)  # first those inside, each part in its order
+    _, order = tf.math.top_k(tf.cast(inside, tf.int32), tokens)  # tokens of the tail first, a stable sort
     order = tf.pad(order, [[0, -tokens % at_once]])
 
     def chunk(number: Tensor) -> tuple[Tensor, Tensor]:
-        """Which tokens, and whether each is inside; the last chunk is filled up with others."""
+        """Return the tokens of a chunk, and whether each is in the tail; others pad the last chunk."""
         begin = number * at_once
         return tf.slice(order, [begin], [at_once]), begin + tf.range(at_once) < count
 
@@ -231,7 +243,7 @@ def tail_nats(projected: Tensor, rows: Tensor, bias: Tensor, places: Tensor) -> 
 
 @partial(tf.function, autograph=False, jit_compile=True)
 def _chunk_nats(logits: Tensor, bias: Tensor, places: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats, and log of the sum of exponentials, each ``(rows,)``; 0 where not real."""
+    """Return the nats and the log of the sum of exponentials, each ``(rows,)``; 0 where `real` is false."""
     logits = tf.cast(logits, tf.float32) + bias
     log_sums = tf.reduce_logsumexp(logits, axis=-1)
     nats = log_sums - tf.gather(logits, tf.maximum(places, 0), batch_dims=1)
@@ -242,10 +254,13 @@ def _chunk_nats(logits: Tensor, bias: Tensor, places: Tensor, real: Tensor) -> t
 def _chunk_deltas(
     logits: Tensor, bias: Tensor, places: Tensor, log_sums: Tensor, upstream: Tensor, real: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The gradient at logits, in their dtype, and its sums over the rows: the softmax, less one at the word."""
+    """Return the gradient at the logits, in their dtype, and its sum over the rows.
+
+    The gradient is the softmax minus one at the target word, times `upstream`.
+    """
     probs = tf.exp(tf.cast(logits, tf.float32) + bias - log_sums[:, None])
     is_word = tf.cast(places[:, None] == tf.range(logits.shape[-1]), tf.float32)
-    # Chosen, not multiplied: of a row that is not real the exponential may be infinite.
+    # `where` instead of a product: the exponential of a row that is not real may be infinite.
     deltas = tf.where(real[:, None], (probs - is_word) * upstream[:, None], 0.0)
     return tf.cast(deltas, logits.dtype), tf.reduce_sum(deltas, axis=0)
 

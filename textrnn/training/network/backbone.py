@@ -1,4 +1,4 @@
-"""The backbone that every task shares: tokens or vectors to hidden states, through stacked plain recurrent layers."""
+"""The backbone of every task: stacked plain recurrent layers from tokens or vectors to hidden states."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
 
 NORMALIZATION_EPSILON = 1e-5
-BACKWARD_SEED = 50_000  # apart from the seeds of all layers that read forward
+BACKWARD_SEED = 50_000  # offset larger than the seeds of all forward layers
 
 Masks = dict[str, Tensor]
-"""What a training step drops, by the name of what it is multiplied with."""
+"""Dropout masks of one training step, keyed by the tensor they multiply."""
 
 
 class Stack(keras.layers.Layer):  # type: ignore[misc]
-    """Plain recurrent layers one upon the other, with residual connections, normalisation and dropout between.
+    """A stack of plain recurrent layers, with residual connections, normalisation and dropout between them.
 
     Args:
-        config: of the network.
-        input_dim: numbers in each vector that the first layer reads.
-        start: how large weights are.
-        seed: of the weights.
-        prefix: of the names of weights and masks.
+        config: model configuration.
+        input_dim: size of the vectors that the first layer reads.
+        start: scales of the initial weights.
+        seed: seed of the weight initialisation.
+        prefix: prefix of the names of weights and masks.
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, start: InitScale, seed: int, prefix: str = "") -> None:
@@ -68,7 +68,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by the names under which checkpoints and exported graphs hold them."""
+        """Return the variables by their names in checkpoints and exported graphs."""
         weights = {}
         for index, layer in enumerate(self.recurrent_layers):
             for name, variable in layer.named_weights().items():
@@ -92,15 +92,18 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         """Read a sequence.
 
         Args:
-            projected: ``x_t W + b`` of the first layer, ``(time, batch, hidden)``, whose dtype is that of all products.
+            projected: ``x_t W + b`` of the first layer, ``(time, batch, hidden)``; its dtype is the dtype of all
+                products.
             state: float32 ``(layers, batch, hidden)``.
-            keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that step; None keeps it.
-            real: float32 ``(time, batch, 1)``, 0 at padding, which leaves a state of zeros as it is; None has none.
-            masks: what is dropped when training.
+            keep: reset mask, float32 ``(time, batch, 1)``, 0 where the state is reset before the step; None never
+                resets.
+            real: padding mask, float32 ``(time, batch, 1)``, 0 at padding, where a zero state stays zero; None means no
+                padding.
+            masks: dropout masks in training; None in inference.
             use_cpu_loop: as in `recurrence`.
 
         Returns:
-            hidden states of the last layer, ``(time, batch, hidden)``, and the final state, shaped as `state`.
+            hidden states of the last layer, ``(time, batch, hidden)``, and the final state, with the shape of `state`.
         """
         config, masks = self.config, masks or {}
         precision = keras.backend.standardize_dtype(projected.dtype)
@@ -110,14 +113,14 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
             if hidden is not None:
                 projected = dense(self._normalize_and_drop(hidden, index - 1, masks), *layer.input_weights(), precision)
             if real is not None:
-                # f(0 + 0 U) = 0 for every f that we have, so that leading padding changes nothing.
+                # f(0 + 0 U) = 0 for every supported f, so leading padding has no effect.
                 projected = projected * ops.cast(real, precision)
-            # Not called mask, which Keras would take for one of time steps.
+            # Not named `mask`, which Keras would treat as a mask of time steps.
             drop = masks.get(f"{self.prefix}recurrent_kernel_{index}")
             states, last = layer(projected, state[index], keep=keep, drop=drop, use_cpu_loop=use_cpu_loop)
             final_states.append(last)
             if index == 0 and config.stride > 1:
-                # The blocks are counted from the first vector, which a stack that reads from the end comes to last.
+                # Blocks are counted from the first vector of the sequence, which a backward stack reads last.
                 rest = 0 if real is None else states.shape[0] % config.stride
                 states = states[rest + config.stride - 1 :: config.stride]
                 real = None if real is None else real[rest :: config.stride]
@@ -126,7 +129,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         return self._normalize_and_drop(hidden, config.layers - 1, masks), ops.stack(final_states)
 
     def _mix(self, states: Tensor, index: int, precision: str) -> Tensor:
-        """``o_t = g(V h_t + c)`` of a layer."""
+        """Compute ``o_t = g(V h_t + c)`` of a layer."""
         if not self.mixings:
             return states
         mixed = dense(states, *self.mixings[index], precision)
@@ -136,7 +139,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         return values * ops.sigmoid(gates)
 
     def _normalize_and_drop(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
-        """What the layer above, or the output, reads of a layer: normalised, and partly dropped."""
+        """Return a layer's output for the layer above or the output layer: normalised, then with dropout."""
         if self.normalizations:
             gain, shift = self.normalizations[index]
             precision = hidden.dtype
@@ -148,18 +151,18 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Backbone(keras.layers.Layer):  # type: ignore[misc]
-    """Embedding, then a stack of plain recurrent layers; a second one for what is read from its end too.
+    """An embedding and a stack of plain recurrent layers; with `bidirectional`, a second stack that reads backward.
 
-    The state is explicit, so that carried-state training, exact resume, streaming generation and the exported graphs
-    are the same computation.
+    The state is explicit, so that training with carried state, exact resume, streaming generation and the exported
+    graphs do the same computation.
 
     Args:
-        config: of the network.
-        vocabulary_size: of the tokens that are read; 0 where vectors are.
-        seed: of the weights.
-        precision: of the matrix products when training, "float32" or "bfloat16".
-        start: how large weights are.
-        features: numbers in each vector that is read; 0 where tokens are.
+        config: model configuration.
+        vocabulary_size: size of the vocabulary; 0 if the input is vectors.
+        seed: seed of the weight initialisation.
+        precision: dtype of the matrix products in training, "float32" or "bfloat16".
+        start: scales of the initial weights.
+        features: size of the input vectors; 0 if the input is tokens.
     """
 
     def __init__(
@@ -177,15 +180,15 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.features = features
         self.embedding_dim = config.embedding_dim or features or config.hidden_dim
         self.precision = precision
-        # A tied embedding is also the output matrix, whose logits should start near zero; the first projection makes up
-        # for its small entries.
+        # A tied embedding is also the output matrix, whose logits should start near zero. The first projection
+        # compensates for its small entries.
         start = start or InitScale(
             embedding=0.05 if config.tied else 1.0,
-            # States of ReLU, which nothing bounds, would grow all along a document.
+            # ReLU states are unbounded and would otherwise grow along a document.
             recurrent=0.5 if config.activation == "relu" else 1.0,
         )
         self.embedding = None
-        # The gradient of the embedding then comes as slices, by the rows that were read.
+        # True makes the gradient of the embedding an `IndexedSlices` of the rows that were read.
         self.reads_rows = False
         self.tails: list[Tail] = []
         self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
@@ -204,7 +207,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                     self.add_weight(name="projection_bias", shape=(config.embedding_dim,), initializer="zeros"),
                 )
         else:
-            # An adaptive softmax that is tied shares its tails with the embedding: rarer words have narrower vectors.
+            # A tied adaptive softmax shares its tails with the embedding: rarer words have narrower vectors.
             is_shared = config.softmax == "adaptive" and config.tied
             self.tails = tails(config, vocabulary_size, self.embedding_dim) if is_shared else []
             self.embedding = self.add_weight(
@@ -227,11 +230,11 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros, float32 ``(layers, batch, hidden)``."""
+        """Return zeros, float32 ``(layers, batch, hidden)``."""
         return ops.zeros((self.config.layers, batch_size, self.config.hidden_dim))
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by the names under which checkpoints and exported graphs hold them."""
+        """Return the variables by their names in checkpoints and exported graphs."""
         weights = {"embedding": self.embedding}
         if self.embedding is None:
             weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
@@ -244,7 +247,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
 
     @property
     def drops(self) -> bool:
-        """Whether training drops anything, so that it needs masks."""
+        """Whether training uses any dropout, so that it needs masks."""
         config = self.config
         return config.dropout + config.input_dropout + config.embedding_dropout + config.weight_drop > 0
 
@@ -256,12 +259,12 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         segment: Tensor | int = 0,
         last_layer: bool = True,
     ) -> Masks:
-        """What one training step drops: inverted dropout (Srivastava et al. 2014), entries 0 or ``1 / (1 - rate)``.
+        """Draw the inverted dropout masks of one training step (Srivastava et al. 2014).
 
-        Every mask follows from the seed, int32 ``(2,)``, so that a checkpoint need not hold any random state. They are
-        drawn here, apart from `call`, because XLA draws random numbers many times slower than TensorFlow's own graph.
-        The masks of weights are the same in all segments of a sequence, those of hidden states are not. Without
-        `last_layer` nothing is dropped of what the last layer hands on.
+        Entries are 0 or ``1 / (1 - rate)``. Every mask is a function of the seed, int32 ``(2,)``, so that a checkpoint
+        needs no random state. The masks are drawn outside `call`, because XLA draws random numbers many times slower
+        than a TensorFlow graph. All segments of a sequence share the masks of weights, but not those of hidden states.
+        Without `last_layer` the output of the last layer has no dropout.
         """
         config = self.config
         steps = 1 if config.variational else sequence_length // config.stride
@@ -287,17 +290,18 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     def call(
         self, ids: Tensor, state: Tensor, keep: Tensor | None = None, masks: Masks | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Read tokens, or vectors.
+        """Read tokens or vectors.
 
         Args:
             ids: int32 ``(batch, time)``; or vectors ``(batch, time, features)``.
             state: float32 ``(layers, batch, hidden)``.
-            keep: float32 ``(time, batch, 1)``, 0 where the state is forgotten before that token; None keeps it.
-            masks: what is dropped, from `draw_masks`, when training; None when not, which is float32 throughout.
+            keep: reset mask, float32 ``(time, batch, 1)``, 0 where the state is reset before the token; None never
+                resets.
+            masks: dropout masks from `draw_masks` in training; None in inference, which is always float32.
 
         Returns:
-            hidden states, ``(time, batch, hidden)``, bfloat16 when training in that precision and else float32, and the
-            final state, shaped as `state`.
+            hidden states, ``(time, batch, hidden)``, bfloat16 in training with that precision, else float32; and the
+            final state, with the shape of `state`.
         """
         precision = "float32" if masks is None else self.precision
         if self.features:
@@ -307,12 +311,12 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         return self.stack(projected, state, keep=keep, masks=masks)  # type: ignore[no-any-return]
 
     def set_scaling(self, mean: Tensor, scale: Tensor) -> None:
-        """What is subtracted from the vectors that are read, and what they are divided by, each ``(features,)``."""
+        """Set the mean that is subtracted from input vectors and the scale that divides them, each ``(features,)``."""
         self.input_mean.assign(mean)
         self.input_scale.assign(scale)
 
     def scaled(self, vectors: Tensor) -> Tensor:
-        """Vectors as the source gives them to what the first layer reads.
+        """Scale the input vectors for the first layer, and project them if the model has an input projection.
 
         ``(batch, time, features)`` to float32 ``(time, batch, features)``; with a projection, ``(..., embedding)``.
         """
@@ -320,7 +324,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         return ops.relu(dense(scaled, *self.projection)) if self.projection else scaled
 
     def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
-        """Vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
+        """Return the embedding vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
         masks, ids = masks or {}, ops.transpose(ids)
         table: Any = self.embedding
         if self.tails or self.reads_rows:
@@ -332,32 +336,32 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         return _masked(vectors, masks, "inputs")
 
     def _embed_by_tails(self, ids: Tensor) -> Tensor:
-        """As `embed`, of ids ``(time, batch)``, where rarer words have narrower vectors."""
+        """Embed ids ``(time, batch)`` as `embed` does, where rarer words have narrower vectors."""
         sizes = (self.tails[0].first, *(tail.size for tail in self.tails))
         places = zip((0, *(tail.first for tail in self.tails)), sizes, self.tables(), strict=True)
         vectors = []
         for first, size, table in places:
-            # A token outside reads a row of zeros.
+            # A token outside the tail reads a row of zeros.
             place = ops.where((ids >= first) & (ids < first + size), ids - first, size)
             vectors.append(lookup_inside(table, place))
         projections = ops.concatenate([projection for _, projection in self.tail_embeddings], axis=0)
         return vectors[0] + dense(ops.concatenate(vectors[1:], axis=-1), projections)
 
     def tables(self) -> list[Tensor]:
-        """The vectors of all words ``(vocabulary, embedding)``; of an adaptive softmax head and tails apart."""
+        """Return the embedding tables: one ``(vocabulary, embedding)``, or head and tails of an adaptive softmax."""
         return [ops.convert_to_tensor(table) for table in (self.embedding, *(rows for rows, _ in self.tail_embeddings))]
 
     def bidirectional_states(self, vectors: Tensor, real: Tensor, masks: Masks | None = None) -> Tensor:
-        """Read whole sequences, from the zero state, in one direction or both.
+        """Read whole sequences from the zero state, in one direction or both.
 
         Args:
             vectors: float32 ``(time, batch, features)``.
-            real: float32 ``(time, batch, 1)``, 0 at padding, which may stand at the end only.
+            real: padding mask, float32 ``(time, batch, 1)``, 0 at padding, which may only be at the end.
             masks: as in `call`.
 
         Returns:
-            hidden states, ``(time, batch, hidden)`` or, in both directions, ``(time, batch, 2 * hidden)``, the two
-            states beside each token being those that have read it last; at padding they mean nothing.
+            hidden states, ``(time, batch, hidden)``, or ``(time, batch, 2 * hidden)`` in both directions. Both halves
+            at a step belong to the state after that step was read. Values at padding have no meaning.
         """
         precision = "float32" if masks is None else self.precision
         state = self.initial_state(vectors.shape[1])
@@ -375,13 +379,13 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         return ops.concatenate(read, axis=-1) if len(read) > 1 else read[0]
 
     def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
-        """``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
+        """Compute ``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
         known = batch is not None and time is not None
         apart = self.tails or self.reads_rows or "inputs" in masks
         if known and not apart and self.vocabulary_size < batch * time:
-            # Fewer words than tokens: project the whole table once, then look up.
+            # The vocabulary is smaller than the batch: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))
         return dense(self.embed(ids, masks), kernel, bias, precision)
@@ -392,8 +396,8 @@ def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:
 
 
 def draw_mask(rate: float, shape: tuple[int, ...], random_seed: Tensor) -> Tensor:
-    """Float32 entries, 0 with probability `rate` (to 16 bits) and ``1 / (1 - rate)`` else."""
-    # 16 random bits an entry, two entries a draw: half the time of a float each.
+    """Draw float32 entries: 0 with probability `rate` (rounded to 16 bits), else ``1 / (1 - rate)``."""
+    # 16 random bits per entry, two entries per draw: half the time of one float per entry.
     count = math.prod(shape)
     draws = tf.random.stateless_uniform(((count + 1) // 2,), random_seed, None, None, tf.int32)
     bits = tf.reshape(tf.reshape(tf.bitcast(draws, tf.uint16), (-1,))[:count], shape)

@@ -1,6 +1,6 @@
-"""The classifier: the backbone in one direction or both, pooling over everything it read, and an output layer.
+"""The classifier: the backbone in one or both directions, pooling over all steps, and an output layer.
 
-Values instead of classes make it a regressor, vectors instead of tokens a classifier of images, sounds or series.
+With values instead of classes it is a regressor. With vectors instead of tokens it classifies images, sounds or series.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from textrnn.training.network.layers import InitScale
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
 
-# A network that starts almost linear in the words learns first what they say by themselves, and fits less of the noise.
+# A network that starts almost linear in the words learns their separate effects first and overfits less.
 START = InitScale(embedding=0.1, projected=0.05, recurrent=0.5)
 
-LOWEST = -1e30  # what the maximum of no state is, before it is taken for 0
+LOWEST = -1e30  # the maximum over no states, before it is replaced by 0
 
 
 class Classifier(Model):
-    """Logits of the classes of a sequence: ``o = V p + c``, where p pools over the whole of it; or values, likewise.
+    """A classifier of whole sequences with logits ``o = V p + c``, where p pools over the sequence; or a regressor.
 
-    With `pooling` "all", p holds the largest and the mean of every hidden state, and the mean of the embedding itself;
-    with "mean" the mean states, with "last" the last ones, of the stack that reads from the end those at the first
-    step. With a stride, all of them are of every so-manyth step. Padding counts in none of them, so that a text has
-    the same logits whatever the batch it came in. A text without tokens has p = 0.
+    With `pooling` "all", p holds the maximum and the mean of every hidden state, and the mean of the embedding. With
+    "mean" it holds the mean states, with "last" the last states. The last state of the backward stack is at the first
+    step. With a stride, pooling uses every stride-th state. Padding never counts, so the logits of a text do not depend
+    on its batch. A text without tokens has p = 0.
 
-    With `segment_length` a text is read in segments of so many tokens, each from the zero state (Johnson & Zhang 2016):
-    the segments of a text are read side by side, and no gradient has farther to go than a segment.
+    With `segment_length` a text is read in segments of that many tokens, each from the zero state (Johnson & Zhang
+    2016). The segments of a text run in parallel, and no gradient crosses a segment boundary.
 
     Args:
-        config: of the network.
-        vocabulary_size: of the tokens that are read; 0 where vectors are.
-        outputs: classes, or values of a regression.
-        seed: of the weights.
-        precision: of the matrix products when training.
-        features: numbers in each vector that is read; 0 where tokens are.
+        config: model configuration.
+        vocabulary_size: size of the vocabulary; 0 if the input is vectors.
+        outputs: number of classes, or of values of a regression.
+        seed: seed of the weight initialisation.
+        precision: dtype of the matrix products in training.
+        features: size of the input vectors; 0 if the input is tokens.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Classifier(Model):
         return {"output_kernel": self.output_kernel, "output_bias": self.output_bias}
 
     def segments(self, batch: int, time: int) -> tuple[int, int]:
-        """Rows and steps in which texts of ``(batch, time)`` tokens are read.
+        """Return the rows and steps into which texts of ``(batch, time)`` tokens are reshaped.
 
-        `time` must be a multiple of `segment_length`, or less.
+        `time` must be a multiple of `segment_length`, or less than it.
         """
         steps = min(time, self.config.segment_length or time)
         return batch * (time // steps), steps
 
     def draw_masks(self, batch: int, time: int, random_seed: Tensor) -> Masks:
-        """What one training step drops, as `Backbone.draw_masks`; and of the pooled features, for each text."""
+        """Draw the masks of one training step, as `Backbone.draw_masks`, and those of each text's pooled features."""
         rows, steps = self.segments(batch, time)
         masks = self.backbone.draw_masks(rows, steps, random_seed, last_layer=False)
         if self.config.dropout:
@@ -91,13 +91,13 @@ class Classifier(Model):
 
         Args:
             inputs: int32 ``(batch, time)``, each text followed by padding; or vectors ``(batch, time, features)``.
-            lengths: int32 ``(batch,)``, steps of each sequence of vectors.
-            masks: what is dropped, from `draw_masks`, when training; None when not.
+            lengths: int32 ``(batch,)``, number of steps of each sequence of vectors.
+            masks: dropout masks from `draw_masks` in training; None in inference.
 
         Returns:
-            logits, or values, float32 ``(batch, outputs)``.
+            logits or values, float32 ``(batch, outputs)``.
         """
-        if inputs.shape[1] < self.config.stride:  # no whole block, of which the layers above the first would read none
+        if inputs.shape[1] < self.config.stride:  # the upper layers need one whole block of stride steps
             inputs = ops.pad(inputs, ((0, 0), (0, self.config.stride - inputs.shape[1]), (0, 0)))
         batch, time = inputs.shape[:2]
         rows, steps = self.segments(batch, time)
@@ -113,7 +113,7 @@ class Classifier(Model):
             real, vectors = real[stride - 1 :: stride], vectors[stride - 1 :: stride]
 
         def over_text(pool: Any, x: Tensor) -> Tensor:
-            """``(time, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
+            """Pool ``(time, rows, n)`` to ``(batch, n)``: over each segment, then over the segments of a text."""
             return pool(ops.reshape(pool(x, axis=0), (batch, rows // batch, x.shape[-1])), axis=1)
 
         count = over_text(ops.sum, real)
@@ -131,7 +131,7 @@ class Classifier(Model):
         return ops.matmul(pooled, self.output_kernel) + self.output_bias
 
     def _last(self, states: Tensor, count: Tensor) -> Tensor:
-        """Of ``(time, batch, states)`` what each direction knows when it has read all ``(batch, 1)`` steps."""
+        """Return the last state of each direction, from ``(time, batch, states)`` and step counts ``(batch, 1)``."""
         hidden = self.config.hidden_dim
         ends = ops.maximum(count - 1, 0)[None]
         last = ops.take_along_axis(states[:, :, :hidden], ops.broadcast_to(ends, (1, states.shape[1], hidden)), axis=0)[

@@ -1,8 +1,8 @@
-"""The recurrent loop as a TensorFlow graph for the processor: the rows of a batch in chains, one a core.
+"""The recurrent loop as a TensorFlow graph for the CPU: the rows of a batch run in parallel chains, one for each core.
 
-A step's matrix product is too small to be worth sharing between cores: the meeting at the end of each one costs about
-as much as it saves. Rows of a batch do not depend on each other, so each core takes some of the rows through all the
-steps, and the cores meet at the end of the sequence only.
+A step's matrix product is too small to share between cores: their synchronisation at the end of each product costs
+about as much as it saves. Rows of a batch are independent, so each core takes some rows through all steps, and the
+cores synchronise only at the end of the sequence.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import tensorflow as tf
 from textrnn.hardware import cores
 from textrnn.training.network.products import Tensor
 
-# A chain's step must be at least so many multiplications, or TensorFlow's own work a step outweighs them. This and the
-# next come from timing one and two chains over the sizes of benchmarks/training_sizes.py, on two cores.
+# Minimum multiplications per step of a chain: below, TensorFlow's overhead per step costs more. This value and the next
+# come from timing one and two chains over the sizes of benchmarks/training_sizes.py, on two cores.
 CHAIN_MULTIPLICATIONS = 2**21
-# From here on, one product alone keeps all cores busy, and chains would read the matrix once each.
+# Above this size, one product keeps all cores busy, and each chain would read the matrix again.
 CHAIN_HIDDEN = 1024
-# Steps of one iteration of the loop: the iteration's own cost is shared by them.
+# Steps of one iteration of the loop, which share the overhead of the iteration.
 UNROLL = 4
 
 ACTIVATIONS = {"tanh": tf.tanh, "relu": tf.nn.relu, "linear": tf.identity}
@@ -31,7 +31,7 @@ GRADIENTS = {
 
 
 def chains(batch: int, hidden: int) -> int:
-    """How many parts of equal size the rows of a batch are run in."""
+    """Return the number of equal parts into which the rows of a batch are split."""
     if hidden > CHAIN_HIDDEN:
         return 1
     enough = (
@@ -43,9 +43,9 @@ def chains(batch: int, hidden: int) -> int:
 def forward(
     projected: Tensor, initial_state: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """States ``h_0 ... h_T``, ``(time + 1, batch, hidden)`` of the dtype of `projected`, and ``h_T`` in float32.
+    """Return the states ``h_0 ... h_T`` and, in float32, ``h_T``.
 
-    Arguments are those of `recurrence`.
+    The states are ``(time + 1, batch, hidden)`` in the dtype of `projected`. The arguments are those of `recurrence`.
     """
     time, batch, hidden = projected.shape
     dtype = projected.dtype
@@ -75,12 +75,15 @@ def forward(
 def backward(
     upstream: Tensor, later: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
+    """Return the gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
 
     Args:
-        upstream: the gradient at ``h_1 ... h_T`` from above, ``(time, batch, hidden)``.
-        later: the gradient at ``h_T`` from what comes after the sequence, float32 ``(batch, hidden)``.
-        states: what `forward` gave.
+        upstream: the gradient at ``h_1 ... h_T`` from the layer above, ``(time, batch, hidden)``.
+        later: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
+        states: the states that `forward` returned.
+        kernel: as in `recurrence`.
+        activation: as in `recurrence`.
+        keep: as in `recurrence`.
     """
     time, batch, hidden = upstream.shape
     dtype = upstream.dtype
@@ -108,13 +111,13 @@ def backward(
 
 
 def _parts(batch: int, hidden: int) -> list[slice]:
-    """The rows of each chain."""
+    """Return the rows of each chain."""
     rows = batch // chains(batch, hidden)
     return [slice(first, first + rows) for first in range(0, batch, rows)]
 
 
 def _loop(step: Any, times: range, written: Any, carried: list[Tensor]) -> tuple[Any, list[Tensor]]:
-    """Run step(t, written, carried) at each of `times`, `UNROLL` of them an iteration; the odd ones first."""
+    """Run step(t, written, carried) at each of `times`, `UNROLL` steps per iteration; the remainder runs first."""
     iterations, odd = divmod(len(times), UNROLL)
     for t in times[:odd]:
         written, carried = step(t, written, carried)

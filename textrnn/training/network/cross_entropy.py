@@ -1,4 +1,4 @@
-"""The loss of a softmax over logits, each way a single pass over them."""
+"""The softmax cross-entropy, forward and backward in one pass over the logits each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from textrnn.training.network.products import Tensor
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats for each token, ``(time, batch)``, of logits ``(time, batch, vocabulary)`` and targets ``(batch, time)``.
+    """Compute the nats of each token, ``(time, batch)``.
 
-    In XLA, where each way is a single pass over the logits: a third of the time of TensorFlow's own operation.
+    XLA makes forward and backward one pass over the logits each: a third of the time of TensorFlow's own operation.
+
+    Args:
+        logits: float32 ``(time, batch, vocabulary)``.
+        targets: ids ``(batch, time)``.
     """
     targets = tf.transpose(targets)
 
@@ -33,6 +37,6 @@ def _nats(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 @partial(tf.function, autograph=False, jit_compile=True)
 def _gradient_at_logits(logits: Tensor, targets: Tensor, log_sum: Tensor, upstream: Tensor) -> Tensor:
-    """Softmax, less one at the target."""
+    """Return the softmax minus one at the target, times `upstream`."""
     is_target = tf.cast(targets[:, :, None] == tf.range(logits.shape[-1]), tf.float32)
     return (tf.exp(logits - log_sum[:, :, None]) - is_target) * upstream[:, :, None]

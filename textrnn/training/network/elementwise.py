@@ -1,15 +1,15 @@
-"""The recurrent loop where U is diagonal, or turns units in pairs: a step multiplies no matrix.
+"""The recurrent loop for a diagonal U or a U that rotates pairs of units: a step needs no matrix product.
 
-``U h`` is then a product of numbers. With the angles, units are read as two halves ``p`` and ``q``, each pair of them
-one complex number, and U is a diagonal matrix of complex numbers ``a + b i``, which in real ones is a matrix still:
+``U h`` is then an elementwise product. With angles, the units are two halves ``p`` and ``q``. Each pair is one complex
+number, and U is a diagonal matrix of complex numbers ``a + b i``. In real numbers this is still linear:
 
     p' = a p - b q        q' = b p + a q
 
-Where f is the identity, the whole sequence is a sum of powers of U times what was read, and sums can be regrouped: it
-can be computed as a parallel scan (Blelloch 1990; for recurrent networks Martin & Cundy 2018). Blocks of `RADIX` steps
-are summed side by side, then the ends of the blocks likewise, so that the number of operations that wait for each other
-grows with the logarithm of the length. Any other f, and the forgetting at the ends of documents, is a loop over time;
-so is everything on a processor where a step is work enough, as the loop touches memory once and the scan twice.
+If f is the identity, the whole sequence is a sum of powers of U times the inputs. Sums can be regrouped, so a parallel
+scan computes it (Blelloch 1990; for recurrent networks Martin & Cundy 2018). Blocks of `RADIX` steps are summed in
+parallel, then the ends of the blocks in the same way. The number of sequential operations therefore grows with the
+logarithm of the length. A loop over time runs every other f and the resets between documents. On a CPU it also runs all
+large steps, because the loop reads memory once and the scan reads it twice.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from textrnn.training.network.scan_loop import ACTIVATIONS
 from textrnn.training.tensorflow_setup import on_tensorflow_processor
 
 RADIX = 4  # steps of a block
-# Below so many units and rows together, a step is too little work to be worth an iteration of a loop on a processor.
+# Below this product of units and rows, a step is too small for one iteration of a loop on a CPU.
 SCAN_BELOW = 1024
 
 Parts = tuple[Tensor, ...]
-"""A vector of units as one tensor, or as the halves p and q; a diagonal U likewise, as numbers or as a and b."""
+"""A vector of units as one tensor or as the halves p and q; or a diagonal U as real numbers or as a and b."""
 
 
 def recurrence(
@@ -44,17 +44,18 @@ def recurrence(
     """Run ``h_t = f(a_t + k_t U h_{t-1})`` over a sequence.
 
     Args:
-        projected: ``a_t = x_t W + b``, ``(time, batch, hidden)``, float32 or bfloat16, the dtype of what is kept for
-            the way back; all sums are float32.
+        projected: ``a_t = x_t W + b``, ``(time, batch, hidden)``, float32 or bfloat16. The states stored for the
+            backward pass have the same dtype. All sums are float32.
         initial_state: ``h_0``, float32 ``(batch, hidden)``.
-        u: the diagonal of U, float32 ``(hidden,)``; or real and imaginary parts, each ``(hidden / 2,)``.
+        u: the diagonal of U, float32 ``(hidden,)``; or its real and imaginary parts, each ``(hidden / 2,)``.
         activation: f, a key of `ACTIVATIONS`.
-        keep: ``k_t``, float32 ``(time, batch, 1)``: 0 where the state must be forgotten, else 1; None is 1 everywhere.
-        as_scan: whether to run as a parallel scan, where f is linear and nothing forgotten; None where that is faster.
+        keep: reset mask ``k_t``, float32 ``(time, batch, 1)``: 0 where the state is reset, else 1; None is 1
+            everywhere.
+        as_scan: whether to run a parallel scan, only for linear f without resets; None chooses the faster way.
 
     Returns:
-        ``h_1 ... h_T``, ``(time, batch, hidden)`` of the dtype of `projected`, and ``h_T``, float32
-        ``(batch, hidden)``; both differentiable in the first three arguments.
+        ``h_1 ... h_T``, ``(time, batch, hidden)`` in the dtype of `projected`, and ``h_T``, float32
+        ``(batch, hidden)``; both are differentiable in the first three arguments.
     """
     _, batch, hidden = projected.shape
     small = batch is not None and batch * hidden < SCAN_BELOW
@@ -63,12 +64,13 @@ def recurrence(
     as_scan = as_scan and activation == "linear" and keep is None
 
     def run(*inputs: Tensor) -> Any:
-        # An eager tape would look for a way back through XLA's program, which has none; it is below.
+        # An eager tape would differentiate through the XLA program, which has no gradient; `gradient` below replaces
+        # it.
         projected, initial_state, *u = (ops.stop_gradient(each) for each in inputs)
         states, last = _compiled(_forward)(projected, initial_state, u, activation, keep, as_scan)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, ...]:
-            # TensorFlow passes one argument an output, JAX one for both, PyTorch by name.
+            # TensorFlow passes one argument per output, JAX one for both, PyTorch by name.
             from_above, later = upstream or (args if len(args) == 2 else args[0])
             deltas, at_initial_state, at_u = _compiled(_backward)(
                 from_above, later, states, initial_state, u, activation, keep, as_scan
@@ -83,7 +85,7 @@ def recurrence(
 def _forward(
     projected: Tensor, initial_state: Tensor, u: Parts, activation: str, keep: Tensor | None, as_scan: bool
 ) -> tuple[Tensor, Tensor]:
-    """States ``h_1 ... h_T`` in the dtype of `projected`, and ``h_T`` in float32."""
+    """Return the states ``h_1 ... h_T`` in the dtype of `projected`, and ``h_T`` in float32."""
     dtype = projected.dtype
     if as_scan:
         carried = _times(u, _split(initial_state, u))
@@ -116,7 +118,18 @@ def _backward(
     keep: Tensor | None,
     as_scan: bool,
 ) -> tuple[Tensor, Tensor, Parts]:
-    """Gradients at ``a_1 ... a_T``, at ``h_0`` and at U, given those at ``h_1 ... h_T`` and, from later, at ``h_T``."""
+    """Return the gradients at ``a_1 ... a_T``, at ``h_0`` and at U.
+
+    Args:
+        upstream: the gradient at ``h_1 ... h_T`` from the layer above.
+        later: the gradient at ``h_T`` from the steps after the sequence.
+        states: the states that `_forward` returned.
+        initial_state: as in `recurrence`.
+        u: as in `recurrence`.
+        activation: as in `recurrence`.
+        keep: as in `recurrence`.
+        as_scan: as in `recurrence`, never None.
+    """
     dtype, time = upstream.dtype, upstream.shape[0]
     transposed = u if len(u) == 1 else (u[0], -u[1])
     if as_scan:
@@ -134,7 +147,7 @@ def _backward(
         deltas, gradient, delta, at_u = carried
         t = time - 1 - index
         state = _split(ops.cast(states[t], "float32"), u)
-        # The step after this one multiplied U by this state: each state is read once.
+        # The next step multiplied U by this state. Adding its gradient here reads each state only once.
         at_u = added(at_u, delta, state, None if keep is None else keep[ops.minimum(t + 1, time - 1)])
         above = _split(ops.cast(upstream[t], "float32"), u)
         delta = tuple((now + after) * derivative(h) for now, after, h in zip(above, gradient, state, strict=True))
@@ -154,7 +167,7 @@ def _backward(
 
 
 def _write(sequence: Tensor, t: Tensor, parts: Parts) -> Tensor:
-    """The sequence ``(time, batch, hidden)`` with its step t replaced."""
+    """Return the sequence ``(time, batch, hidden)`` with step t replaced."""
     width = parts[0].shape[-1]
     for number, part in enumerate(parts):
         sequence = ops.slice_update(sequence, (t, 0, number * width), ops.cast(part, sequence.dtype)[None])
@@ -162,7 +175,7 @@ def _write(sequence: Tensor, t: Tensor, parts: Parts) -> Tensor:
 
 
 def _at_u(deltas: Parts, previous: Parts) -> Parts:
-    """Gradients at U for each step and row."""
+    """Return the gradients at U for each step and row."""
     if len(deltas) == 1:
         return (deltas[0] * previous[0],)
     (at_p, at_q), (p, q) = deltas, previous
@@ -170,7 +183,7 @@ def _at_u(deltas: Parts, previous: Parts) -> Parts:
 
 
 def _scan(x: Parts, u: Parts) -> Parts:
-    """``h_t = x_t + U h_{t-1}`` from ``h_0 = 0``; each part ``(time, ...)``."""
+    """Compute ``h_t = x_t + U h_{t-1}`` from ``h_0 = 0``; each part is ``(time, ...)``."""
     time = x[0].shape[0]
     if time <= RADIX:
         return tuple(ops.stack(steps) for steps in zip(*_running_sums(x, u, time), strict=True))
@@ -183,14 +196,14 @@ def _scan(x: Parts, u: Parts) -> Parts:
     before = tuple(ops.concatenate([ops.zeros_like(part[:1]), part[:-1]], axis=0) for part in ends)
     whole = []
     for sums in by_step:
-        before = _times(u, before)  # what the blocks before are worth at this step
+        before = _times(u, before)  # contribution of the previous blocks at this step
         whole.append(tuple(own + earlier for own, earlier in zip(sums, before, strict=True)))
     joined = (ops.stack(steps, axis=1) for steps in zip(*whole, strict=True))
     return tuple(ops.reshape(part, (blocks * RADIX, *part.shape[2:]))[:time] for part in joined)
 
 
 def _running_sums(x: Parts, u: Parts, count: int) -> list[Parts]:
-    """Of the first `count` steps, each added to U times the sum before."""
+    """Return the running sums of the first `count` steps: each step plus U times the sum before."""
     sums = [tuple(part[0] for part in x)]
     for t in range(1, count):
         carried = _times(u, sums[-1])
@@ -206,7 +219,7 @@ def _power(u: Parts, exponent: int) -> Parts:
 
 
 def _times(u: Parts, h: Parts) -> Parts:
-    """``U h``."""
+    """Compute ``U h``."""
     if len(u) == 1:
         return (u[0] * h[0],)
     (a, b), (p, q) = u, h
@@ -223,7 +236,7 @@ def _join(parts: Parts) -> Tensor:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """By XLA, which makes one pass over memory of many small operations; JAX compiles the whole step itself."""
+    """Compile with XLA under TensorFlow, which fuses many small operations; JAX compiles the whole step itself."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf

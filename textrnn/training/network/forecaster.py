@@ -1,12 +1,12 @@
-"""The forecaster: the backbone reads a series, an output layer predicts the next values at each step.
+"""The forecaster: the backbone reads a series, and an output layer predicts the next values at each step.
 
-A prediction is the last value read plus a difference: ``y_t+k = x_t + V_k h_t + c_k``, k = 1 to the horizon. A network
-that has learned nothing yet is then the forecast that nothing changes, which is hard to beat over a step or two.
+A prediction is the last value read plus a difference: ``y_t+k = x_t + V_k h_t + c_k``, k = 1 to the horizon. An
+untrained network therefore gives the naive forecast (no change), which is hard to beat over one or two steps.
 
-Two starts make little data go far. The angles by which units turn are spread evenly over the logarithm of their
-periods, 2 steps to twice `memory`: seasons are slow, and of angles spread evenly next to none would be. And the output
-layer starts as the least-squares solution over what is trained on, for the states as they are then: an echo state
-network (Jaeger 2001), from which training goes on.
+Two initialisations help with little data. The rotation angles are spread evenly over the logarithm of their periods,
+from 2 steps to twice `memory`: seasons are slow, and angles spread evenly over their range would cover almost none of
+them. The output layer starts as the ridge-regression solution on the training data for the initial states. This is an
+echo state network (Jaeger 2001), which training then improves.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from textrnn.training.network.layers import DiagonalLayer
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor, dense
 
-READ_AT_ONCE = 4096  # steps
-RIDGE = 0.01  # of the variance of a standardised value
+READ_AT_ONCE = 4096  # steps of the series in one call of the backbone
+RIDGE = 0.01  # ridge penalty per step, in units of the variance of a standardised value
 
 
 class Forecaster(Model):
-    """Tells the next `horizon` vectors after each one read, standardised as the vectors that are read.
+    """A model that forecasts the next `horizon` vectors at each step, in standardised units.
 
     Args:
-        config: of the network.
-        features: numbers in each vector.
-        seed: of the weights.
-        precision: of the matrix products when training, "float32" or "bfloat16".
+        config: model configuration.
+        features: number of values in each vector.
+        seed: seed of the weight initialisation.
+        precision: dtype of the matrix products in training, "float32" or "bfloat16".
     """
 
     def __init__(self, config: ModelConfig, features: int, seed: int = 0, precision: str = "float32") -> None:
@@ -63,16 +63,16 @@ class Forecaster(Model):
         self.built = True
 
     def call(self, values: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
-        """What comes after each vector.
+        """Forecast the vectors that follow each input vector.
 
         Args:
             values: float32 ``(batch, time, features)``, in units of the data.
             state: float32 ``(layers, batch, hidden)``.
-            masks: what is dropped, from `Backbone.draw_masks`, when training; None when not.
+            masks: dropout masks from `Backbone.draw_masks` in training; None in inference.
 
         Returns:
-            forecasts, float32 ``(time, batch, horizon * features)``, the next vector first, of values with mean 0 and
-            deviation 1; and the final state, shaped as `state`.
+            forecasts, float32 ``(time, batch, horizon * features)``, the next vector first, in units of mean 0 and
+            standard deviation 1; and the final state, with the shape of `state`.
         """
         precision = "float32" if masks is None else self.precision
         hidden, state = self.backbone(values, state, masks=masks)
@@ -80,13 +80,14 @@ class Forecaster(Model):
         return change + ops.tile(self.backbone.scaled(values), (1, 1, self.config.horizon)), state
 
     def draw_masks(self, batch_size: int, length: int, random_seed: Tensor) -> Masks:
-        """What one step of training drops: as `Backbone.draw_masks`."""
+        """Draw the dropout masks of one training step, as `Backbone.draw_masks` does."""
         return self.backbone.draw_masks(batch_size, length, random_seed)
 
     def start_from(self, series: Series) -> None:
-        """Set the scaling to that of what is trained on, and the output layer to its least-squares solution there.
+        """Set the input scaling from the training data and the output layer to its ridge-regression solution.
 
-        The steps that a unit needs to fill its state, the first `memory` or an eighth of all, do not count.
+        The first `memory` steps, or the first eighth of all steps if that is fewer, do not count: the state is still
+        filling.
         """
         self.backbone.set_scaling(series.mean, series.scale)
         horizon, width = self.config.horizon, self.config.hidden_dim + 1
@@ -101,13 +102,13 @@ class Forecaster(Model):
             squares += rows.T @ rows
             products += rows.T @ changes[begin + first : begin + len(hidden)]
         penalty = np.full(width, RIDGE * (len(changes) - warm))
-        penalty[-1] = 0  # the mean is free
+        penalty[-1] = 0  # no penalty on the bias
         solution = np.linalg.solve(squares + np.diag(penalty), products)
         self.output_kernel.assign(solution[:-1])
         self.output_bias.assign(solution[-1])
 
     def _hidden(self, values: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """What the output layer reads of a series ``(time, features)``, ``(steps, hidden)`` at a time."""
+        """Yield the start and the hidden states ``(steps, hidden)`` of each block of a series ``(time, features)``."""
         state = self.backbone.initial_state(1)
         for begin in range(0, len(values), READ_AT_ONCE):
             hidden, state = self.backbone(values[None, begin : begin + READ_AT_ONCE], state)

@@ -1,4 +1,4 @@
-"""The language model: the backbone, and an output layer over the vocabulary."""
+"""The language model: the backbone and an output layer over the vocabulary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from textrnn.training.network.products import Tensor, dense
 
 
 class LanguageModel(Model):
-    """Next-token logits: ``o_t = V h_t + c``, with ``V`` free or tied to the embedding; or an adaptive softmax.
+    """A language model with next-token logits ``o_t = V h_t + c``, or with an adaptive softmax.
 
-    With `separate_documents` the state is forgotten at every end token, so that no document sees another.
+    ``V`` is a separate weight or tied to the embedding. With `separate_documents` the state is reset at every end
+    token, so that no document depends on another.
     """
 
     def __init__(
@@ -57,27 +58,28 @@ class LanguageModel(Model):
         self.built = True
 
     def call(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
-        """Logits of the token after each one read.
+        """Return the logits of the token after each token read.
 
         Args:
             ids: int32 ``(batch, time)``.
             state: float32 ``(layers, batch, hidden)``.
-            masks: what is dropped, from `Backbone.draw_masks`, when training; None when not.
+            masks: dropout masks from `Backbone.draw_masks` in training; None in inference.
 
         Returns:
-            logits, float32 ``(time, batch, vocabulary)``, and the final state, shaped as `state`.
+            logits, float32 ``(time, batch, vocabulary)``, and the final state, with the shape of `state`.
         """
         hidden, state = self.read(ids, state, masks)
         return self.logits(hidden), state
 
     def read(self, ids: Tensor, state: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
-        """Hidden states after each token, ``(time, batch, hidden)``, and the final state; as `call`."""
+        """Return the hidden states after each token, ``(time, batch, hidden)``, and the final state, as in `call`."""
         return self.backbone(ids, state, keep=self.keep(ids), masks=masks)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 ``(time, batch, vocabulary)`` of what `read` gives, whose dtype is that of the product.
+        """Return the logits, float32 ``(time, batch, vocabulary)``, of the hidden states that `read` returns.
 
-        Those of an adaptive softmax are log-probabilities: their exponentials sum to one.
+        The product has the dtype of `hidden`. An adaptive softmax returns log-probabilities: their exponentials sum to
+        one.
         """
         hidden = self._adapted(hidden)
         if self.adaptive is not None:
@@ -88,21 +90,21 @@ class LanguageModel(Model):
         return ops.cast(dense(hidden, output, precision=_precision(hidden)), "float32") + self.output_bias
 
     def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """``-log p`` of each target ``(batch, time)`` after what `read` gives: float32 ``(time, batch)``."""
+        """Return ``-log p`` of each target ``(batch, time)``, float32 ``(time, batch)``, from the output of `read`."""
         if self.adaptive is not None:
             return self.adaptive.nats(self._adapted(hidden), targets, self._tables())
         return cross_entropy(self.logits(hidden), targets)
 
     def _adapted(self, hidden: Tensor) -> Tensor:
-        """Hidden states as wide as the words' vectors."""
+        """Return the hidden states projected to the width of the word vectors."""
         return hidden if self.adapter is None else dense(hidden, self.adapter, precision=_precision(hidden))
 
     def _tables(self) -> list[Tensor]:
-        """What the output shares with the embedding, if it does."""
+        """Return the word vectors that the output layer shares with the embedding; an empty list if it shares none."""
         return self.backbone.tables() if self.config.tied else []
 
     def keep(self, ids: Tensor) -> Tensor | None:
-        """What the backbone forgets, ``(time, batch, 1)``: 0 before an end token of ids ``(batch, time)``, else 1."""
+        """Return the reset mask ``(time, batch, 1)``: 0 at an end token of the ids ``(batch, time)``, else 1."""
         if not self.separate_documents:
             return None
         return ops.cast(ops.transpose(ids) != END_ID, "float32")[:, :, None]

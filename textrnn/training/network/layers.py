@@ -1,6 +1,6 @@
 """One layer of the backbone, ``h_t = f(x_t W + h_{t-1} U + b)``, for each form of U.
 
-What multiplies the input is apart from what runs over time, so that a table of tokens can be projected once.
+The input projection is separate from the recurrent loop, so that a table of tokens can be projected once.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from textrnn.training.network.recurrent import SimpleRNN, recurrence
 
 
 class InitScale(NamedTuple):
-    """How large weights are when training starts."""
+    """Scales of the initial weights."""
 
     embedding: float = 1.0
     """Standard deviation of the embedding."""
     projected: float = 0.5
-    """Of what a layer adds to its state at each step, ``x W``."""
+    """Standard deviation of ``x W``, the part of each step that comes from the input."""
     recurrent: float = 1.0
-    """By which the start of a dense ``U`` is multiplied, unless `recurrent_scale` says."""
+    """Factor of the initial dense ``U``, unless `recurrent_scale` is set."""
 
 
 class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
-    """U is any matrix: every unit reads what every other remembers.
+    """A layer with a full matrix U: every unit reads the state of every other unit.
 
     With `ModelConfig.max_excitation` and ReLU the positive part of U is limited, see `limited`.
     """
@@ -56,18 +56,18 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
             ),
             return_sequences=True,
             return_state=True,
-            seed=seed + 3,  # of a dropout that is not used; without one Keras takes a number from `random`
+            seed=seed + 3,  # seed of an unused dropout; without it Keras draws a number from `random`
         )
         self.rnn.build((None, None, input_dim))
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by their short names."""
+        """Return the variables by their short names."""
         cell = self.rnn.cell
         return {"kernel": cell.kernel, "recurrent_kernel": cell.recurrent_kernel, "bias": cell.bias}
 
     def input_weights(self) -> tuple[Tensor, Tensor]:
-        """W ``(input, hidden)`` and b ``(hidden,)``."""
+        """Return W ``(input, hidden)`` and b ``(hidden,)``."""
         return self.rnn.cell.kernel, self.rnn.cell.bias
 
     def call(
@@ -78,20 +78,23 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
         drop: Tensor | None = None,
         use_cpu_loop: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """States ``(time, batch, hidden)`` and the last one; `drop` is multiplied with U, else as `recurrence`."""
+        """Return the states ``(time, batch, hidden)`` and the last state.
+
+        U is multiplied by the mask `drop`; the other arguments are those of `recurrence`.
+        """
         kernel = limited(ops.convert_to_tensor(self.rnn.cell.recurrent_kernel), self.max_excitation)
         kernel = kernel if drop is None else kernel * ops.cast(drop, kernel.dtype)
         return recurrence(projected, state, kernel, self.activation, keep, use_cpu_loop)
 
 
 class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
-    """U is diagonal: each unit, or each pair of units that turn, remembers on its own.
+    """A layer with a diagonal U: each unit, or each pair of rotating units, has its own memory.
 
-    The magnitude of U is ``exp(-exp(decay))``, between 0 and 1 whatever the weight, so that no gradient ever grows over
-    time, and one step of training changes how long a unit remembers by a share of it, be that one step or a million.
-    When training starts the units of a layer forget to 1/e in 1 to `memory` steps, as many between 10 and 100 as
-    between 100 and 1,000. W and b of a unit are multiplied with ``sqrt(1 - magnitude^2)``, so that states are about as
-    large as what is read, however long they remember (Orvieto et al. 2023).
+    The magnitude of U is ``exp(-exp(decay))``, which is between 0 and 1 for any weight. Gradients therefore never grow
+    over time. One training step changes a unit's time constant by a relative amount, for short and long memories alike.
+    The initial time constants (decay to 1/e) lie between 1 and `memory` steps, evenly on a logarithmic scale: as many
+    between 10 and 100 as between 100 and 1,000. W and b of a unit are multiplied by ``sqrt(1 - magnitude^2)``, so that
+    states are about as large as the input for any time constant (Orvieto et al. 2023).
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, scale: float, seed: int, name: str) -> None:
@@ -114,12 +117,12 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by their short names."""
+        """Return the variables by their short names."""
         weights = {"kernel": self.kernel, "bias": self.bias, "decay": self.decay}
         return weights if self.angle is None else weights | {"angle": self.angle}
 
     def input_weights(self) -> tuple[Tensor, Tensor]:
-        """W ``(input, hidden)`` and b ``(hidden,)``, as they multiply."""
+        """Return W ``(input, hidden)`` and b ``(hidden,)``, each times the input scale."""
         scale = input_scale(ops.convert_to_tensor(self.decay), self.angle is not None)
         return self.kernel * scale, self.bias * scale
 
@@ -131,7 +134,7 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
         drop: Tensor | None = None,
         use_cpu_loop: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """States ``(time, batch, hidden)`` and the last one, as `elementwise.recurrence`."""
+        """Return the states ``(time, batch, hidden)`` and the last state, as `elementwise.recurrence` does."""
         u = diagonal(self.decay, self.angle)
         return elementwise.recurrence(projected, state, u, self.activation, keep)
 
@@ -139,11 +142,15 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
 def recurrent_layer(
     config: ModelConfig, input_dim: int, start: InitScale, scale: float, seed: int, name: str
 ) -> DenseLayer | DiagonalLayer:
-    """A layer of the form that `config.recurrence` says.
+    """Return a layer of the form that `config.recurrence` names.
 
     Args:
-        input_dim: numbers in each vector it reads.
-        scale: of ``x W`` when training starts, for inputs of variance 1.
+        config: model configuration.
+        input_dim: size of the vectors that the layer reads.
+        start: scales of the initial weights.
+        scale: initial standard deviation of ``x W``, for inputs of variance 1.
+        seed: seed of the weight initialisation.
+        name: name of the layer.
     """
     if config.recurrence == "dense":
         return DenseLayer(config, input_dim, start, scale, seed, name)
@@ -151,16 +158,16 @@ def recurrent_layer(
 
 
 def excitation_limit(config: ModelConfig) -> float:
-    """Return what the positive weights of U that read into a unit may sum to; 0 for no limit."""
+    """Return the limit on the sum of the positive weights of U into each unit; 0 means no limit."""
     return config.max_excitation if config.activation == "relu" and config.recurrence == "dense" else 0.0
 
 
 def limited(kernel: Tensor, limit: float) -> Tensor:
     """Return U ``(hidden, hidden)`` whose positive entries sum to at most `limit` in each column; 0 is no limit.
 
-    States of ReLU are not negative, so that negative entries only lower the next state:
+    ReLU states are not negative, so negative entries can only lower the next state:
     ``h_t <= relu(a_t) + h_{t-1} max(U, 0)``, entry by entry. With column sums below 1 the largest state is at most the
-    largest ``a_t`` divided by ``1 - limit``, however long the text. Inhibition needs no limit, and has none.
+    largest ``a_t`` divided by ``1 - limit``, for a text of any length. Negative weights need no limit and have none.
     """
     if not limit:
         return kernel
@@ -170,7 +177,7 @@ def limited(kernel: Tensor, limit: float) -> Tensor:
 
 
 def diagonal(decay: Tensor, angle: Tensor | None) -> elementwise.Parts:
-    """U as `elementwise.recurrence` takes it, of a layer's weights."""
+    """Return the diagonal of U in the form that `elementwise.recurrence` takes."""
     magnitude = ops.exp(-ops.exp(decay))
     if angle is None:
         return (magnitude,)
@@ -178,7 +185,7 @@ def diagonal(decay: Tensor, angle: Tensor | None) -> elementwise.Parts:
 
 
 def input_scale(decay: Tensor, rotates: bool) -> Tensor:
-    """``sqrt(1 - magnitude^2)`` of each unit, ``(hidden,)``."""
+    """Return ``sqrt(1 - magnitude^2)`` of each unit, ``(hidden,)``."""
     scale = ops.sqrt(-ops.expm1(-2.0 * ops.exp(decay)))
     return ops.concatenate([scale, scale]) if rotates else scale
 
@@ -186,9 +193,9 @@ def input_scale(decay: Tensor, rotates: bool) -> Tensor:
 def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Weights by name, as a step multiplies them.
 
-    A dense U is `limited`. Kernel and bias of diagonal layers hold the scale of the input. The weights of their U are
-    ``recurrent_N`` ``(hidden,)``, by which each unit's own state is multiplied, and of rotations ``crossed_N``, by
-    which that of the other unit of the pair is.
+    A dense U is `limited`. Kernel and bias of diagonal layers include the input scale. The diagonal U becomes
+    ``recurrent_N`` ``(hidden,)``, the factor of each unit's own state. Rotations also have ``crossed_N``, the factor of
+    the state of the other unit of the pair.
     """
     weights = dict(arrays)
     directions = ("", "backward_") if config.bidirectional else ("",)

@@ -1,4 +1,4 @@
-"""What the models of all tasks share: a backbone, and their weights by name."""
+"""The base class of the models of all tasks: a backbone and named weights."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from textrnn.training.network.backbone import Backbone
 
 
 class Model(keras.Model):  # type: ignore[misc]
-    """A backbone and a head."""
+    """A model of a backbone and an output layer (head)."""
 
     backbone: Backbone
 
     def head_weights(self) -> dict[str, Any]:
-        """The variables of the head by name."""
+        """Return the variables of the head by name."""
         raise NotImplementedError
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables by the names under which checkpoints and exported graphs hold them."""
+        """Return the variables by their names in checkpoints and exported graphs."""
         return self.backbone.named_weights() | self.head_weights()
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by name, float32."""
+        """Return the weights by name, float32."""
         return {name: ops.convert_to_numpy(weight) for name, weight in self.named_weights().items()}
 
     def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Set every weight; `arrays` as `arrays()` gives them."""
+        """Set every weight from `arrays`, in the form that `arrays()` returns."""
         for name, weight in self.named_weights().items():
             weight.assign(arrays[name])

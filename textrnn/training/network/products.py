@@ -1,7 +1,7 @@
-"""Matrix products in a chosen precision, with gradients that are single products too.
+"""Matrix products in a chosen precision, whose gradients are single products too.
 
-``precision`` is the dtype of the factors and of the result, float32 or bfloat16; sums inside a product are float32 in
-both. Weights and their gradients are float32 always.
+``precision``, float32 or bfloat16, is the dtype of the factors and of the result. Sums inside a product are always
+float32, and so are weights and their gradients.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from keras import ops
 
 Tensor = Any  # a tensor of the Keras backend in use
 
-# Up to so many rows, adding up the gradients of a table's rows is fastest as a product with one-hot vectors.
+# Up to this number of rows, a product with one-hot vectors is the fastest way to sum the gradients of a table's rows.
 ONE_HOT_ROWS = 256
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str = "float32") -> Tensor:
-    """``x W + b``: ``(..., n)``, ``(n, m)``, ``(m,)`` to ``(..., m)`` in `precision`."""
+    """Compute ``x W + b``: ``(..., n)``, ``(n, m)``, ``(m,)`` to ``(..., m)`` in `precision`."""
 
     def run(x: Tensor, kernel: Tensor, *biases: Tensor) -> Any:
         rows = ops.cast(_rows(x), precision)
@@ -36,12 +36,12 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str 
 
         return ops.reshape(result, (*ops.shape(x)[:-1], kernel.shape[-1])), gradient
 
-    # Variables must enter a custom gradient as tensors: eager TensorFlow refuses them otherwise.
+    # Variables must enter a custom gradient as tensors: eager TensorFlow rejects variables.
     return ops.custom_gradient(run)(*(ops.copy(each) for each in (x, kernel, bias) if each is not None))
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows of a table ``(count, n)`` by ids of any shape: ``(..., n)``."""
+    """Look up rows of a table ``(count, n)`` by ids of any shape: ``(..., n)``."""
 
     def run(table: Tensor) -> Any:
         def gradient(*args: Any, upstream: Any = None) -> Tensor:
@@ -58,7 +58,7 @@ def lookup(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def lookup_inside(table: Tensor, ids: Tensor) -> Tensor:
-    """As `lookup`; the id ``count`` stands for a row of zeros."""
+    """Look up rows as `lookup` does; the id ``count`` gives a row of zeros."""
     inside = ops.expand_dims(ops.cast(ids < table.shape[0], table.dtype), -1)
 
     def run(table: Tensor) -> Any:
@@ -73,12 +73,12 @@ def lookup_inside(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def transposed_product(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of the products ``a' b`` over all axes but the last: ``(..., n)``, ``(..., m)`` to float32 ``(n, m)``."""
+    """Sum the products ``a' b`` over all axes but the last: ``(..., n)``, ``(..., m)`` to float32 ``(n, m)``."""
     a, b = _rows(a), _rows(b)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Nothing large is copied to be transposed; with the narrow matrix first, the product is faster.
+        # No large matrix is copied for the transposition; the product is faster with the narrow matrix first.
         if b.shape[-1] < a.shape[-1]:
             return tf.cast(tf.transpose(tf.matmul(b, a, transpose_a=True)), tf.float32)
         return tf.cast(tf.matmul(a, b, transpose_a=True), tf.float32)

@@ -1,15 +1,16 @@
-"""The plain recurrent layer, with the loop run the fast way.
+"""The plain recurrent layer with a fast loop.
 
 The layer computes ``h_t = f(x_t W + h_{t-1} U + b)`` (Elman 1990). It has the weights, arguments and results of
-``keras.layers.SimpleRNN``; only the way the loop is run differs:
+``keras.layers.SimpleRNN``. Only the loop differs:
 
-* ``x_t W + b`` depends on no earlier step, so it is one matrix product for the whole sequence, outside the loop;
+* ``x_t W + b`` does not depend on earlier steps, so one matrix product outside the loop computes it for the whole
+  sequence;
 * the backward loop carries only the gradient at the state; the gradients of ``U``, ``W`` and ``b`` are single
   matrix products after it (back-propagation through time, Werbos 1990);
-* sequences are time-major inside, so that each step reads and writes one contiguous block.
+* sequences are time-major, so that each step reads and writes one contiguous block.
 
-The loop itself is `scan_loop`, under Keras's TensorFlow and JAX backends, or, on a processor and where a step is work
-enough, TensorFlow's `cpu_loop`.
+The loop is `scan_loop` under Keras's TensorFlow and JAX backends, or TensorFlow's `cpu_loop` on a CPU if a step is
+large enough.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from textrnn.training.tensorflow_setup import on_tensorflow_processor
 
 ACTIVATIONS = frozenset(scan_loop.ACTIVATIONS)
 
-# A step of fewer multiplications than this costs less inside XLA than as operations of a TensorFlow graph: from timing
-# both over the sizes of benchmarks/training_sizes.py.
+# A step with fewer multiplications is faster in XLA than as a TensorFlow graph: from timing both over the sizes of
+# benchmarks/training_sizes.py.
 GRAPH_MULTIPLICATIONS = 2**18
 
 
@@ -41,18 +42,18 @@ def recurrence(
     """Run ``h_t = f(a_t + k_t h_{t-1} U)`` over a sequence.
 
     Args:
-        projected: ``a_t = x_t W + b``, ``(time, batch, hidden)``. Its dtype, float32 or bfloat16, is that of the matrix
-            products and of what is kept for the way back; the state is carried on in float32 in both.
+        projected: ``a_t = x_t W + b``, ``(time, batch, hidden)``. Its dtype, float32 or bfloat16, is the dtype of the
+            matrix products and of the states stored for the backward pass. The carried state is always float32.
         initial_state: ``h_0``, float32 ``(batch, hidden)``.
         recurrent_kernel: ``U``, float32 ``(hidden, hidden)``.
         activation: ``f``, a key of `ACTIVATIONS`.
-        keep: ``k_t``, float32 ``(time, batch, 1)``: 0 where a new document starts and the state must be forgotten,
-            1 elsewhere; None is 1 everywhere.
-        use_cpu_loop: whether to run as `cpu_loop`, on a processor; None where that is faster, as `runs_as_graph` says.
+        keep: reset mask ``k_t``, float32 ``(time, batch, 1)``: 0 where a new document starts and the state is reset, 1
+            elsewhere; None is 1 everywhere.
+        use_cpu_loop: whether to run `cpu_loop`, on a CPU only; None chooses the faster loop by `runs_as_graph`.
 
     Returns:
-        ``h_1 ... h_T``, ``(time, batch, hidden)`` of the dtype of `projected`, and ``h_T``, float32
-        ``(batch, hidden)``; both differentiable in the first three arguments.
+        ``h_1 ... h_T``, ``(time, batch, hidden)`` in the dtype of `projected`, and ``h_T``, float32
+        ``(batch, hidden)``; both are differentiable in the first three arguments.
     """
     time, batch, hidden = projected.shape
     dtype = keras.backend.standardize_dtype(projected.dtype)
@@ -66,7 +67,7 @@ def recurrence(
         states, last = loop.forward(projected, initial_state, kernel, activation, keep)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, Tensor, Tensor]:
-            # TensorFlow passes one argument an output, JAX one for both, PyTorch by name.
+            # TensorFlow passes one argument per output, JAX one for both, PyTorch by name.
             from_above, later = upstream or (args if len(args) == 2 else args[0])
             deltas, at_initial_state = loop.backward(from_above, later, states, kernel, activation, keep)
             previous = states[:-1] if keep is None else states[:-1] * ops.cast(keep, dtype)
@@ -78,23 +79,23 @@ def recurrence(
 
 
 def runs_as_graph(batch: int, hidden: int, precision: str) -> bool:
-    """Whether the loop is run by `cpu_loop`, in a TensorFlow graph; else it is `scan_loop`, which wants XLA."""
+    """Return whether the loop runs as `cpu_loop` in a TensorFlow graph; else it is `scan_loop` in XLA."""
     if not on_tensorflow_processor():
         return False
     return precision != "float32" or (batch > 1 and batch * hidden**2 >= GRAPH_MULTIPLICATIONS)
 
 
 class SimpleRNN(keras.layers.SimpleRNN):  # type: ignore[misc]
-    """`keras.layers.SimpleRNN` with the same arguments, weights and results, run faster.
+    """A faster `keras.layers.SimpleRNN` with the same arguments, weights and results.
 
-    What the fast loop cannot do (a mask, recurrent dropout, ``unroll=True``, an activation other than tanh, ReLU or
-    the identity) is left to Keras's own loop, so every model that runs with the parent class runs with this one.
+    Keras's own loop runs what the fast loop does not support (a mask, recurrent dropout, ``unroll=True``, an activation
+    other than tanh, ReLU or the identity). Every model that runs with the parent class therefore runs with this one.
     """
 
     def inner_loop(
         self, sequences: Tensor, initial_state: Any, mask: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Inputs ``(batch, time, features)`` to (last output, outputs ``(batch, time, hidden)``, [last state])."""
+        """Map inputs ``(batch, time, features)`` to (last output, outputs ``(batch, time, hidden)``, [last state])."""
         activation = keras.activations.serialize(self.cell.activation)
         if (
             mask is not None

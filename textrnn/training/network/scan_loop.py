@@ -1,4 +1,4 @@
-"""The recurrent loop in `keras.ops`: for XLA, on any device and under any backend that Keras has."""
+"""The recurrent loop in `keras.ops`: for XLA, on any device and under any Keras backend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from keras import ops
 
 from textrnn.training.network.products import Tensor
 
-# f, and its derivative written in terms of h = f(a): all that the backward loop needs to keep is h.
+# f, and its derivative as a function of h = f(a), so that the backward loop needs to store h only.
 ACTIVATIONS = {
     "tanh": (ops.tanh, lambda h: 1.0 - ops.square(h)),
     "relu": (ops.relu, lambda h: ops.cast(h > 0, h.dtype)),
@@ -17,9 +17,9 @@ ACTIVATIONS = {
 def forward(
     projected: Tensor, initial_state: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """States ``h_0 ... h_T``, ``(time + 1, batch, hidden)`` of the dtype of `projected`, and ``h_T`` in float32.
+    """Return the states ``h_0 ... h_T`` and, in float32, ``h_T``.
 
-    Arguments are those of `recurrence`.
+    The states are ``(time + 1, batch, hidden)`` in the dtype of `projected`. The arguments are those of `recurrence`.
     """
     function, _ = ACTIVATIONS[activation]
     dtype = projected.dtype
@@ -39,12 +39,15 @@ def forward(
 def backward(
     upstream: Tensor, later: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
+    """Return the gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
 
     Args:
-        upstream: the gradient at ``h_1 ... h_T`` from above, ``(time, batch, hidden)``.
-        later: the gradient at ``h_T`` from what comes after the sequence, float32 ``(batch, hidden)``.
-        states: what `forward` gave.
+        upstream: the gradient at ``h_1 ... h_T`` from the layer above, ``(time, batch, hidden)``.
+        later: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
+        states: the states that `forward` returned.
+        kernel: as in `recurrence`.
+        activation: as in `recurrence`.
+        keep: as in `recurrence`.
     """
     _, derivative = ACTIVATIONS[activation]
     dtype = upstream.dtype

@@ -32,17 +32,17 @@ LAYER_WEIGHT = re.compile(
 
 
 def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
-    """What a classifier or regressor takes from the model `config.model.init_from`.
+    """Load what a classifier or regressor takes over from the model `config.model.init_from`.
 
-    Layers that the model has not, as a language model has none that read from the end, start from those it has.
+    Backward layers that the model lacks start from its forward layers; a language model has no backward layers.
 
     Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its
-        embedding and layers by the names they have in the backbone; of a model of vectors its output layer too.
+        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its embedding
+        and layers by their names in the backbone; a vector model gives its output layer too.
 
     Raises:
-        UserError: there is no model there, it reads something else, its weights are in 8 bits, or `config` states
-            another tokenizer or architecture than it has.
+        UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
+            tokenizer or architecture.
     """
     folder = Path(config.model.init_from)
     tokenizer: Tokenizer | None = None
@@ -78,8 +78,10 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
 
 
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
-    """From a graph. Of a language model it holds ``E W + b`` as one table: with it as the embedding, ``W = 1`` and
-    ``b = 0``, the same is computed.
+    """Load a model from the graph of a bundle.
+
+    The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``W = 1`` and
+    ``b = 0``, the network computes the same.
     """
     import onnx  # slow to load, and rarely needed
 
@@ -115,7 +117,7 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
 
 
 def _with_one_table(arrays: Arrays) -> Arrays:
-    """The weights with one embedding of all words, where those of rarer ones are narrower and apart."""
+    """Return the weights with one embedding of all words, computed from the narrower embeddings of rarer words."""
     tables = [arrays["embedding"]]
     while f"embedding_{len(tables)}" in arrays:
         number = len(tables)

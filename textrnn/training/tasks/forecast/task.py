@@ -1,4 +1,4 @@
-"""Forecasts: a series whose last part is held out."""
+"""The task of forecasting: the last part of a series is held out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Forecast(Task):
-    """Learns how a series goes on."""
+    """The task of forecasting a series."""
 
     name, reads, model = "forecast", "vectors", "forecaster"
 
@@ -34,7 +34,7 @@ class Forecast(Task):
         }
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
-        return _series(run).source_fingerprint  # of training and held-out sources, which are read together
+        return _series(run).source_fingerprint  # covers training and held-out sources, which are read together
 
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         return Prepared(None, (_series(run),))

@@ -1,4 +1,4 @@
-"""Training of forecasters: windows of a series at random offsets."""
+"""The trainer of forecasters: windows of a series at random offsets."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PICTURE = "forecast.png"
 
 
 class ForecasterTrainer(Trainer):
-    """Trains a forecaster on the squared error of its forecasts at all steps of a window.
+    """A trainer of a forecaster on the squared error of its forecasts at all steps of a window.
 
-    The steps before a window, as many as `model.memory`, are read first, so that the states are as full as they will be
-    where the model is used, after a long history; what is held out is read after the whole training part.
+    The model first reads the `model.memory` steps before a window, so that its states are as full as after a long
+    history. In evaluation it reads the held-out part after the whole training part.
     """
 
     unit = "value"
@@ -44,7 +44,7 @@ class ForecasterTrainer(Trainer):
         require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
         with current().scope():
             model = Forecaster(config.model, series.features, config.seed, config.train.precision)
-        if not run.checkpoint.exists():  # which holds what this would give, and what was learned since
+        if not run.checkpoint.exists():  # a checkpoint replaces these weights
             model.start_from(series)
         super().__init__(
             run,
@@ -68,14 +68,14 @@ class ForecasterTrainer(Trainer):
         return self._step((rows(window.values), self._first_state), rows(window.targets, axis=1), self.step_seed)
 
     def measure(self) -> dict[str, Any]:
-        """The held-out loss, the mean squared error of standardised values; and errors in units of the data."""
+        """Return the held-out loss, the mean squared error of standardised values, and errors in units of the data."""
         series, forecasts = self.series, self.forecasts()
         loss = mean_squared_error(series.values / series.scale, forecasts / series.scale, series.training)
         season = self.run.config.data.season
         return {"held_out_loss": loss, **forecast_errors(series.values, forecasts, series.training, season)}
 
     def forecasts(self) -> NDArray[np.float32]:
-        """Forecast after each step of the series, ``(time, horizon, features)``."""
+        """Return the forecasts after each step of the series, ``(time, horizon, features)``."""
         series, parts = self.series, []
         state = self.model.backbone.initial_state(1)
         for begin in range(0, len(series.values), READ_AT_ONCE):

@@ -1,4 +1,4 @@
 """Language models. `task`: the data, without TensorFlow; `trainer`: the training.
 
-May be imported by the table of tasks.
+The table of tasks may import this package.
 """

@@ -1,4 +1,4 @@
-"""Language models: text to tokens, the last part of which is held out."""
+"""The task of language modelling: text becomes tokens, and the last part is held out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.trainer import Trainer
 
-LEAST_HELD_OUT = 8  # bytes of text: two characters of any script
+LEAST_HELD_OUT = 8  # minimum bytes of held-out text: two characters of any script
 
 
 class LanguageModelling(Task):
-    """Learns what comes next in a text."""
+    """The task of predicting the next token of a text."""
 
     name, reads, model = "language_model", "text", "language model"
 
@@ -73,7 +73,7 @@ def _learn_tokenizer(run: Run) -> Tokenizer:
 
 
 def _datasets(run: Run, tokenizer: Tokenizer, digests: Digests) -> tuple[TokenDataset, TokenDataset]:
-    """Return training and held-out tokens, tokenised once and kept on disk."""
+    """Return training and held-out tokens, tokenised once and stored on disk."""
     data, folder = run.config.data, run.folder / "data"
     options = source_options(data)
     known, known_validation = digests.get("data.source"), digests.get("data.validation")
@@ -106,6 +106,6 @@ def _datasets(run: Run, tokenizer: Tokenizer, digests: Digests) -> tuple[TokenDa
 
 
 def _held_out_share(data: DataConfig) -> float:
-    """Return the share of the text that is held out: more than configured of a text of a few bytes."""
+    """Return the held-out share of the text; for a text of a few bytes it is larger than configured."""
     size = count_bytes(data.source)
     return min(0.5, max(data.held_out, LEAST_HELD_OUT / size)) if size else data.held_out
