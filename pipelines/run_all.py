@@ -9,19 +9,19 @@ import sys
 import time
 from collections.abc import Sequence
 
-import classify_text
-import classify_vectors
 import evaluate_model
 import generate_text
+import predict_labels
 import prepare_text
 import quantize_model
 import train_model
 import train_tokenizer
 from stage import config_of
 
+from textrnn.training.tasks.table import task_of
+
 STAGES = (train_tokenizer, prepare_text, train_model, evaluate_model, quantize_model)
-LAST_STAGE = {"language_model": generate_text, "classification": classify_text}
-LAST_STAGE_OF_VECTORS = {"classification": classify_vectors, "regression": classify_vectors}
+LAST_STAGE = {"language model": generate_text, "classifier": predict_labels, "regressor": predict_labels}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = config_of(__doc__, argv)
     if config is None:
         return 1
-    last = (LAST_STAGE_OF_VECTORS if config.data.reads == "vectors" else LAST_STAGE).get(config.task)
+    last = LAST_STAGE.get(task_of(config).model)
     for stage in (*STAGES, *([last] if last else [])):
         print(f"\n== {(stage.__doc__ or '').splitlines()[0]}", flush=True)
         if code := stage.main(argv):

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import check_parity
-import classify_text
-import classify_vectors
 import evaluate_model
 import generate_text
 import numpy as np
+import predict_labels
 import prepare_text
 import pytest
 import quantize_model
@@ -239,7 +238,7 @@ def test_run_all_goes_from_labelled_text_to_labels_and_why(tmp_path: Path) -> No
     before = files_of(tmp_path / "run")
     assert section(call(*arguments, main=run_all.main), 6) == section(result, 6)
     shutil.rmtree(tmp_path / "run" / "bundle-int8")
-    assert call(*arguments, main=classify_text.main).out.count('"label"') == 5  # by the bundle in float32
+    assert call(*arguments, main=predict_labels.main).out.count('"label"') == 5  # by the bundle in float32
     after = files_of(tmp_path / "run")
     assert after == {name: hash for name, hash in before.items() if not name.startswith("bundle-int8")}
 
@@ -299,7 +298,7 @@ def test_all_stages_of_a_run_that_reads_vectors(task: str, request: pytest.Fixtu
     after = files_of(run)
     assert {name: hash for name, hash in after.items() if not name.startswith("bundle-int8")} == before
 
-    for main, message in ((classify_text.main, "use classify_vectors.py"), (generate_text.main, "a language model is")):
+    for main, message in ((generate_text.main, "a language model is"),):
         wrong = call(*arguments, main=main)
         assert (wrong.code, wrong.err.count("\n")) == (1, 1)
         assert message in wrong.err
@@ -307,9 +306,9 @@ def test_all_stages_of_a_run_that_reads_vectors(task: str, request: pytest.Fixtu
 
 def test_a_run_of_texts_has_no_stage_of_vectors(piped: tuple[Path, Result]) -> None:
     folder, _ = piped
-    result = call(folder / "tiny.toml", "--out", folder / "run", "--quiet", main=classify_vectors.main)
+    result = call(folder / "tiny.toml", "--out", folder / "run", "--quiet", main=predict_labels.main)
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
-    assert "this stage is for vectors, the run reads text; use classify_text.py" in result.err
+    assert "this stage is for classifiers and regressors, the run is a language_model; leave it out" in result.err
 
 
 def test_check_parity_of_models_of_vectors(

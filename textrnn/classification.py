@@ -1,8 +1,4 @@
-"""What a classifier does around its network: cut long texts, batch sequences, turn logits into labels.
-
-`read` is the network of one of texts: ids int32 ``(batch, time)``, padded with `PAD_ID`, to logits float32
-``(batch, classes)``.
-"""
+"""The work of a classifier around its network: cut long texts, batch sequences, turn logits into labels."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ SHORTEST = 16  # the smallest length that a text is padded to
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of a text, or of a sequence of vectors."""
+    """The class of a text or of a sequence of vectors."""
 
     label: str
     """The most probable class."""
@@ -37,13 +33,18 @@ class Prediction:
         return self.probs[self.label]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all of it, ready for JSON."""
         return {"label": self.label, "probability": self.probability, **asdict(self)}
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a table that tell the prediction, by name."""
+        probs = {f"prob_{label}": value for label, value in self.probs.items()}
+        return {"predicted_label": self.label, "probability": self.probability, **probs}
 
 
 @dataclass(frozen=True)
 class TextPrediction(Prediction):
-    """What a classifier says of a text."""
+    """The class of a text."""
 
     tokens: int
     """Tokens of the text."""
@@ -52,7 +53,7 @@ class TextPrediction(Prediction):
 
 
 def head_and_tail(ids: NDArray[Any], max_length: int) -> NDArray[Any]:
-    """Ids ``(tokens,)`` of a text, or of one longer than `max_length` its first and last half so many."""
+    """Return ids ``(tokens,)`` of a text; of one longer than `max_length` the first and last max_length/2."""
     if len(ids) <= max_length:
         return ids
     tail = max_length // 2
@@ -60,10 +61,10 @@ def head_and_tail(ids: NDArray[Any], max_length: int) -> NDArray[Any]:
 
 
 def padded_length(length: int, segment_length: int) -> int:
-    """The length that a batch is padded to: one of a few, so that few programs are compiled.
+    """Return the length that a batch is padded to: one of a few, so that few programs are compiled.
 
-    Above `segment_length`, if that is not 0, it is a multiple of it. Padding is less than a quarter of it, or than
-    `SHORTEST` tokens or one segment.
+    Above `segment_length`, if that is not 0, it is a multiple of it. Padding is less than a quarter of the length, or
+    less than `SHORTEST` tokens or one segment.
     """
     length = max(1, length)
     unit = segment_length if 0 < segment_length < length else SHORTEST
@@ -76,7 +77,15 @@ def padded_length(length: int, segment_length: int) -> int:
 def read_texts(
     read: Read, texts: Sequence[NDArray[Any]], classes: int, max_length: int, segment_length: int
 ) -> NDArray[np.float32]:
-    """Logits ``(texts, classes)`` of texts of any length, each ids ``(tokens,)``, read in batches of similar length."""
+    """Compute logits ``(texts, classes)`` of texts of any length, in batches of similar length.
+
+    Args:
+        read: the network: ids int32 ``(batch, time)``, padded, to logits float32 ``(batch, classes)``.
+        texts: each ids ``(tokens,)``.
+        classes: number of classes.
+        max_length: tokens of a text that are read.
+        segment_length: number of which a padded length must be a multiple; 0 for none.
+    """
     lengths = np.array([min(len(text), max_length) for text in texts], np.int64)
     logits = np.empty((len(texts), classes), np.float32)
     for rows, padded in like_lengths(lengths, lambda length: padded_length(length, segment_length), BATCH_TOKENS):
@@ -90,12 +99,12 @@ def read_texts(
 def like_lengths(
     lengths: NDArray[np.int64], padded: Callable[[int], int], room: int
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Which sequences of these lengths are read together, the shortest first, and the length they are padded to.
+    """Yield batches of sequences of similar length, the shortest first: their numbers and their padded length.
 
     Args:
-        lengths: of each sequence.
-        padded: the length that a batch is padded to whose longest sequence has this one.
-        room: of a batch, padding counted in; a longer sequence is read alone.
+        lengths: length of each sequence.
+        padded: function from the longest length of a batch to its padded length.
+        room: largest size of a batch, with padding; a longer sequence is read alone.
     """
     order = np.argsort(lengths, kind="stable")
     begin = 0
@@ -110,5 +119,5 @@ def like_lengths(
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Softmax in float64 over the last axis."""
+    """Compute softmax in float64 over the last axis."""
     return np.exp(log_softmax(np.asarray(logits, np.float64)))

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
 from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions
 from textrnn.metrics import evaluation
+from textrnn.metrics.classification_report import ClassificationMetrics, measure
 from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, prepared_records
 from textrnn.tokenizers import WordTokenizer
 
@@ -42,6 +44,10 @@ def count_good(texts: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
     """A classifier that finds a text the better, the more of its words are good."""
     good = np.array([np.isin(ids, [GOOD, FINE]).mean() for ids in texts])
     return np.stack([1 - good, good], axis=1)
+
+
+def measured(probs: NDArray[np.float64], targets: NDArray[Any]) -> ClassificationMetrics:
+    return measure(probs, targets, LABELS)
 
 
 # Texts
@@ -106,7 +112,7 @@ def test_figures_are_those_of_all_texts_however_many_are_read_at_once(
 
     words = [([GOOD, FINE, GOOD, BAD], 1), ([GOOD, BAD, BAD, BAD], 1), ([BAD, BAD, BAD, GOOD], 0), ([BAD], 0)]
     texts = [(np.array(ids, np.int32), target) for ids, target in words]
-    metrics = evaluate_classifier(predict, iter(texts), LABELS)
+    metrics = evaluate_classifier(predict, iter(texts), measured)
     assert max(calls) == min(at_once, 4)
     assert sum(calls) == 4
     assert metrics.confusion.tolist() == [[2, 0], [1, 1]]
@@ -117,5 +123,5 @@ def test_figures_are_those_of_all_texts_however_many_are_read_at_once(
 def test_a_classifier_that_is_always_right_and_one_that_never_is(tmp_path: Path) -> None:
     path = write_records(tmp_path / "a.jsonl", ("good", "positive"), ("bad", "negative"), ("好 好 bad", "positive"))
     texts = list(encode_labelled(TOKENIZER, [str(path)], OPTIONS, LABELS, Labels(), Counter()))
-    assert evaluate_classifier(count_good, texts, LABELS).accuracy == 1
-    assert evaluate_classifier(lambda ids: count_good(ids)[:, ::-1], texts, LABELS).accuracy == 0
+    assert evaluate_classifier(count_good, texts, measured).accuracy == 1
+    assert evaluate_classifier(lambda ids: count_good(ids)[:, ::-1], texts, measured).accuracy == 0

@@ -215,7 +215,7 @@ def _print_adapted(adapted: Mapping[str, Any]) -> None:
 
 def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
-    from textrnn.data.labels import Labels, describe
+    from textrnn.data.labels import describe
     from textrnn.data.records import labelled_options
     from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, prepared_records
 
@@ -225,13 +225,14 @@ def _evaluate_classifier(model: Classifier, arguments: argparse.Namespace) -> di
     if arguments.source:
         given = {"text": arguments.text, "label": arguments.label, "errors": arguments.errors}
         data = replace(data, **{name: value for name, value in given.items() if value})
+        labels = model.labels_of(data.label_names)
         texts = encode_labelled(
-            model.tokenizer, arguments.source, labelled_options(data), model.labels, Labels(data.label_names), skipped
+            model.tokenizer, arguments.source, labelled_options(data), model.labels, labels, skipped
         )
     else:
         _, held_out = _prepared(arguments.model).parts
         texts = prepared_records(held_out)
-    metrics = evaluate_classifier(model.predict, texts, model.labels).to_dict()
+    metrics: dict[str, Any] = evaluate_classifier(model.predict, texts, model.measure).to_dict()
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)
     return metrics
@@ -256,7 +257,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, arguments: argpars
         labelled = held_out or labelled_vectors(
             source, options, features, model.labels, Labels(data.label_names), skipped
         )
-        metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.labels).to_dict()
+        metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.measure).to_dict()
     else:
         valued = held_out or read_vectors(source, options, skipped, features, is_valued=True)
         metrics = evaluate_regressor(partial(model.predict, arranged=True), valued)

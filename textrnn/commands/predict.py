@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -94,7 +94,7 @@ def predict_command(arguments: argparse.Namespace) -> None:
     skipped: Counter[str] = Counter()
     classified = _classified(model, records, skipped)
     if arguments.output:
-        _write_table(model.labels, classified, arguments.output)
+        _write_table(model.columns(), classified, arguments.output)
         print(arguments.output)
     else:
         for number, (record, prediction) in enumerate(classified, 1):
@@ -185,13 +185,12 @@ def _classified(model: Classifier, records: Iterable[Record], counts: Counter[st
         counts.update(empty=empty, other=read - empty)
 
 
-def _write_table(labels: Iterable[str], classified: Iterable[Classified], path: Path) -> None:
-    """Write records with the columns ``predicted_label``, ``probability`` and ``prob_LABEL`` of each class added.
+def _write_table(added: Sequence[str], classified: Iterable[Classified], path: Path) -> None:
+    """Write records with the columns `added` of their predictions.
 
     Raises:
         UserError: a record has one of these columns, or for a .csv other columns than the first; or the disk refuses.
     """
-    added = ("predicted_label", "probability", *(f"prob_{label}" for label in labels))
     is_csv, header = path.suffix.lower() == ".csv", tuple[str, ...]()
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -201,11 +200,7 @@ def _write_table(labels: Iterable[str], classified: Iterable[Classified], path: 
                 raise UserError(
                     f"--output adds the column {taken[0]!r}, record {number} has it already; rename it first"
                 )
-            values += (
-                [prediction.label, *(prediction.probability, *prediction.probs.values())]
-                if prediction
-                else [None for _ in added]
-            )
+            values += list(prediction.columns().values()) if prediction else [None for _ in added]
             if not is_csv:
                 row = dict(zip(names, values, strict=True))
                 file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,28 @@ CUT = " ... "
 LABELLED_CLASSES = 60  # at most so many labels along an axis
 
 
+class Metrics(Protocol):
+    """What a report needs of the figures of a classifier."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def calibration_error(self) -> float: ...
+    @property
+    def texts(self) -> int: ...
+    @property
+    def macro_f1(self) -> float: ...
+    @property
+    def classes(self) -> dict[str, dict[str, float]]: ...
+    @property
+    def confusion_matrix(self) -> NDArray[np.int64] | None: ...
+    def figures(self) -> list[tuple[str, str]]: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class ClassificationMetrics:
-    """The classes that a classifier gave to labelled texts, and how sure it was of them."""
+    """Predicted classes of labelled texts, and their probabilities."""
 
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]
@@ -67,8 +86,23 @@ class ClassificationMetrics:
             }
         return table
 
+    @property
+    def confusion_matrix(self) -> NDArray[np.int64] | None:
+        """`confusion`, which metrics of other kinds have not."""
+        return self.confusion
+
+    def figures(self) -> list[tuple[str, str]]:
+        """Return the figures of all texts together, for people."""
+        return [
+            ("texts", f"{self.texts:,}"),
+            ("accuracy", f"{self.accuracy:.4f}"),
+            ("macro F1", f"{self.macro_f1:.4f}"),
+            ("nats a text", f"{self.nats:.4f}"),
+            ("calibration error", f"{self.calibration_error:.4f}"),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
-        """All figures, ready for JSON."""
+        """Return all figures, ready for JSON."""
         names = ("texts", "accuracy", "macro_f1", "nats", "calibration_error", "classes")
         return {**{name: getattr(self, name) for name in names}, "confusion": self.confusion.tolist()}
 
@@ -106,7 +140,7 @@ def confident_mistakes(probs: NDArray[Any], targets: NDArray[Any], count: int = 
 
 def write_report(
     folder: Path,
-    metrics: ClassificationMetrics,
+    metrics: Metrics,
     bins: Sequence[Bin],
     mistakes: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
@@ -137,19 +171,13 @@ def write_report(
 
 
 def _as_text(
-    metrics: ClassificationMetrics,
+    metrics: Metrics,
     bins: Sequence[Bin],
     mistakes: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
 ) -> str:
     figures = [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in facts.items()]
-    figures += [
-        ("texts", f"{metrics.texts:,}"),
-        ("accuracy", f"{metrics.accuracy:.4f}"),
-        ("macro F1", f"{metrics.macro_f1:.4f}"),
-        ("nats a text", f"{metrics.nats:.4f}"),
-        ("calibration error", f"{metrics.calibration_error:.4f}"),
-    ]
+    figures += metrics.figures()
     width = max(_columns(name) for name, _ in figures)
     lines = [f"{_pad(name, width)}  {_one_line(value, 200, 100)}" for name, value in figures]
 
@@ -160,9 +188,11 @@ def _as_text(
         rows.append([name, *shares, f"{of_class['texts']:,}"])
     lines += ["", *_table(rows)]
 
-    rows = [["true class", *(str(number) for number, _ in enumerate(names, 1))]]
-    rows += [[name, *map(str, counts)] for name, counts in zip(names, metrics.confusion.tolist(), strict=True)]
-    lines += ["", "Texts by true class (rows) and predicted class (columns)", "", *_table(rows)]
+    confusion = metrics.confusion_matrix
+    if confusion is not None:
+        rows = [["true class", *(str(number) for number, _ in enumerate(names, 1))]]
+        rows += [[name, *map(str, counts)] for name, counts in zip(names, confusion.tolist(), strict=True)]
+        lines += ["", "Texts by true class (rows) and predicted class (columns)", "", *_table(rows)]
 
     rows = [["probability", "texts", "mean", "accuracy"]]
     for part in bins:
@@ -199,7 +229,7 @@ def _one_line(text: str, head: int, tail: int) -> str:
     return text if len(text) <= head + tail + len(CUT) else text[:head].rstrip() + CUT + text[-tail:].lstrip()
 
 
-def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Path) -> None:
+def draw_report(metrics: Metrics, bins: Sequence[Bin], picture: Path) -> None:
     """Draw confusion matrix, F1 of the classes and reliability side by side, as a PNG.
 
     A label in a script that no installed font has is drawn as the number of its class.
@@ -214,9 +244,12 @@ def draw_report(metrics: ClassificationMetrics, bins: Sequence[Bin], picture: Pa
     with warnings.catch_warnings(), matplotlib.rc_context({"font.family": fonts, "text.parse_math": False}):
         # A picture is a by-product: what matplotlib finds amiss in it must not disturb a run.
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=(size + 8.5, size + 1.0), layout="constrained")
-        matrix, bars, diagram = figure.subplots(1, 3, width_ratios=[size + 1, 3.5, 4])
-        _draw_confusion(matrix, metrics, names)
+        confusion = metrics.confusion_matrix
+        widths = [3.5, 4] if confusion is None else [size + 1, 3.5, 4]
+        figure = Figure(figsize=(sum(widths), size + 1.0), layout="constrained")
+        *matrix, bars, diagram = figure.subplots(1, len(widths), width_ratios=widths)
+        if confusion is not None:
+            _draw_confusion(matrix[0], metrics, confusion, names)
         _draw_f1(bars, metrics, names)
         _draw_reliability(diagram, metrics, bins)
         with write_atomically(picture) as temporary:
@@ -229,22 +262,23 @@ def _drawable(labels: Sequence[str], known: frozenset[int]) -> list[str]:
     return [name if known.issuperset(map(ord, name)) else str(number) for number, name in enumerate(names, 1)]
 
 
-def _draw_confusion(axes: Axes, metrics: ClassificationMetrics, names: Sequence[str]) -> None:
-    shares = metrics.confusion / np.maximum(metrics.confusion.sum(axis=1, keepdims=True), 1)
+def _draw_confusion(axes: Axes, metrics: Metrics, confusion: NDArray[np.int64], names: Sequence[str]) -> None:
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     # Coloured by the share of the true class, so that a rare class is as visible as a frequent one.
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if len(names) < NUMBERED_CLASSES:
         for (row, column), share in np.ndenumerate(shares):
-            count = f"{metrics.confusion[row, column]:,}"
+            count = f"{confusion[row, column]:,}"
             shade = "white" if share > 0.5 else "black"
             axes.text(column, row, count, ha="center", va="center", color=shade, fontsize=_font_size(names))
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{metrics.texts:,} texts, accuracy {metrics.accuracy:.3f}")
+    accuracy = np.trace(confusion) / max(metrics.texts, 1)
+    axes.set_title(f"{metrics.texts:,} texts, accuracy {accuracy:.3f}")
     _label_classes(axes.yaxis, names)
     _label_classes(axes.xaxis, names, rotation=90 if len(names) * max(map(_columns, names)) > 40 else 0)
 
 
-def _draw_f1(axes: Axes, metrics: ClassificationMetrics, names: Sequence[str]) -> None:
+def _draw_f1(axes: Axes, metrics: Metrics, names: Sequence[str]) -> None:
     values = [of_class["f1"] for of_class in metrics.classes.values()]
     drawn = axes.barh(range(len(names)), values, height=0.6, color="tab:blue")
     if len(names) < NUMBERED_CLASSES:
@@ -257,7 +291,7 @@ def _draw_f1(axes: Axes, metrics: ClassificationMetrics, names: Sequence[str]) -
     _label_classes(axes.yaxis, names)
 
 
-def _draw_reliability(axes: Axes, metrics: ClassificationMetrics, bins: Sequence[Bin]) -> None:
+def _draw_reliability(axes: Axes, metrics: Metrics, bins: Sequence[Bin]) -> None:
     axes.bar(
         [part.low for part in bins],
         [part.accuracy for part in bins],

@@ -17,7 +17,6 @@ from textrnn.data.tokens.datasets import TokenDataset, piece_ids, piece_size
 from textrnn.data.tokens.shards import ShardedIds
 from textrnn.data.vector_sources import VectorOptions, read_vectors
 from textrnn.errors import UserError
-from textrnn.metrics.classification_report import ClassificationMetrics, measure
 from textrnn.metrics.regression import errors
 from textrnn.scoring import Read, Scorer, TextMetrics, TextSize, windowed_nats
 from textrnn.tokenizers.base import Tokenizer
@@ -26,6 +25,7 @@ TEXTS_AT_ONCE = 2048
 VALUES_AT_ONCE = 1 << 24  # of records that are read together: bounds memory however long they are
 
 T = TypeVar("T")
+M = TypeVar("M")
 
 
 class Part(NamedTuple):
@@ -149,17 +149,18 @@ def prepared_records(dataset: LabelledDataset) -> Iterator[tuple[NDArray[Any], A
 
 def evaluate_classifier(
     predict: Callable[[Sequence[NDArray[Any]]], NDArray[np.float64]],
-    records: Iterable[tuple[NDArray[Any], int]],
-    labels: Sequence[str],
-) -> ClassificationMetrics:
-    """How often a classifier is right.
+    records: Iterable[tuple[NDArray[Any], Any]],
+    measure: Callable[[NDArray[np.float64], NDArray[Any]], M],
+) -> M:
+    """Measure a classifier on labelled records.
 
     Args:
         predict: the model, texts as ids, or sequences of vectors, to probabilities ``(records, classes)``.
-        records: with the place of the right label in `labels`.
+        records: records with their targets.
+        measure: function of probabilities and targets of all records.
     """
     probs, targets = _predictions(predict, records)
-    return measure(probs, np.array(targets), labels)
+    return measure(probs, np.array(targets))
 
 
 def evaluate_regressor(

@@ -49,14 +49,12 @@ class Classify:
         Raises:
             UserError: it lacks the column of texts, has one of those to be added, or a text is none.
         """
-        model = self._model
-        probs = model.predict([model.tokenizer.encode(text) for text in _texts(batch, self._column)])
-        best = probs.argmax(axis=1)
+        rows = [prediction.columns() for prediction in self._model.classify(_texts(batch, self._column))]
         columns = {
-            "predicted_label": np.array([model.labels[index] for index in best], object),
-            "probability": probs[np.arange(len(probs)), best],
+            name: np.array([row[name] for row in rows], object if name.startswith("predicted") else np.float64)
+            for name in self._model.columns()
         }
-        return _with(batch, columns | {f"prob_{label}": probs[:, index] for index, label in enumerate(model.labels)})
+        return _with(batch, columns)
 
 
 class Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle
 from textrnn.classification import TextPrediction, head_and_tail, probabilities, read_texts
+from textrnn.data.labels import Labels
 from textrnn.errors import UserError, is_several, shown
 from textrnn.explanation import Explanation, explain
 from textrnn.runtime.sessions import OfBundle, checked_ids, classify_session, load_bundled_tokenizer
@@ -25,7 +26,7 @@ class Classifier(OfBundle):
         manifest: the bundle's manifest.
         tokenizer: text to ids and back.
         labels: the classes.
-        max_length: tokens of a text that are read; of a longer one they are its first and last half so many.
+        max_length: tokens of a text that are read. Longer texts are cut in the middle.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -35,8 +36,8 @@ class Classifier(OfBundle):
         self.max_length: int = self.manifest.runtime["max_length"]
         self._segment_length = self.manifest.runtime["segment_length"]
 
-    def classify(self, texts: Iterable[str]) -> list[TextPrediction]:
-        """Predict the label of each text, in their order.
+    def classify(self, texts: Iterable[str]) -> list[Any]:
+        """Predict the label of each text, in their order: a `TextPrediction` for each.
 
         Args:
             texts: any iterable of texts of any length, an empty one too: a list, a generator, the lines of an open
@@ -57,15 +58,7 @@ class Classifier(OfBundle):
                     "of vectors: data.reads=vectors"
                 )
         encoded = [self.tokenizer.encode(text) for text in texts]
-        return [
-            TextPrediction(
-                label=self.labels[int(row.argmax())],
-                probs=dict(zip(self.labels, row.tolist(), strict=True)),
-                tokens=len(ids),
-                tokens_read=min(len(ids), self.max_length),
-            )
-            for ids, row in zip(encoded, self.predict(encoded), strict=True)
-        ]
+        return [self._prediction(row, len(ids)) for ids, row in zip(encoded, self.predict(encoded), strict=True)]
 
     def predict(self, texts: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
         """Compute probabilities, float64 (texts, classes), of texts as ids, each (tokens,).
@@ -79,12 +72,48 @@ class Classifier(OfBundle):
         if not texts:
             return np.zeros((0, len(self.labels)))
         logits = read_texts(self._read, texts, len(self.labels), self.max_length, self._segment_length)
+        return self._probabilities(logits)
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns of a prediction in a table."""
+        return list(self._prediction(np.zeros(len(self.labels)), 0).columns())
+
+    def labels_of(self, names: Sequence[str]) -> Labels:
+        """Return how labels of other data are read; `names` are better names of labels, as ``0=negative``."""
+        return Labels(names)
+
+    def measure(self, probs: NDArray[np.float64], targets: NDArray[Any]) -> Any:
+        """Compare predictions with true labels.
+
+        Args:
+            probs: probabilities, ``(texts, classes)``.
+            targets: number of the true class of each text, ``(texts,)``.
+
+        Returns:
+            a `textrnn.metrics.classification_report.ClassificationMetrics`.
+
+        Raises:
+            UserError: there is no text.
+        """
+        from textrnn.metrics.classification_report import measure
+
+        return measure(probs, targets, self.labels)
+
+    def _probabilities(self, logits: NDArray[Any]) -> NDArray[np.float64]:
         return probabilities(logits)
+
+    def _prediction(self, probs: NDArray[np.float64], tokens: int) -> Any:
+        return TextPrediction(
+            label=self.labels[int(probs.argmax())],
+            probs=dict(zip(self.labels, probs.tolist(), strict=True)),
+            tokens=tokens,
+            tokens_read=min(tokens, self.max_length),
+        )
 
     def explain(
         self, text: str, label: str | None = None, progress: Callable[[int], object] | None = None
     ) -> Explanation:
-        """Why a text is what it is: see `textrnn.explanation.explain`.
+        """Explain a prediction by the contribution of each token; see `textrnn.explanation.explain`.
 
         Args:
             text: of one token at least; of one longer than `max_length` its head and tail are explained.

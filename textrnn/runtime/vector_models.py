@@ -51,6 +51,12 @@ class VectorClassifier(OfBundle):
             for row in self.predict(arrays, arranged=arranged)
         ]
 
+    def measure(self, probs: NDArray[np.float64], targets: NDArray[Any]) -> Any:
+        """Compare predictions with true labels; see `textrnn.runtime.text_classifier.Classifier.measure`."""
+        from textrnn.metrics.classification_report import measure
+
+        return measure(probs, targets, self.labels)
+
     def predict(self, arrays: Arrays, *, arranged: bool = False) -> NDArray[np.float64]:
         """Probabilities of the classes, float64 ``(records, classes)``.
 
