@@ -23,7 +23,7 @@ from textrnn.errors import UserError
 from textrnn.runtime.bulk import Classify, Score
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
-ADDERS: dict[str, type] = {"classifier": Classify, "language_model": Score}
+ADDERS: dict[str, type] = {"classifier": Classify, "multilabel_classifier": Classify, "language_model": Score}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import textrnn
 
 GOLDEN = Path(__file__).with_name("golden")
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
-KINDS = {"language_model", "classifier", "vector_classifier", "regressor", "forecaster"}
+KINDS = {"language_model", "classifier", "multilabel_classifier", "vector_classifier", "regressor", "forecaster"}
 
 
 def said_by(model: Any) -> Any:

@@ -80,6 +80,13 @@ _OF_VECTORS: Mapping[str, _Rule] = {
 RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
     "language_model": {**_SHARED, "never_drawn": _list_of("whole numbers", int)},
     "classifier": {**_SHARED, "max_length": _whole(2, _MOST), "segment_length": _whole(0, _MOST)},
+    "multilabel_classifier": {
+        **_SHARED,
+        "max_length": _whole(2, _MOST),
+        "segment_length": _whole(0, _MOST),
+        "label_separator": _TEXT,
+        "thresholds": _list_of("numbers", float),
+    },
     "vector_classifier": {**_SHARED, **_OF_VECTORS},
     "regressor": {**_SHARED, **_OF_VECTORS},
     "forecaster": _SHARED,
@@ -126,7 +133,7 @@ class Manifest:
     """Everything there is to know of a bundle before one of its files is opened.
 
     Attributes:
-        kind: what the model does: "language_model", "classifier", "vector_classifier", "regressor" or "forecaster".
+        kind: what the model does, a key of `RUNTIME`.
         precision: of the weights, "float32" or "int8".
         tokenizer: None of a model that reads vectors.
         start_id: the token before every text; None of all but language models.
@@ -137,6 +144,8 @@ class Manifest:
         runtime: what the runtime needs beside the graphs, by kind of model:
             language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
             classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
+            multilabel_classifier: the same; ``label_separator``, the text between labels, and ``thresholds``, the
+            probability from which on each label is predicted;
             vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, with which another training

@@ -132,6 +132,9 @@ class DataConfig:
     """The label column, named as `text`."""
     label_names: tuple[str, ...] = field(default=(), metadata=_for(CLASSIFIERS))
     """Classification: names for labels, as in ["0=negative", "1=positive"]."""
+    label_separator: str = field(default="", metadata=_for(_with(CLASSIFIERS_OF_TEXT, task=("multilabel",)), off=""))
+    """Multi-label classification: the text between the labels of a record, as in "sports|politics". auto: the first of
+    | ; , that a label has. JSON lists are read as well."""
     max_length: int = field(
         default=2048,
         metadata=_for(CLASSIFIERS_OF_TEXT) | _between(2, 10_000_000, "2048 reads all but the longest reviews"),
@@ -329,7 +332,9 @@ class TrainConfig:
     checkpoint_seconds: float = field(
         default=60.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e9, "60 loses a minute at most")
     )
-    class_weights: str = field(default="none", metadata=_for(CLASSIFIERS) | _one_of("none", "balanced"))
+    class_weights: str = field(
+        default="none", metadata=_for(_with(CLASSIFIERS, task=("classification",))) | _one_of("none", "balanced")
+    )
     """Classification: "balanced" weights classes inversely to their frequency."""
     sample_length: int = field(
         default=200, metadata=_for(LANGUAGE_MODELS, off=0) | _between(0, 100_000, "0 writes no sample")
@@ -374,7 +379,7 @@ ARCHITECTURE = (
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
     """Return how a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
-    arrangement = {"steps": runtime["steps"]} if "steps" in runtime else {}
+    others = {name: runtime[name] for name in ("steps", "label_separator") if name in runtime}
     return DataConfig(
         text=sources["text"],
         label=sources["label"],
@@ -384,7 +389,7 @@ def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
         separate_documents=sources["separate_documents"],
         season=sources["season"],
         errors=sources["errors"],
-        **arrangement,
+        **others,
     )
 
 

@@ -62,6 +62,16 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
             "data.max_length": 20,
         },
     ),
+    "multilabel-classifier": (
+        "tagged.jsonl",
+        {
+            **WHOLE,
+            "task": "multilabel",
+            "tokenizer.min_count": 1,
+            "model.segment_length": 0,
+            "model.embedding_dropout": 0.0,
+        },
+    ),
     "vector-classifier": (
         "lines.npz",
         {
@@ -108,6 +118,15 @@ def write_sources(folder: Path) -> None:
         record = {"text": " ".join(words), "label": "positive" if good else "negative"}
         records.append(json.dumps(record, ensure_ascii=False) + "\n")
     (folder / "opinions.jsonl").write_text("".join(records), encoding="utf-8")
+    tagged = [
+        {
+            "text": f"{animal} {verb}",
+            "label": [tag for tag, word in (("cat", "cat"), ("sleep", "slept")) if word in text],
+        }
+        for animal, verb, _ in sentences[:120]
+        if (text := f"{animal} {verb}")
+    ]
+    (folder / "tagged.jsonl").write_text("".join(json.dumps(record) + "\n" for record in tagged), encoding="utf-8")
     slope = np.random.default_rng(0).uniform(-3, 3, 120)
     x = (slope[:, None] * np.arange(-4, 4)).astype(np.float32)
     np.savez(folder / "lines.npz", x=x, y=np.where(slope > 0, "up", "down"))
@@ -137,6 +156,8 @@ def said_by(model: Any) -> dict[str, Any]:
             "tokens": model.score(SCORED).tokens,
             "next": model.next_probs(PROMPT, 3),
         }
+    if kind == "multilabel_classifier":
+        return {"predictions": [found.to_dict() for found in model.classify(["the cat slept", "a dog sang", ""])]}
     if kind == "classifier":
         explained = model.explain(TEXTS[0])
         return {

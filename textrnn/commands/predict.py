@@ -98,7 +98,7 @@ def predict_command(arguments: argparse.Namespace) -> None:
         print(arguments.output)
     else:
         for number, (record, prediction) in enumerate(classified, 1):
-            facts = prediction.to_dict() if prediction else {"label": None, "probability": None, "reason": "empty text"}
+            facts = prediction.to_dict() if prediction else {**model.no_prediction, "reason": "empty text"}
             print(json.dumps({"record": number, "text": record.text, **facts}, ensure_ascii=False), flush=True)
     if skipped:
         print(f"without a label: {skipped['empty']:,} of {skipped.total():,} texts, which are empty", file=sys.stderr)

@@ -158,10 +158,15 @@ def _answers(address: str) -> bool:
 
 
 def _read_records(source: object, records: Any, options: SourceOptions) -> Iterator[Record]:
-    names = getattr((records.features or {}).get(options.label), "names", None)
+    feature = (records.features or {}).get(options.label)
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # also of the items of a list
     for batch in record_batches(records):
         columns = tuple(batch)
         for values in zip(*batch.values(), strict=True):
             record = dict(zip(columns, values, strict=True))
-            label = "" if options.label is None else label_value(source, record[options.label], names)
+            label = (
+                ""
+                if options.label is None
+                else label_value(source, record[options.label], names, options.several_labels)
+            )
             yield Record(text_value(source, record[options.text], options), label, columns, values)

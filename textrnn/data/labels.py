@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from textrnn.errors import UserError
 
+LIST_SEPARATOR = "\x1f"  # between the labels of a list, as JSON and Hugging Face datasets have them
+AUTO = "auto"
+SEPARATORS = ("|", ";", ",")
 SPLIT_SEED = 0  # the same records are held out whatever the seed of a run, so that runs can be compared
 
 
@@ -76,6 +80,55 @@ class Labels:
             )
 
 
+class MultiLabels(Labels):
+    """Labels of records that have any number of classes, or none.
+
+    Args:
+        separator: what is between the labels of a record; `AUTO`: the first of `SEPARATORS` that a label has.
+        names: better names of labels, as in ``"0=negative"``.
+    """
+
+    dtype = np.uint8
+
+    def __init__(self, separator: str = AUTO, names: Sequence[str] = ()) -> None:
+        super().__init__(names)
+        self.separator = separator
+
+    @property
+    def decides(self) -> list[Any]:
+        return [self.renamed, self.separator]
+
+    def parts(self, label: str) -> tuple[str, ...]:
+        """Return the labels that a cell of the label column holds, each once, in order and without renaming."""
+        candidates = (LIST_SEPARATOR, *(SEPARATORS if self.separator == AUTO else (self.separator,)))
+        separator = next((mark for mark in candidates if mark in label), LIST_SEPARATOR)
+        return tuple(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
+
+    def classes(self, labels: Sequence[str], what: str) -> tuple[str, ...]:
+        found = {self.renamed.get(part, part) for label in set(labels) for part in self.parts(label)}
+        if not found:
+            raise UserError(f"a label at least is needed, all {len(labels)} {what} have none; name the label column")
+        return in_order(found)
+
+    def split(self, labels: Sequence[str], share: float, what: str) -> NDArray[np.bool_]:
+        # Records with the same labels are one class of the split; those whose labels no other has are one together.
+        sets = ["|".join(sorted(self.parts(label))) for label in labels]
+        counts = Counter(sets)
+        return stratified_split([each if counts[each] > 1 else "" for each in sets], share, what)
+
+    def target(self, label: str, places: Mapping[str, int]) -> Any:
+        parts = [self.renamed.get(part, part) for part in self.parts(label)]
+        known = [places[part] for part in parts if part in places]
+        if parts and not known:
+            return None
+        target = np.zeros(len(places), np.uint8)
+        target[known] = 1
+        return target
+
+    def require_names(self, labels: Iterable[str]) -> None:
+        super().require_names(part for label in set(labels) for part in self.parts(label))
+
+
 def renaming(names: Sequence[str]) -> dict[str, str]:
     """Return better names by label, of ``["0=negative", ...]``.
 
@@ -95,15 +148,20 @@ def class_names(labels: Sequence[str], what: str = "texts") -> tuple[str, ...]:
     Raises:
         UserError: there is only one.
     """
-    found = sorted(
-        set(labels), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
-    )
+    found = in_order(labels)
     if len(found) < 2:
         raise UserError(
             f"classification needs two labels or more, all {len(labels)} {what} have: {found[0]!r}; "
             f"give {what} of the other classes too, or another label column"
         )
-    return tuple(found)
+    return found
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return labels, each once: numbers in their order, then the others by the alphabet."""
+    return tuple(
+        sorted(set(labels), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label))
+    )
 
 
 def stratified_split(labels: Sequence[str], share: float, what: str = "texts") -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from textrnn.config import DataConfig
+from textrnn.data.labels import LIST_SEPARATOR
 from textrnn.errors import UserError
 
 
@@ -22,12 +23,14 @@ class SourceOptions:
         errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
         documents: what a document is in plain text: a whole ``file``, or each ``line`` without its newline.
         label: the column that holds the label, as `text`; None where labels are not read.
+        several_labels: whether a text may have several labels, in a list too, or none.
     """
 
     text: str = "text"
     errors: str = "strict"
     documents: str = "file"
     label: str | None = None
+    several_labels: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -97,12 +100,14 @@ def text_value(source: object, value: object, options: SourceOptions) -> str:
     return value or ""
 
 
-def label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
+def label_value(source: object, value: object, names: Sequence[str] | None = None, several: bool = False) -> str:
     """A label as text: of a number its name, where the data set names its numbers."""
     if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
         return ""
     if names and value == -1:  # the Hub's word for a label that is kept secret
         return ""
+    if several and isinstance(value, list | tuple):
+        return LIST_SEPARATOR.join(label_value(source, each, names) for each in value)
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int, float)):
@@ -127,5 +132,5 @@ def source_options(data: DataConfig) -> SourceOptions:
 
 
 def labelled_options(data: DataConfig) -> SourceOptions:
-    """How the labelled sources of a run are read."""
-    return replace(source_options(data), label=data.label)
+    """Return how the labelled sources of a run are read."""
+    return replace(source_options(data), label=data.label, several_labels=bool(data.label_separator))

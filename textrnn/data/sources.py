@@ -129,7 +129,7 @@ def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Count
         for text, label, _, _ in located.records(options, skipped):
             if not text.strip():
                 skipped["empty texts"] += 1
-            elif not label:
+            elif not label and not options.several_labels:
                 skipped["texts without a label"] += 1
             else:
                 found = True

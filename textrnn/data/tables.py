@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from textrnn.data.labels import LIST_SEPARATOR
 from textrnn.data.records import Record, SourceOptions, label_value, require_columns, text_value, whole_characters
 from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened, text_suffix, whole_lines
 from textrnn.errors import UserError
@@ -179,13 +180,13 @@ def is_fasttext(path: Path) -> bool:
 def read_fasttext(path: Path, options: SourceOptions) -> Iterator[Record]:
     for number, line in enumerate(whole_lines(path, options.errors), 1):
         labels = re.findall(rf"(?<!\S){FASTTEXT}(\S+)", line)
-        if len(labels) > 1:
+        if len(labels) > 1 and not options.several_labels:
             raise UserError(
                 f"a text must have one label, {path} line {number} has {len(labels)}: {', '.join(labels):.200}; keep "
-                "one, or train a classifier for each"
+                "one, or train with --task multilabel"
             )
         text = re.sub(rf"(?<!\S){FASTTEXT}\S+\s?", "", line).strip()
-        label = label_value(path, labels[0]) if labels else ""
+        label = LIST_SEPARATOR.join(label_value(path, each) for each in labels)
         yield Record(text, label, ("label", "text"), (label, text))
 
 
@@ -217,6 +218,8 @@ def read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
     for place, record in json_objects(path, options.errors):
         require_columns(place, list(record), options)
         text = text_value(place, record[options.text], options)
-        label = "" if options.label is None else label_value(place, record[options.label])
+        label = (
+            "" if options.label is None else label_value(place, record[options.label], several=options.several_labels)
+        )
         text, label = (whole_characters(place, value, options.errors) for value in (text, label))
         yield Record(text, label, tuple(record), tuple(record.values()))

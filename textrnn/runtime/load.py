@@ -11,6 +11,7 @@ from textrnn.bundle import find_bundle, read_bundle
 from textrnn.errors import UserError, require_whole_number, shown
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
+from textrnn.runtime.multilabel_classifier import MultilabelClassifier
 from textrnn.runtime.text_classifier import Classifier
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
@@ -18,7 +19,8 @@ from textrnn.runtime.vector_models import Regressor, VectorClassifier
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     """Load a model from a bundle folder, or a run folder with a bundle in it.
 
-    It is a `LanguageModel`, a `Classifier`, a `VectorClassifier`, a `Regressor` or a `Forecaster`.
+    It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor` or a
+    `Forecaster`.
 
     Raises:
         UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
@@ -31,6 +33,7 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
     kinds: dict[str, Callable[..., Any]] = {
         "language_model": LanguageModel,
         "classifier": Classifier,
+        "multilabel_classifier": MultilabelClassifier,
         "vector_classifier": VectorClassifier,
         "regressor": Regressor,
         "forecaster": Forecaster,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class Classifier(OfBundle):
         labels: the classes.
         max_length: tokens of a text that are read. Longer texts are cut in the middle.
     """
+
+    no_prediction: ClassVar[dict[str, None]] = {"label": None, "probability": None}
+    """Prediction for an empty text, ready for JSON."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle, threads=threads)

@@ -39,6 +39,7 @@ TINY = [
 KINDS = {
     "language model": ["task=language_model", "train.sequence_length=8", "train.sample_length=4"],
     "classifier of text": ["task=classification", "model.embedding_dim=4", "model.segment_length=4"],
+    "multi-label classifier": ["task=multilabel", "model.embedding_dim=4", "model.segment_length=4"],
     "classifier of vectors": ["task=classification", "data.reads=vectors"],
     "regressor": ["task=regression"],
     "forecaster": ["task=forecast", "train.sequence_length=8"],
@@ -55,6 +56,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.text": ("note",),
     "data.label": ("kind",),
     "data.label_names": ('["0=bad","1=good"]',),
+    "data.label_separator": (",",),
     "data.max_length": ("2", "model.segment_length=0"),
     "data.document": ("line", "data.separate_documents=true"),
     "data.separate_documents": ("true",),
@@ -142,6 +144,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ]
         found["classifier of text " + name] = folder / f"{name}.csv"
         found["classifier of text " + name].write_text("text,note,label,kind\n" + "".join(rows), encoding="utf-8")
+        tagged = [
+            row.rsplit(",", 2)[0] + f",{number % 2}|{number % 3},{number % 4}\n" for number, row in enumerate(rows)
+        ]
+        found["multi-label classifier " + name] = folder / f"{name}_tagged.csv"
+        found["multi-label classifier " + name].write_text("text,note,label,kind\n" + "".join(tagged), encoding="utf-8")
         arrays = np.random.default_rng(len(name)).normal(size=(2, 14, 6, 2)).astype(np.float32)
         for kind in ("classifier of vectors", "regressor"):
             found[f"{kind} {name}"] = folder / f"{name}.npz"

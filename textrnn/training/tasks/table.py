@@ -13,6 +13,7 @@ from textrnn.training.loop.run import Run
 from textrnn.training.tasks.classification.task import TextClassification, VectorClassification
 from textrnn.training.tasks.forecast.task import Forecast
 from textrnn.training.tasks.language_model.task import LanguageModelling
+from textrnn.training.tasks.multilabel.task import MultilabelClassification
 from textrnn.training.tasks.regression.task import Regression
 from textrnn.training.tasks.task import Prepared, Task
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TASKS: tuple[Task, ...] = (
     LanguageModelling(),
     TextClassification(),
+    MultilabelClassification(),
     VectorClassification(),
     Regression(),
     Forecast(),

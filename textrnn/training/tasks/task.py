@@ -40,7 +40,7 @@ class Task(ABC):
     """The setting `data.reads`."""
     model: ClassVar[str]
     """What is trained, one of `textrnn.config.MODELS`: it decides which settings apply."""
-    aliases: ClassVar[tuple[str, ...]] = ()
+    aliases: tuple[str, ...] = ()
     """Other names that ``textrnn train --task`` takes."""
     reads_labels = False
     """Whether labels of texts are read."""

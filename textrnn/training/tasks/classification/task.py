@@ -22,12 +22,14 @@ from textrnn.training.tasks.vector_task import VectorTask
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.trainer import Trainer
+    from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
 
 class TextClassification(Task):
     """Learns the label of a text."""
 
-    name, reads, model, aliases = "classification", "text", "classifier", ("sentiment",)
+    name, reads, model = "classification", "text", "classifier"
+    aliases: tuple[str, ...] = ("sentiment",)
     reads_labels = True
 
     def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -88,12 +90,16 @@ class TextClassification(Task):
         )
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
-        from textrnn.training.tasks.classification.trainer import ClassifierTrainer
-
         texts = len(prepared.parts[0])
         config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
-        return ClassifierTrainer(run, prepared.tokenizer, *prepared.parts)
+        return self.trainer_class()(run, prepared.tokenizer, *prepared.parts)
+
+    def trainer_class(self) -> type[ClassifierTrainer]:
+        """Return the class of the trainer; importing it loads TensorFlow."""
+        from textrnn.training.tasks.classification.trainer import ClassifierTrainer
+
+        return ClassifierTrainer
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn classify {folder}"

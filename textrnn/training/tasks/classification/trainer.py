@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.classification import probabilities
+from textrnn.config import Config
 from textrnn.data.labelled import LabelledDataset
 from textrnn.data.labelled_texts import texts_of_records
 from textrnn.data.labels import describe
 from textrnn.data.records import labelled_options
 from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
-from textrnn.metrics.classification_report import confident_mistakes, measure, write_report
+from textrnn.metrics.classification_report import Metrics, confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.run import Run
@@ -42,26 +43,52 @@ class ClassifierTrainer(SupervisedTrainer):
         held_out: LabelledDataset,
     ) -> None:
         self.tokenizer = tokenizer
-        loss = weighted_cross_entropy(class_weights(train, run.config.train.class_weights))
-        super().__init__(run, tokenizer, train, held_out, len(train.labels), loss)
+        super().__init__(run, tokenizer, train, held_out, len(train.labels), self.loss(train, run.config))
+
+    def loss(self, train: LabelledDataset, config: Config) -> Callable[[Any, Any], Any]:
+        """Return the loss of a batch, a function of logits and targets."""
+        return weighted_cross_entropy(class_weights(train, config.train.class_weights))
+
+    def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute the probabilities of the classes from logits, both ``(texts, classes)``."""
+        return probabilities(logits)
+
+    def metrics(self, probs: NDArray[np.float64], targets: NDArray[Any]) -> Metrics:
+        """Compare probabilities of the held-out records with their targets."""
+        return measure(probs, targets, self.held_out.dataset.labels)
+
+    def decisions(self, logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return logits ``(decisions, choices)`` and the right choices ``(decisions,)``, to calibrate a softmax."""
+        return logits, targets
+
+    def mistakes(self, probs: NDArray[np.float64], targets: NDArray[Any]) -> list[Mistake]:
+        """Return the most confident mistakes among the held-out records."""
+        labels = self.held_out.dataset.labels
+        return [
+            Mistake(index, labels[targets[index]], labels[probs[index].argmax()], float(probs[index].max()))
+            for index in confident_mistakes(probs, targets, MISTAKES).tolist()
+        ]
 
     def measure(self) -> dict[str, Any]:
-        """The held-out loss at the temperature that makes it least: being too sure of itself is mended afterwards."""
+        """Evaluate at the temperature with the lowest held-out loss: overconfidence is calibrated afterwards."""
         logits, targets = self.held_out_logits()
-        probs = probabilities(logits / fit_temperature(logits, targets))
-        metrics = measure(probs, targets, self.batches.dataset.labels)
+        probs = self.probabilities(logits / fit_temperature(*self.decisions(logits, targets)))
+        return self.history(self.metrics(probs, targets))
+
+    def history(self, metrics: Any) -> dict[str, Any]:
+        """Return the figures that the history holds."""
         return {"held_out_loss": metrics.nats, "held_out_accuracy": metrics.accuracy}
 
     def describe(self, measured: Mapping[str, Any]) -> str:
         return f"{super().describe(measured)}, accuracy {measured['held_out_accuracy']:.2%}"
 
-    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """Logits ``(texts, classes)`` of the held-out texts, and their classes ``(texts,)``."""
-        return self.held_out_outputs(), np.asarray(self.held_out.dataset.targets, np.int32)
+    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Return logits ``(texts, classes)`` of the held-out texts, and their targets."""
+        return self.held_out_outputs(), self.held_out.dataset.targets
 
     def calibrate(self) -> Calibration:
-        """The temperature that fits the held-out texts best, and what it mends."""
-        logits, targets = self.held_out_logits()
+        """Fit the temperature on the held-out texts, and measure the calibration error without and with it."""
+        logits, targets = self.decisions(*self.held_out_logits())
         temperature = fit_temperature(logits, targets)
         before, after = (expected_calibration_error(probabilities(logits / t), targets) for t in (1.0, temperature))
         return Calibration(temperature, before, after)
@@ -76,26 +103,17 @@ class ClassifierTrainer(SupervisedTrainer):
         super().finish()
 
     def report(self) -> None:
-        """Write what the model gets right and wrong on held-out texts: ``report.json``, ``.txt`` and ``.png``."""
+        """Write ``report.json``, ``.txt`` and ``.png``: figures, calibration and mistakes on held-out records."""
         train, held_out, data = self.batches.dataset, self.held_out.dataset, self.run.config.data
         calibration = self.calibrate()
         logits, targets = self.held_out_logits()
-        probs = probabilities(logits / calibration.temperature)
-        wrong = confident_mistakes(probs, targets, MISTAKES)
-        records = held_out.records[wrong].tolist()
+        probs = self.probabilities(logits / calibration.temperature)
+        mistakes = self.mistakes(probs, targets)
+        records = held_out.records[[mistake.place for mistake in mistakes]].tolist()
         if self.tokenizer:
             texts = texts_of_records(data.validation or data.source, labelled_options(data), records)
         else:
             texts = {record: f"sequence {record + 1}" for record in records}
-        mistakes = [
-            {
-                "text": texts[record],
-                "label": held_out.labels[targets[index]],
-                "predicted": held_out.labels[probs[index].argmax()],
-                "probability": float(probs[index].max()),
-            }
-            for index, record in zip(wrong, records, strict=True)
-        ]
         facts = {
             "trained_on": len(train),
             "skipped": describe(train.skipped) or "nothing",
@@ -103,13 +121,27 @@ class ClassifierTrainer(SupervisedTrainer):
             "temperature": calibration.temperature,
             "calibration_error_before": calibration.error_before,
         }
+        decided, right = self.decisions(logits / calibration.temperature, targets)
         write_report(
             self.run.folder,
-            measure(probs, targets, held_out.labels),
-            reliability(probs, targets),
-            mistakes,
+            self.metrics(probs, targets),
+            reliability(probabilities(decided), right),
+            [{"text": texts[record], **mistake.to_dict()} for record, mistake in zip(records, mistakes, strict=True)],
             facts,
         )
+
+
+class Mistake(NamedTuple):
+    """A wrong prediction of a held-out record, by its number in the held-out set."""
+
+    place: int
+    label: str
+    predicted: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a report tells of it."""
+        return {"label": self.label, "predicted": self.predicted, "probability": self.probability}
 
 
 def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
