@@ -43,14 +43,13 @@ def work(job: Figures) -> Figures:
         return join(cluster) if cluster else of_this_process()
 
     distribution = import_tensorflow(meet)
-    from textrnn.training.distributed.distribution import use
     from textrnn.training.tasks.shared_run import open_shared_run
     from textrnn.training.tasks.table import trainer_of
 
-    with use(distribution), ExitStack() as held:
+    with ExitStack() as held:
         config = load_config(None, job["settings"])
         run = open_shared_run(distribution, Path(job["folder"]), config, resume=False, quiet=True, held=held)
-        trainer = trainer_of(run)
+        trainer = trainer_of(run, distribution=distribution)
         losses, seconds = [], []
         take_step = trainer._train_one
 

@@ -45,8 +45,8 @@ def dying(savez: Callable[..., None], name: str, count: int) -> Callable[..., No
 def signalling(trainer_of: Callable[..., Any], number: signal.Signals, count: int) -> Callable[..., Any]:
     """What makes the trainer of a run, but the process gets a signal in the given step."""
 
-    def signalled(*arguments: Any) -> Any:
-        trainer = trainer_of(*arguments)
+    def signalled(*arguments: Any, **others: Any) -> Any:
+        trainer = trainer_of(*arguments, **others)
         left, step = count, trainer._train_one
 
         def take() -> float:

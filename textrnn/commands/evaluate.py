@@ -167,7 +167,7 @@ def _require_adaptable(arguments: argparse.Namespace) -> None:
 def _adapt(
     arguments: argparse.Namespace, tokenizer: Tokenizer, prepared: Prepared, parts: Sequence[Part]
 ) -> dict[str, Any]:
-    """What dynamic evaluation and a cache give, apart from the static figures."""
+    """Measure dynamic evaluation and a cache, apart from the static figures."""
     import numpy as np
 
     from textrnn.scoring import TextSize
@@ -195,7 +195,7 @@ def _adapt(
 
 
 def _print_adapted(adapted: Mapping[str, Any]) -> None:
-    """Apart from the static figures, so that nobody takes one for the other."""
+    """Print adaptive figures apart from the static ones, so that nobody takes one for the other."""
     print("\nThe figures below are adaptive, not static: the model used the text before each token it predicted.")
     for name, title in ADAPTED.items():
         if found := adapted.get(name):
@@ -285,7 +285,7 @@ def _evaluate_forecaster(model: Forecaster, arguments: argparse.Namespace) -> di
 
 
 def _run_of(model: Path) -> Run:
-    """The run whose held-out part a model is measured on where nothing else is given."""
+    """Open the run on whose held-out data a model is measured if no source is given."""
     from textrnn.training.tasks.runs import open_run
 
     if not (model / "config.json").exists():
@@ -296,7 +296,7 @@ def _run_of(model: Path) -> Run:
 
 
 def _prepared(model: Path) -> Prepared:
-    """What the run of a model was trained and is measured on."""
+    """Return the training and held-out data of a model's run."""
     from textrnn.training.tasks.table import prepare
 
     return prepare(_run_of(model))

@@ -68,10 +68,9 @@ def _train_and_export(run: Run, new: bool) -> Path:
         if not run.quiet:
             say(task_of(run.config).notes(prepared))
         import_tensorflow()
-        from textrnn.training.distributed.distribution import of_this_process, use
+        from textrnn.training.distributed.distribution import of_this_process
 
-        with use(of_this_process()):
-            trainer = trainer_of(run, prepared)
+        trainer = trainer_of(run, prepared, of_this_process())
     except UserError:
         if new:
             run.remove_unless_trained()
@@ -90,15 +89,14 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
     if not quiet:
         print(f"worker {cluster.index} meets the others: {', '.join(cluster.workers)}", file=sys.stderr, flush=True)
     distribution = import_tensorflow(lambda: _join(cluster))
-    from textrnn.training.distributed.distribution import use
     from textrnn.training.tasks.table import trainer_of
 
     again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
-    with distribution.explain_lost_workers(kept), use(distribution), ExitStack() as held:
+    with distribution.explain_lost_workers(kept), ExitStack() as held:
         run = open_shared_run(distribution, folder, config, resume, quiet, held)
         try:
-            trainer = trainer_of(run)
+            trainer = trainer_of(run, distribution=distribution)
         except UserError:
             if distribution.is_chief and not resume:
                 run.remove_unless_trained()

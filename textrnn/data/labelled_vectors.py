@@ -184,7 +184,7 @@ def _cut_at_random(found: Sequence[Target], held_out: float | None) -> _Cut:
 
 
 def _held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
-    """Which records are held out: at least one, and not all."""
+    """Return which records are held out: at least one, and not all."""
     if records < 2:
         raise UserError(
             f"there must be two sequences or more, one of them to be held out, was: {records}; give more, "
@@ -195,7 +195,7 @@ def _held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
 
 
 def _scaling_of(values: NDArray[Any]) -> Scaling:
-    """Mean and standard deviation of each feature of ``(steps, features)``; 0 and 255 for uint8."""
+    """Compute mean and standard deviation of each feature of ``(steps, features)``; 0 and 255 for uint8."""
     steps, features = values.shape
     if values.dtype == np.uint8:
         return np.zeros(features, np.float32), np.full(features, 255, np.float32)

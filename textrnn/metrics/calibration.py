@@ -1,4 +1,4 @@
-"""Whether the probabilities of a classifier can be believed, and the temperature that makes them so."""
+"""Calibration of a classifier's probabilities, and the temperature that improves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bin:
 
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
-    """The temperature T that minimises the mean negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
+    """Return the temperature T with the lowest negative log-likelihood of ``softmax(logits / T)`` (Guo et al. 2017).
 
     The loss is convex in 1/T, so the sign of its slope shows on which side of T the minimum lies.
 
@@ -46,7 +46,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
         return 1.0
 
     def slope(sharpness: float) -> float:
-        """Of the loss against 1/T: mean logit under the model less that of the true class."""
+        """Return the slope of the loss against 1/T: mean logit under the model less that of the true class."""
         weights = np.exp(sharpness * logits)
         expected = (weights * logits).sum(axis=1) / weights.sum(axis=1)
         return float(expected.mean() - of_targets.mean())
@@ -62,7 +62,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def reliability(probs: NDArray[Any], targets: NDArray[Any], bins: int = 15) -> list[Bin]:
-    """Texts gathered by their highest probability into bins of equal width; bins without texts are left out.
+    """Group texts by their highest probability into bins of equal width; empty bins are left out.
 
     Probs float ``(texts, classes)``, targets int ``(texts,)``.
     """
@@ -80,7 +80,7 @@ def reliability(probs: NDArray[Any], targets: NDArray[Any], bins: int = 15) -> l
 
 
 def expected_calibration_error(probs: NDArray[Any], targets: NDArray[Any], bins: int = 15) -> float:
-    """Mean distance between accuracy and confidence of the bins, weighted by their texts (Naeini et al. 2015).
+    """Compute the mean distance between accuracy and confidence of the bins (Naeini et al. 2015).
 
     Probs float ``(texts, classes)``, targets int ``(texts,)``. 0 is perfect, 1 the worst; 0 where there is no text.
     """

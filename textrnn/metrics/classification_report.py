@@ -130,7 +130,7 @@ def measure(probs: NDArray[np.float64], targets: NDArray[Any], labels: Sequence[
 
 
 def confident_mistakes(probs: NDArray[Any], targets: NDArray[Any], count: int = 20) -> NDArray[np.int64]:
-    """Indices of at most `count` wrongly classified texts, the most confident first, equals in the order of the texts.
+    """Return indices of at most `count` wrongly classified texts, the most confident first.
 
     Probs float ``(texts, classes)``, targets int ``(texts,)``.
     """
@@ -209,7 +209,7 @@ def _as_text(
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns, the first to the left, the others to the right."""
+    """Return lines with aligned columns, the first to the left, the others to the right."""
     widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([_pad(first, widths[0]), *map(str.rjust, others, widths[1:])]) for first, *others in rows]
 
@@ -219,12 +219,12 @@ def _pad(text: str, width: int) -> str:
 
 
 def _columns(text: str) -> int:
-    """How wide a terminal shows a text: a Chinese character takes two columns."""
+    """Return the columns that a text takes in a terminal: a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _one_line(text: str, head: int, tail: int) -> str:
-    """Every stretch of white space as one space, and of a long text only its first and last characters."""
+    """Return a text on one line; a long one is cut in the middle."""
     text = " ".join(text.split())
     return text if len(text) <= head + tail + len(CUT) else text[:head].rstrip() + CUT + text[-tail:].lstrip()
 
@@ -257,7 +257,7 @@ def draw_report(metrics: Metrics, bins: Sequence[Bin], picture: Path) -> None:
 
 
 def _drawable(labels: Sequence[str], known: frozenset[int]) -> list[str]:
-    """Labels short enough for a picture; one with a character that no font has becomes the number of its class."""
+    """Return labels short enough for a picture; one with a character that no font has becomes its number."""
     names = (_one_line(label, 12, 6) for label in labels)
     return [name if known.issuperset(map(ord, name)) else str(number) for number, name in enumerate(names, 1)]
 

@@ -42,7 +42,7 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[TextBlock], apart: bool
 
 
 def dataset_parts(dataset: TokenDataset) -> list[Part]:
-    """Tokens that were prepared already, shard by shard; the first part counts all the text."""
+    """Return prepared tokens, shard by shard; the first part counts all the text."""
     first, *others = dataset.ids.parts if isinstance(dataset.ids, ShardedIds) else [dataset.ids]
     return [Part(first, dataset.size), *(Part(ids, TextSize(0, 0, 0)) for ids in others)]
 
@@ -56,7 +56,7 @@ def evaluate(
     apart: bool = False,
     window: int | None = None,
 ) -> TextMetrics:
-    """The loss of a model on a text.
+    """Measure the loss of a language model on a text.
 
     Args:
         read: the model, ``(ids (batch, time), state) -> (logits (batch, time, vocabulary), state)``.
@@ -107,7 +107,7 @@ def labelled_vectors(
     labels: Labels,
     skipped: Counter[str],
 ) -> Iterator[tuple[NDArray[Any], int]]:
-    """Sequences ``(time, features)`` and the places of their labels; other labels are left out and counted.
+    """Yield sequences ``(time, features)`` and their targets; records of no class are left out and counted.
 
     Raises:
         UserError: no sequence is left.
@@ -166,7 +166,7 @@ def evaluate_classifier(
 def evaluate_regressor(
     predict: Callable[[Sequence[NDArray[Any]]], NDArray[np.float32]], records: Iterable[tuple[NDArray[Any], Any]]
 ) -> dict[str, float]:
-    """How many records there are, and `textrnn.metrics.regression.errors` over all of them.
+    """Measure a regressor: the number of records, and `textrnn.metrics.regression.errors` over all of them.
 
     Args:
         predict: the model, sequences of vectors to values ``(records, outputs)``.
@@ -195,7 +195,7 @@ def _predictions(
 
 
 def in_batches(records: Iterable[tuple[NDArray[Any], T]], at_once: int) -> Iterator[list[tuple[NDArray[Any], T]]]:
-    """Records in their order, at most `at_once` or of so many values that they fill memory."""
+    """Yield batches of records in their order: at most `at_once` records, fewer if they are long."""
     batch, values = [], 0
     for record in records:
         batch.append(record)

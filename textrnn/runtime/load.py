@@ -1,4 +1,4 @@
-"""A bundle's folder to the model that it holds."""
+"""Loading of finished models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
 
 
 def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
-    """As `load`; refuses what is no language model."""
+    """Load a language model; see `load`."""
     model = load(path, threads=threads)
     if not isinstance(model, LanguageModel):
         kind = model.manifest.kind.replace("_", " ")
@@ -55,7 +55,7 @@ def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> Langu
 
 
 def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
-    """As `load`; refuses what is no forecaster."""
+    """Load a forecaster; see `load`."""
     model = load(path, threads=threads)
     if not isinstance(model, Forecaster):
         kind = model.manifest.kind.replace("_", " ")
@@ -64,12 +64,12 @@ def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaste
 
 
 def load_classifier(path: str | PathLike[str], *, threads: int = 1) -> Classifier:
-    """As `load`; refuses what does not classify texts."""
+    """Load a classifier of texts; see `load`."""
     return require_classifier(load(path, threads=threads), path)
 
 
 def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
-    """A model that `load` gave.
+    """Return a model that `load` gave, if it classifies texts.
 
     Raises:
         UserError: it does not classify texts.

@@ -22,7 +22,7 @@ import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from textrnn.training.distributed.distribution import of_this_process, use  # noqa: E402
+from textrnn.training.distributed.distribution import of_this_process  # noqa: E402
 from textrnn.training.loop import trainer as training  # noqa: E402
 from textrnn.training.loop import training_step  # noqa: E402
 from textrnn.training.tasks.table import trainer_of  # noqa: E402
@@ -179,8 +179,7 @@ def observed(config: Config, folder: Path) -> Iterator[object]:
     """What a run shows, in the order in which it does: its data, its weights, its losses, its files."""
     run = create_run(folder, config, quiet=True)
     yield [each.path.read_bytes() if hasattr(each, "path") else repr(vars(each)) for each in prepare(run).parts]
-    with use(of_this_process()):
-        trainer = trainer_of(run)
+    trainer = trainer_of(run, distribution=of_this_process())
     yield {name: array.tolist() for name, array in trainer.model.arrays().items()}
     yield [float(trainer.train_one()) for _ in range(2)], trainer.total_steps
     yield {name: array.tolist() for name, array in trainer.model.arrays().items()}

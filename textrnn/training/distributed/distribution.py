@@ -252,22 +252,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-_current: list[Distribution] = []
-
-
-def current() -> Distribution:
-    """Return the distribution that new trainers belong to: one device unless `use` sets another."""
-    return _current[-1] if _current else Distribution()
-
-
-@contextmanager
-def use(distribution: Distribution) -> Iterator[None]:
-    """Let trainers that are created in the block belong to a distribution."""
-    _current.append(distribution)
-    try:
-        yield
-    finally:
-        _current.pop()
+ALONE = Distribution()
+"""One device of one process."""
 
 
 def of_this_process() -> Distribution:

@@ -83,7 +83,7 @@ class ForecasterExporter(Exporter):
 
 
 def forecast_graphs(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, onnx.ModelProto]:
-    """The graphs of a bundle by their use, from the weights of the model by name."""
+    """Build the graphs of a bundle, by their use, from the weights of the model, by name."""
     weights = fold_input_scale(config, arrays)
     scale = np.tile(weights["input_scale"], config.horizon)
     weights["output_kernel"] = weights["output_kernel"] * scale

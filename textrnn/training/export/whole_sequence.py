@@ -176,7 +176,7 @@ def whole_sequence_graph(
         is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
 
     def over_text(pool: str, x: str) -> str:
-        """(time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
+        """Pool (time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
         width = nodes.add("Gather", nodes.add("Shape", x), "third")
         segments = nodes.add("Reshape", _reduce(nodes, pool, x, 0), nodes.add("Concat", batch, "any", width, axis=0))
         return _reduce(nodes, pool, segments, 1)

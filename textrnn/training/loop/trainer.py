@@ -21,7 +21,7 @@ from tqdm import tqdm
 from textrnn.bundle import Bundle
 from textrnn.config import TrainConfig
 from textrnn.errors import Stopped, UserError
-from textrnn.training.distributed.distribution import current
+from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.export.exporter import Exporter
 from textrnn.training.loop.checkpoints import Progress, load_checkpoint, save_checkpoint
 from textrnn.training.loop.history import append_history, draw_curves, drop_history_after
@@ -62,6 +62,7 @@ class Trainer(ABC):
         units_per_step: int,
         state: Any,
         fingerprint: str,
+        distribution: Distribution,
     ) -> None:
         self.run = run
         self.config: TrainConfig = run.config.train
@@ -69,11 +70,11 @@ class Trainer(ABC):
         self.steps_per_epoch = steps_per_epoch
         self.units_per_step = units_per_step
         self.total_steps = max(1, round(epochs * steps_per_epoch))
-        self.distribution = current()
+        self.distribution = distribution
         self.distribution.require_divisible(self.config.batch_size)
         self.quiet = run.quiet or not self.distribution.is_chief
         with self.distribution.scope():
-            self.optimizer = optimizer_of(self.config, self.total_steps, model)
+            self.optimizer = optimizer_of(self.config, self.total_steps, model, distribution)
         self.progress = Progress(fingerprint=fingerprint)
         self.state = self.distribution.rows(state, axis=1)
         self._stop_requested = False

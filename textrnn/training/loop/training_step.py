@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.hardware import has_bfloat16
-from textrnn.training.distributed.distribution import Distribution, current
+from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.loop.row_updates import RowwiseAdamW, is_worthwhile
 from textrnn.training.network.backbone import Masks
 from textrnn.training.network.classifier import Classifier
@@ -36,18 +36,20 @@ class TrainingStep:
     of the whole sequence. Memory grows with the segment, not with the sequence.
     """
 
-    def __init__(self, model: LanguageModel, optimizer: Any, recompute: int = 0) -> None:
+    def __init__(
+        self, model: LanguageModel, optimizer: Any, recompute: int = 0, distribution: Distribution = ALONE
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.recompute = recompute
-        self._distribution = current()
+        self._distribution = distribution
         self._gradients = compiled_for(model, self._find_gradients)
         self._forward = compiled_for(model, self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
         self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
         self._flush = compiled(self.rows.catch_up_all) if self.rows is not None else None
         model.backbone.reads_rows = self.rows is not None
-        self.update = _compiled_update(self._update) if self.rows is None else compiled(self._update)
+        self.update = _compiled_update(self._update, distribution) if self.rows is None else compiled(self._update)
         self._run = compiled(self._step)
         # The step is one XLA program without a graph around it, whose overhead would slow down a small network.
         is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
@@ -196,6 +198,7 @@ class SupervisedStep:
         optimizer: its optimizer.
         loss: the mean loss of a batch from ``(outputs, targets)``.
         one_length: whether all batches have the same shape.
+        distribution: the devices and processes that share a batch.
     """
 
     def __init__(
@@ -204,14 +207,15 @@ class SupervisedStep:
         optimizer: Any,
         loss: Callable[[Tensor, Tensor], Tensor],
         one_length: bool = False,
+        distribution: Distribution = ALONE,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self._loss = loss
-        self._distribution = current()
+        self._distribution = distribution
         by_xla = one_length and model.precision == "float32"
         self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
-        self._update = _compiled_update(lambda gradients: self.optimizer.apply(gradients))
+        self._update = _compiled_update(lambda gradients: self.optimizer.apply(gradients), distribution)
         self._run = compiled(self._step)
 
     def __call__(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
@@ -275,9 +279,9 @@ def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> C
     return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
 
 
-def _compiled_update(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled_update(function: Callable[..., Any], distribution: Distribution) -> Callable[..., Any]:
     """Compile an update of weights with XLA; return it unchanged if the weights are mirrored on several devices."""
-    return function if current().is_mirrored else compiled(function, jit_compile=True)
+    return function if distribution.is_mirrored else compiled(function, jit_compile=True)
 
 
 def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution, batch: int) -> Masks:
@@ -324,7 +328,7 @@ def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
     return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
 
 
-def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
+def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distribution: Distribution = ALONE) -> Any:
     """Return the optimizer of a model, with a linear warm-up of its learning rate.
 
     AdamW applies no weight decay to vectors.
@@ -345,7 +349,7 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
         optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
     else:
         settings = {"weight_decay": config.weight_decay, "beta_2": config.beta_2, "epsilon": 1e-8}
-        by_rows = _updates_by_rows(config, model)
+        by_rows = _updates_by_rows(config, model, distribution)
         if by_rows:
             rates = learning_rates(config, total_steps, warmup)
             optimizer = RowwiseAdamW(rates, config.gradient_clip, learning_rate=schedule, **settings)
@@ -359,14 +363,14 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model) -> Any:
     return optimizer
 
 
-def _updates_by_rows(config: TrainConfig, model: Model) -> bool:
+def _updates_by_rows(config: TrainConfig, model: Model, distribution: Distribution) -> bool:
     """Return whether the embedding is updated by rows: if it is large and not shared with the output."""
     backbone = model.backbone
     return (
         isinstance(model, LanguageModel)
         and not backbone.config.tied
         and not config.recompute  # recomputation and replicas sum whole gradients
-        and current().replicas == 1
+        and distribution.replicas == 1
         and is_worthwhile(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
     )
 

@@ -191,7 +191,7 @@ def input_scale(decay: Tensor, rotates: bool) -> Tensor:
 
 
 def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Weights by name, as a step multiplies them.
+    """Return weights by name, as a step multiplies them.
 
     A dense U is `limited`. Kernel and bias of diagonal layers include the input scale. The diagonal U becomes
     ``recurrent_N`` ``(hidden,)``, the factor of each unit's own state. Rotations also have ``crossed_N``, the factor of

@@ -21,7 +21,11 @@ MOST_DIFFERENCES = 3  # that a message names
 
 
 def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
-    """A new run folder with its configuration; refused are an existing one, and settings of another task."""
+    """Make a run folder with its configuration.
+
+    Raises:
+        UserError: the folder exists, or a setting does not apply to the run.
+    """
     if folder.exists():
         raise UserError(
             f"a new run needs a folder that does not exist yet, found: {folder}; add --resume, or give another --out"
@@ -46,7 +50,7 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
 
 
 def open_run(folder: Path, config: Config | None = None, quiet: bool = False) -> Run:
-    """An existing run folder.
+    """Open an existing run folder.
 
     Args:
         folder: the run folder.
@@ -81,7 +85,7 @@ def _as_json(config: Config) -> str:
 
 
 def _differences(stated: Config, found: Config) -> list[str]:
-    """Settings that differ, the first of them, as people read them."""
+    """Return the first settings that differ, for people."""
     differing = [
         f"{key}, which was {value_of(found, key)!r} and is {value_of(stated, key)!r} now"
         for key in settings()
@@ -91,7 +95,7 @@ def _differences(stated: Config, found: Config) -> list[str]:
 
 
 def _as_taken_over(config: Config, found: Config) -> Config:
-    """A configuration as it is once the model it starts from has given what it gives; it gave that to `found`."""
+    """Return a configuration with what its pretrained model gives, which is part of `found` already."""
     if not config.model.init_from or config.model.init_from != found.model.init_from:
         return config
     return _with_model_of(config, found)

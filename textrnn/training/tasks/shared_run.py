@@ -26,7 +26,7 @@ PATIENCE = 30.0  # seconds for a new file to be seen through a network's file sy
 def open_shared_run(
     distribution: Distribution, folder: Path, config: Config | None, resume: bool, quiet: bool, held: ExitStack
 ) -> Run:
-    """The run that every worker trains, made and its data prepared by the chief.
+    """Open the run that all workers train; the chief makes it and prepares its data.
 
     Args:
         distribution: the workers.
@@ -69,7 +69,7 @@ def open_shared_run(
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """What must be the same for every worker, by the names that a user knows it by."""
+    """Return what must be the same for every worker, by the names that a user knows."""
     settings = run.config.to_dict()
     facts: dict[str, Any] = {}
     for section, value in settings.items():
@@ -82,7 +82,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _open(folder: Path) -> Run:
-    """The run folder that the chief has made, which a network's file system may show later."""
+    """Open the run folder that the chief has made; a network's file system may show it later."""
     end = time.monotonic() + PATIENCE
     while not (folder / "config.json").exists() and time.monotonic() < end:
         time.sleep(0.1)

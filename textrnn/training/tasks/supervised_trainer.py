@@ -14,7 +14,7 @@ from textrnn.data.labelled import Batches, LabelledDataset
 from textrnn.data.labelled_texts import TextBatches, TextDataset
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.training.distributed.distribution import current
+from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
@@ -36,7 +36,8 @@ class SupervisedTrainer(Trainer):
         train: what is trained on.
         held_out: what is measured on.
         outputs: classes, or values.
-        loss: what ``(outputs, targets)`` of a batch lose on average.
+        loss: mean loss of a batch from ``(outputs, targets)``.
+        distribution: the devices and processes that share a batch.
     """
 
     model: Classifier
@@ -49,6 +50,7 @@ class SupervisedTrainer(Trainer):
         held_out: LabelledDataset,
         outputs: int,
         loss: Callable[[Any, Any], Any],
+        distribution: Distribution,
     ) -> None:
         config = run.config
         require_possible(config.train)
@@ -59,7 +61,7 @@ class SupervisedTrainer(Trainer):
         longest = int(self.batches.lengths.max())
         require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
         vocabulary_size = tokenizer.vocabulary_size if tokenizer else 0
-        with current().scope():
+        with distribution.scope():
             model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
         if isinstance(train, VectorDataset):
             model.backbone.set_scaling(train.mean, train.scale)
@@ -71,12 +73,13 @@ class SupervisedTrainer(Trainer):
             units_per_step=config.train.batch_size,
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+            distribution=distribution,
         )
         if config.model.init_from:
             _, arrays = load_checkpoint(run.initial)
             start_from(model, arrays)
         one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
-        self._step = SupervisedStep(model, self.optimizer, loss, one_length)
+        self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
         self._forward = compiled_for_device(lambda inputs: self.model(*inputs))
 
     def train_one(self) -> Any:
@@ -106,5 +109,5 @@ def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Bat
 
 
 def _as_tensors(inputs: tuple[NDArray[Any], ...]) -> tuple[Any, ...]:
-    """The inputs of a batch for TensorFlow."""
+    """Convert the inputs of a batch to tensors."""
     return tuple(tf.constant(each) for each in inputs)

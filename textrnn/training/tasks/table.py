@@ -18,6 +18,7 @@ from textrnn.training.tasks.regression.task import Regression
 from textrnn.training.tasks.task import Prepared, Task
 
 if TYPE_CHECKING:
+    from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.trainer import Trainer
 
 TASKS: tuple[Task, ...] = (
@@ -66,19 +67,20 @@ def prepare(run: Run) -> Prepared:
     return task_of(run.config).prepare(run, digests)
 
 
-def trainer_of(run: Run, prepared: Prepared | None = None) -> Trainer:
+def trainer_of(run: Run, prepared: Prepared | None = None, distribution: Distribution | None = None) -> Trainer:
     """Return the trainer of a run.
 
     Args:
         run: the run.
-        prepared: what `prepare` gave, if it was called already.
+        prepared: result of `prepare`, if it was called already.
+        distribution: the devices and processes that share a batch; None for one device.
 
     Raises:
         UserError: as `prepare` raises it, or settings do not fit each other.
     """
-    from textrnn.training.distributed.distribution import current
+    from textrnn.training.distributed.distribution import ALONE
 
-    return task_of(run.config).trainer(run, prepared or prepare(run), current())
+    return task_of(run.config).trainer(run, prepared or prepare(run), distribution or ALONE)
 
 
 def contents(run: Run) -> dict[str, str | None]:

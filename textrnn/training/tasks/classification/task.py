@@ -93,7 +93,8 @@ class TextClassification(Task):
         texts = len(prepared.parts[0])
         config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
-        return self.trainer_class()(run, prepared.tokenizer, *prepared.parts)
+        train, held_out = prepared.parts
+        return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution)
 
     def trainer_class(self) -> type[ClassifierTrainer]:
         """Return the class of the trainer; importing it loads TensorFlow."""
@@ -116,7 +117,8 @@ class VectorClassification(VectorTask):
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
-        return ClassifierTrainer(self.fitted(run, prepared, distribution), None, *prepared.parts)
+        train, held_out = prepared.parts
+        return ClassifierTrainer(self.fitted(run, prepared, distribution), None, train, held_out, distribution)
 
 
 def _vocabulary_size(tokenizer: object) -> int:

@@ -18,6 +18,7 @@ from textrnn.data.records import labelled_options
 from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
 from textrnn.metrics.classification_report import Metrics, confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
@@ -41,9 +42,11 @@ class ClassifierTrainer(SupervisedTrainer):
         tokenizer: Tokenizer | None,
         train: LabelledDataset,
         held_out: LabelledDataset,
+        distribution: Distribution = ALONE,
     ) -> None:
         self.tokenizer = tokenizer
-        super().__init__(run, tokenizer, train, held_out, len(train.labels), self.loss(train, run.config))
+        loss = self.loss(train, run.config)
+        super().__init__(run, tokenizer, train, held_out, len(train.labels), loss, distribution)
 
     def loss(self, train: LabelledDataset, config: Config) -> Callable[[Any, Any], Any]:
         """Return the loss of a batch, a function of logits and targets."""
@@ -145,7 +148,7 @@ class Mistake(NamedTuple):
 
 
 def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
-    """The mean of nats of the target class, each weighted by its class, given logits ``(batch, classes)``."""
+    """Return the loss of logits ``(batch, classes)``: mean nats of the target class, weighted by class."""
     of_class = tf.constant(weights, tf.float32)
 
     def loss(logits: Any, targets: Any) -> Any:
@@ -156,7 +159,7 @@ def weighted_cross_entropy(weights: NDArray[np.float32]) -> Callable[[Any, Any],
 
 
 def class_weights(train: LabelledDataset, kind: str) -> NDArray[np.float32]:
-    """What a text of each class counts, ``(classes,)``: 1, or, "balanced", 1 on average and each class the same."""
+    """Return the weight of each class, ``(classes,)``: 1; "balanced": inversely to its frequency, 1 on average."""
     counts = np.bincount(train.targets, minlength=len(train.labels))
     if kind == "none":
         return np.ones(len(counts), np.float32)

@@ -48,7 +48,7 @@ class Forecast(Task):
 
         (series,) = prepared.parts
         run = fitted(run, fit_to_series(run.config, series), f"{len(series.values):,} steps", distribution.is_chief)
-        return ForecasterTrainer(run, series)
+        return ForecasterTrainer(run, series, distribution)
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn forecast {folder}"

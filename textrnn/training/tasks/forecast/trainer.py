@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from textrnn.data.series import Series, Windows
 from textrnn.metrics.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
-from textrnn.training.distributed.distribution import current
+from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.forecaster import ForecasterExporter
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
@@ -34,7 +34,7 @@ class ForecasterTrainer(Trainer):
     loss_unit = "squared error"
     model: Forecaster
 
-    def __init__(self, run: Run, series: Series) -> None:
+    def __init__(self, run: Run, series: Series, distribution: Distribution = ALONE) -> None:
         config = run.config
         require_possible(config.train)
         batch_size, length = config.train.batch_size, config.train.sequence_length
@@ -42,7 +42,7 @@ class ForecasterTrainer(Trainer):
         self.windows = Windows(series, batch_size, length, config.model.horizon, int(config.model.memory), config.seed)
         read = self.windows.warm_up + length
         require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
-        with current().scope():
+        with distribution.scope():
             model = Forecaster(config.model, series.features, config.seed, config.train.precision)
         if not run.checkpoint.exists():  # a checkpoint replaces these weights
             model.start_from(series)
@@ -54,9 +54,12 @@ class ForecasterTrainer(Trainer):
             units_per_step=batch_size * length,
             state=tf.zeros(()),
             fingerprint=run_fingerprint(config, None, series),
+            distribution=distribution,
         )
         self._first_state = self.distribution.rows(model.backbone.initial_state(batch_size), axis=1)
-        self._step = SupervisedStep(model, self.optimizer, self._squared_error, one_length=True)
+        self._step = SupervisedStep(
+            model, self.optimizer, self._squared_error, one_length=True, distribution=distribution
+        )
         self._forward = compiled_for_device(lambda values, state: self.model(values, state))
 
     def _squared_error(self, outputs: tuple[Any, Any], targets: Any) -> Any:

@@ -52,7 +52,8 @@ class LanguageModelling(Task):
         tokens = prepared.parts[0].tokens
         config = fit_to_tokens(run.config, self.default_config(), tokens, distribution.replicas)
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
-        return LanguageModelTrainer(run, prepared.tokenizer, *prepared.parts)
+        train, held_out = prepared.parts
+        return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution)
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn generate {folder}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from textrnn.data.tokens.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
-from textrnn.training.distributed.distribution import current
+from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.language_model import LanguageModelExporter
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint, start_id
@@ -33,7 +33,14 @@ class LanguageModelTrainer(Trainer):
     unit = "token"
     model: LanguageModel
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, train: TokenDataset, held_out: TokenDataset) -> None:
+    def __init__(
+        self,
+        run: Run,
+        tokenizer: Tokenizer,
+        train: TokenDataset,
+        held_out: TokenDataset,
+        distribution: Distribution = ALONE,
+    ) -> None:
         config = run.config
         require_possible(config.train)
         length = config.train.sequence_length
@@ -44,7 +51,7 @@ class LanguageModelTrainer(Trainer):
         self.start_id = start_id(tokenizer, train, config.data.separate_documents)
         self.never_drawn = untrained(count_tokens(train.ids, tokenizer.vocabulary_size))
         self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
-        with current().scope():
+        with distribution.scope():
             model = LanguageModel(
                 config.model,
                 tokenizer.vocabulary_size,
@@ -60,8 +67,9 @@ class LanguageModelTrainer(Trainer):
             units_per_step=config.train.batch_size * config.train.sequence_length,
             state=model.backbone.initial_state(config.train.batch_size),
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+            distribution=distribution,
         )
-        self._step = TrainingStep(model, self.optimizer, self.config.recompute)
+        self._step = TrainingStep(model, self.optimizer, self.config.recompute, distribution)
         self._flush = self._step.flush
         self._evaluate_batch = compiled_for(model, self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))

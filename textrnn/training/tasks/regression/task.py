@@ -21,4 +21,5 @@ class Regression(VectorTask):
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.regression.trainer import RegressorTrainer
 
-        return RegressorTrainer(self.fitted(run, prepared, distribution), *prepared.parts)
+        train, held_out = prepared.parts
+        return RegressorTrainer(self.fitted(run, prepared, distribution), train, held_out, distribution)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.metrics.regression import Scaling, errors
+from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.regressor import RegressorExporter
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
@@ -29,15 +30,17 @@ class RegressorTrainer(SupervisedTrainer):
     loss_unit = "squared error"
     held_out: VectorBatches
 
-    def __init__(self, run: Run, train: VectorDataset, held_out: VectorDataset) -> None:
+    def __init__(
+        self, run: Run, train: VectorDataset, held_out: VectorDataset, distribution: Distribution = ALONE
+    ) -> None:
         self.scaling = Scaling(train.targets)
-        super().__init__(run, None, train, held_out, train.targets.shape[1], self._squared_error)
+        super().__init__(run, None, train, held_out, train.targets.shape[1], self._squared_error, distribution)
 
     def _squared_error(self, outputs: Any, targets: Any) -> Any:
         return tf.reduce_mean(tf.square(outputs - self.scaling.standardised(targets)))
 
     def measure(self) -> dict[str, Any]:
-        """The held-out loss, the mean squared error of standardised values; and the error in units of the values."""
+        """Return the held-out loss, a mean squared error of standardised values, and errors in the values' units."""
         outputs = self.held_out_outputs()
         targets = np.asarray(self.held_out.dataset.targets, np.float64)
         loss = float(np.square(outputs - self.scaling.standardised(targets)).mean())
