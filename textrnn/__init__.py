@@ -1,11 +1,11 @@
 """Small recurrent text models: trained on your own text, shipped as a folder of ONNX.
 
 >>> import textrnn
->>> model = textrnn.load("shakespeare")
->>> model.generate("ROMEO:", length=200, seed=1)
->>> textrnn.load("reviews").classify(["Not bad at all."])
->>> textrnn.load("temperatures").forecast([12.5, 13.1, 11.8])
->>> textrnn.load("digits").classify(images)
+>>> model = textrnn.load("runs/demo")
+>>> model.generate("the cat", length=20, seed=1)
+'...'
+>>> textrnn.load("runs/reviews").classify(["a good film"])[0].label
+'positive'
 
 Importing this package loads neither numpy nor onnxruntime; `load` does.
 """
@@ -23,11 +23,15 @@ __all__ = ["UserError", "__version__", "load"]
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
-    """Load a model: what it is depends on what was trained.
+    """Load a model; its class depends on what was trained.
 
-    A `textrnn.runtime.language_model.LanguageModel`; of labelled texts, a `textrnn.runtime.text_classifier.Classifier`;
-    of vectors, a `textrnn.runtime.vector_models.VectorClassifier` or `textrnn.runtime.vector_models.Regressor`; of a
-    series, a `textrnn.runtime.forecaster.Forecaster`.
+    Language models are a `textrnn.runtime.language_model.LanguageModel`. Classifiers of texts are a
+    `textrnn.runtime.text_classifier.Classifier` or a `textrnn.runtime.multilabel_classifier.MultilabelClassifier`.
+    Models of vectors are a `textrnn.runtime.vector_models.VectorClassifier` or a
+    `textrnn.runtime.vector_models.Regressor`. Models of series are a `textrnn.runtime.forecaster.Forecaster`.
+
+    >>> textrnn.load("runs/demo").manifest.kind
+    'language_model'
 
     Args:
         path: a bundle folder, or a run folder with a bundle in it.

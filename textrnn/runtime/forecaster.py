@@ -52,7 +52,10 @@ class Forecaster(OfBundle):
                 )
 
     def forecast(self, values: ArrayLike, steps: int | None = None) -> Array:
-        """What follows a history.
+        """Forecast what follows a history.
+
+        >>> textrnn.load("runs/series").forecast([100, 103, 105, 107], steps=5).shape
+        (5, 1)
 
         Args:
             values: ``(time, features)``, or of one feature ``(time,)``, the latest last; the longer, the better the

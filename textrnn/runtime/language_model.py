@@ -85,7 +85,13 @@ class LanguageModel(OfBundle):
         stop: str | Sequence[str] = (),
         seed: int | None = None,
     ) -> str:
-        """Write a text that goes on after `prompt`; the prompt itself is not repeated.
+        """Generate text that continues `prompt`; the prompt itself is not repeated.
+
+        >>> model = textrnn.load("runs/demo")
+        >>> model.generate("the cat", length=30, seed=1) == model.generate("the cat", length=30, seed=1)
+        True
+        >>> model.generate("the cat", length=30, temperature=0, stop=".")
+        '...'
 
         Args:
             prompt: any text; characters the model never saw are no error.
@@ -116,7 +122,11 @@ class LanguageModel(OfBundle):
         return "".join(piece for _, piece in self._write(prompt, 1, options, whole=True))
 
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
-        """As `generate`, and with its options, piece by piece while the text is written.
+        """Yield the text of `generate`, with its options, piece by piece while it is written.
+
+        >>> for piece in textrnn.load("runs/demo").stream("the cat", length=30, seed=1):
+        ...     print(piece, end="")
+        ...
 
         A piece is whole characters, none of which is taken back. Beam search knows its text at the end only, and gives
         it as one piece.
@@ -125,6 +135,9 @@ class LanguageModel(OfBundle):
 
     def samples(self, prompt: str = "", *, count: int, **options: Any) -> list[str]:
         """Write `count` texts as one batch, with the options of `generate`.
+
+        >>> len(textrnn.load("runs/demo").samples("the cat", count=3, length=10))
+        3
 
         The first draws the random numbers that `generate` draws with the same seed.
         """
@@ -135,7 +148,12 @@ class LanguageModel(OfBundle):
         return ["".join(pieces) for pieces in texts]
 
     def score(self, text: str) -> TextMetrics:
-        """How well the model predicts a text: every token once, from the start token and the zero state on."""
+        """Measure how well the model predicts a text: every token once, from the start token and the zero state on.
+
+        >>> model = textrnn.load("runs/demo")
+        >>> model.score("the cat sat").nats_per_token < model.score("tcatha t es").nats_per_token
+        True
+        """
         ids = self.tokenizer.encode(text)
         nats = -float(self.token_log_probs(ids).sum())
         return TextMetrics.of(nats, len(ids), text_size(self.tokenizer, text))
@@ -149,7 +167,11 @@ class LanguageModel(OfBundle):
         return -Scorer(self.read, self.vocabulary_size, self.start_id).add(ids)
 
     def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
-        """The `top` most probable tokens after a text and their probabilities, the highest first."""
+        """Return the `top` most probable tokens after a text and their probabilities, the highest first.
+
+        >>> list(textrnn.load("runs/demo").next_probs("the c", top=2))
+        ['a', ...]
+        """
         require_whole_number("top", top, 1, "give a number of tokens")
         ids = np.concatenate([[self.start_id], self.tokenizer.encode(text)])
         logits, _ = self._prefill(ids[None], self.initial_state(1))

@@ -43,6 +43,9 @@ class MultilabelPrediction:
 class MultilabelClassifier(Classifier):
     """A multi-label text classifier of a bundle.
 
+    >>> textrnn.load("runs/tickets").classify(["the cat slept", "a dog sang"])[0].labels
+    ('cat', 'sleep')
+
     Attributes:
         manifest: the bundle's manifest.
         tokenizer: text to ids and back.

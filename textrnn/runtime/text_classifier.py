@@ -42,6 +42,12 @@ class Classifier(OfBundle):
     def classify(self, texts: Iterable[str]) -> list[Any]:
         """Predict the label of each text, in their order: a `TextPrediction` for each.
 
+        >>> good, bad = textrnn.load("runs/reviews").classify(["a good film", "bad"])
+        >>> good.label, bad.label
+        ('positive', 'negative')
+        >>> good.probability == good.probs["positive"] > 0.5
+        True
+
         Args:
             texts: any iterable of texts of any length, an empty one too: a list, a generator, the lines of an open
                 file, a column of a table. It is read to its end first.
@@ -117,6 +123,10 @@ class Classifier(OfBundle):
         self, text: str, label: str | None = None, progress: Callable[[int], object] | None = None
     ) -> Explanation:
         """Explain a prediction by the contribution of each token; see `textrnn.explanation.explain`.
+
+        >>> why = textrnn.load("runs/reviews").explain("a good film")
+        >>> max(zip(why.contributions, why.pieces))[1]
+        ' good'
 
         Args:
             text: of one token at least; of one longer than `max_length` its head and tail are explained.

@@ -45,7 +45,12 @@ class VectorClassifier(OfBundle):
         self.features = self._read.features
 
     def classify(self, arrays: Arrays, *, arranged: bool = False) -> list[Prediction]:
-        """What each record is, in their order; arguments and errors as those of `predict`."""
+        """Predict the label of each record, in their order; arguments and errors as those of `predict`.
+
+        >>> rising, falling = [1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1]
+        >>> [found.label for found in textrnn.load("runs/lines").classify([rising, falling])]
+        ['up', 'down']
+        """
         return [
             Prediction(label=self.labels[int(row.argmax())], probs=dict(zip(self.labels, row.tolist(), strict=True)))
             for row in self.predict(arrays, arranged=arranged)
@@ -90,7 +95,10 @@ class Regressor(OfBundle):
         self.features, self.outputs = self._read.features, self._read.outputs
 
     def predict(self, arrays: Arrays, *, arranged: bool = False) -> NDArray[np.float32]:
-        """Values in their own units, float32 ``(records, outputs)``; arguments as `VectorClassifier.predict`.
+        """Predict values in their own units, float32 ``(records, outputs)``; arguments as `VectorClassifier.predict`.
+
+        >>> textrnn.load("runs/slopes").predict([[-4, -3, -2, -1, 0, 1, 2, 3]]).shape
+        (1, 1)
 
         Raises:
             UserError: as there.
