@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, float]:
-    """Of any logit or state, on random and on held-out sequences; of a regression, of any value, standardised.
+    """Return the largest difference of a logit or state, or of a standardised value of a regression.
 
     Raises:
         UserError: it is above the tolerance, the bundle is damaged, or its weights are in 8 bits and differ by nature.

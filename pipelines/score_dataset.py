@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """What the command says.
+    """Score a data set as the arguments say.
 
     Raises:
         UserError: Ray is not installed, the model does not read texts, or a file cannot be used.
@@ -107,7 +107,7 @@ def _read(data: Any, source: Path, suffix: str) -> Any:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of what a worker raised, which is the exception itself."""
+    """Return the last line of a worker's error, which is the exception itself."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).removeprefix("textrnn.errors.UserError: ").strip()
 

@@ -192,12 +192,12 @@ class Bundle:
         return self.manifest.tokenizer
 
     def path(self, file: str) -> Path:
-        """Where a file of the bundle lies."""
+        """Return the path of a file of the bundle."""
         return self.folder / file
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle folder a user means: `path` itself, or `path`/bundle of a training run.
+    """Find the bundle folder: `path` itself, or `path`/bundle of a training run.
 
     Raises:
         UserError: neither is there; the message says what was found.
@@ -327,7 +327,7 @@ def _check_external_data(path: Path, listed: Collection[str]) -> None:
 
 
 def _string_after(data: bytes, begin: int) -> str | None:
-    """The value of a protocol buffer's string pair, field 2, of fewer than 128 bytes; None if it is not there."""
+    """Return the value of a protocol buffer's string pair, field 2, of fewer than 128 bytes; None if there is none."""
     head = data[begin : begin + 2]
     if len(head) < 2 or head[0] != 0x12 or head[1] >= 128:
         return None
@@ -335,7 +335,7 @@ def _string_after(data: bytes, begin: int) -> str | None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The path of a file, which no link may lead out of the folder."""
+    """Return the path of a file, which no link may lead out of the folder."""
     path = folder / name
     if path.resolve().parent != folder.resolve():
         raise UserError(f"{path} must lie in the bundle, it is a link to: {path.resolve()}; put the file itself there")

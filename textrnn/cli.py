@@ -74,7 +74,7 @@ def _writes_file(arguments: argparse.Namespace) -> bool:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command; what it takes any number of may stand before, between or after its options."""
+    """Parse the arguments of a command; repeated arguments may be before, between or after its options."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     # argparse gives such an argument only what stands before the first option.

@@ -538,7 +538,7 @@ def _keys(cls: Any, prefix: str = "") -> list[str]:
 
 
 def _nearest_key(key: str) -> str:
-    """The known key most like this one: by its whole path, or by its last word in whatever section."""
+    """Return the known key nearest to this one: by its whole path, or by its last word in any section."""
     keys = _keys(Config)
     by_name = {k.rpartition(".")[2]: k for k in keys}
     near = difflib.get_close_matches(key.rpartition(".")[2], by_name, 1, 0.6)

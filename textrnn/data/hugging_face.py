@@ -41,7 +41,7 @@ def read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> Ite
 
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
-    """What opens a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
+    """Open a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
     import datasets
 
     files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
@@ -70,7 +70,7 @@ class HubDataset:
         yield from as_documents(self.records(options))
 
     def load(self) -> Any:
-        """The split.
+        """Return the split.
 
         Raises:
             UserError: it is neither on this disk nor to be had from the Hub.
@@ -87,7 +87,7 @@ class HubDataset:
             ) from error
 
     def records(self, options: SourceOptions, skipped: Counter[str] | None = None) -> Iterator[Record]:
-        """Those of the split."""
+        """Yield the records of the split."""
         records = self.load()
         require_columns(self.name, records.column_names, options)
         yield from _read_records(self.name, records.select_columns(options.columns), options)

@@ -72,7 +72,7 @@ def as_documents(records: Iterable[Record]) -> Iterator[TextBlock]:
 
 
 def whole_characters(place: str, text: str, errors: str) -> str:
-    """The text, or an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    """Return the text, or raise an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -101,7 +101,7 @@ def text_value(source: object, value: object, options: SourceOptions) -> str:
 
 
 def label_value(source: object, value: object, names: Sequence[str] | None = None, several: bool = False) -> str:
-    """A label as text: of a number its name, where the data set names its numbers."""
+    """Return a label as text. A number becomes its name if the data set names its numbers."""
     if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
         return ""
     if names and value == -1:  # the Hub's word for a label that is kept secret
@@ -122,12 +122,12 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, as part of one line."""
+    """Return the first line of another library's error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def source_options(data: DataConfig) -> SourceOptions:
-    """How the sources of a run are read."""
+    """Return how the sources of a run are read."""
     return SourceOptions(text=data.text, errors=data.errors, documents=data.document)
 
 

@@ -238,7 +238,7 @@ def _in_time(
 
 
 def _field(field: str) -> str:
-    """Without the quotes that a .tsv keeps."""
+    """Remove the quotes that a .tsv keeps."""
     return field.strip().strip('"').strip()
 
 
@@ -288,7 +288,7 @@ def _unbatched(batch: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _of_records(source: object, records: Iterable[tuple[str, dict[str, Any]]], columns: Sequence[str]) -> _Table:
-    """A step a record."""
+    """Yield a step for each record."""
     stated = bool(columns)
     steps: list[Array] = []
     widths: list[int] = []
@@ -371,7 +371,7 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], _Table]] = {
 
 
 class Window(NamedTuple):
-    """Stretches of a series.
+    """Windows of a series.
 
     Attributes:
         values: float32 ``(batch, warm_up + time, features)``, in units of the data.
@@ -384,7 +384,7 @@ class Window(NamedTuple):
 
 
 class Windows:
-    """Stretches of the training part at random offsets.
+    """Windows of the training part at random offsets.
 
     Args:
         series: the series.
@@ -406,14 +406,14 @@ class Windows:
         self._values, self._following = training, following(standardised, horizon)
 
     def batch(self, step: int) -> Window:
-        """The batch of a step; it depends on nothing but `seed` and `step`."""
+        """Return the batch of a step; it depends on `seed` and `step` alone."""
         starts = np.random.default_rng([self._seed, step]).integers(0, self._starts, self._batch_size)
         places = starts[:, None] + np.arange(self._length)
         return Window(self._values[places], self._following[places[:, self.warm_up :]].swapaxes(0, 1))
 
 
 def following(values: NDArray[Any], horizon: int) -> NDArray[Any]:
-    """The `horizon` vectors after each of ``(time, features)`` that has them: ``(time - horizon, horizon * features)``.
+    """Return the `horizon` vectors after each of ``(time, features)``: ``(time - horizon, horizon * features)``.
 
     >>> following(np.array([[1], [2], [3], [4]]), 2).tolist()
     [[2, 3], [3, 4]]

@@ -65,7 +65,7 @@ def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[T
 
 
 def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
-    """The documents of `read_documents`, each as one string."""
+    """Yield the documents of `read_documents`, each as one string."""
     pieces: list[str] = []
     for text, ends_document in read_documents(sources, options):
         pieces.append(text)
@@ -75,7 +75,7 @@ def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
 
 
 def read_text(sources: Sequence[str], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
-    """Sources as a model reads them.
+    """Yield the text of sources as a model reads it.
 
     Documents apart are those of `read_documents`. Together they are one text: what a document is in plain text makes no
     difference then, and one that does not end with a newline gets one before the next, so that no two words are glued.
@@ -92,7 +92,7 @@ def read_text(sources: Sequence[str], options: SourceOptions, separate_documents
 
 
 def plain_files(sources: Sequence[str]) -> list[tuple[Path, int]] | None:
-    """The files of the sources that hold any text, with their bytes; None where some are more than plain text files.
+    """Return the files with text and their sizes in bytes; None if a source is more than plain text files.
 
     Raises:
         UserError: a source is missing, not readable, or without text.
@@ -113,7 +113,7 @@ def plain_files(sources: Sequence[str]) -> list[tuple[Path, int]] | None:
 
 
 def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Texts with their labels, in order.
+    """Yield texts with their labels, in order.
 
     Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
 
@@ -163,7 +163,7 @@ def _plain_record(text: str) -> Record:
 
 
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
-    """SHA-256, as hexadecimal digits, of what `read_documents` would read.
+    """Compute the SHA-256, as hexadecimal digits, of what `read_documents` would read.
 
     Files count by size and content, wherever they lie; those of a folder by their names inside it too, a single one by
     the end of its name, which says how it is read. A Hugging Face dataset
@@ -174,7 +174,7 @@ def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
 
 
 def count_bytes(sources: Sequence[str]) -> int | None:
-    """Bytes of UTF-8 text in the sources, or None where that is not known without reading them."""
+    """Count the bytes of UTF-8 text in the sources; None if that is not known without reading them."""
     sizes = [_locate(source).text_bytes() for source in sources]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -183,10 +183,10 @@ class _Source(Protocol):
     """A place that text is read from."""
 
     def read(self, options: SourceOptions) -> Iterator[TextBlock]:
-        """The documents, in pieces."""
+        """Yield the documents, block by block."""
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
-        """The documents with their labels."""
+        """Yield the documents with their labels."""
 
     def rows(self, options: SourceOptions) -> Iterator[Record]:
         """Yield every record with all its columns."""
@@ -195,7 +195,7 @@ class _Source(Protocol):
         """Return what identifies this text, as JSON values."""
 
     def text_bytes(self) -> int | None:
-        """Bytes of UTF-8 text, where that is known without reading."""
+        """Count the bytes of UTF-8 text; None if that is not known without reading."""
 
 
 def _locate(source: str, labelled: bool = False) -> _Source:
@@ -206,7 +206,7 @@ def _locate(source: str, labelled: bool = False) -> _Source:
 
 
 def find(source: str) -> Files | HubDataset:
-    """What is on this disk or on the Hub by that name, without reading it.
+    """Find a source on this disk or on the Hub, without reading it.
 
     Raises:
         UserError: nothing on this disk has that name, and it is not how a Hugging Face dataset is named.
@@ -344,7 +344,7 @@ class Files:
 
 
 def _reviews() -> Files:
-    """The labelled example that is shipped: short reviews in English and Chinese, written for it."""
+    """Return the built-in example: short reviews in English and Chinese, with labels."""
     folder = Path(__file__).with_name("reviews")
     return Files(folder, tuple(sorted(folder.glob("*.jsonl"))))
 

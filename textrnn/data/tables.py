@@ -191,7 +191,7 @@ def read_fasttext(path: Path, options: SourceOptions) -> Iterator[Record]:
 
 
 def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of a ``.json`` or ``.jsonl``, with its place for people.
+    """Yield each object of a ``.json`` or ``.jsonl``, with its place for messages.
 
     Raises:
         UserError: the file is malformed, or holds something else.

@@ -50,14 +50,14 @@ class Span(NamedTuple):
 
 
 def ends_with_newline(path: Path) -> bool:
-    """Whether the last character of a plain text file is a newline."""
+    """Return whether the last character of a plain text file is a newline."""
     with opened(path) as file:
         file.seek(-1, io.SEEK_END)
         return file.read(1) == b"\n"
 
 
 def read_spans(spans: Sequence[Span], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
-    """The pieces of `read_text` that lie in these spans, the very same ones wherever the text was cut into spans."""
+    """Yield the blocks of `read_text` in these spans; they do not depend on where the text was cut into spans."""
     by_line = separate_documents and options.documents == "line"
     for span in spans:
         pieces = decode(span.path, options.errors, span)
@@ -71,7 +71,7 @@ def read_spans(spans: Sequence[Span], options: SourceOptions, separate_documents
 
 
 def text_suffix(path: Path) -> str:
-    """The end of the name that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
+    """Return the suffix that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
     return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
@@ -88,7 +88,7 @@ def read_plain(path: Path, options: SourceOptions) -> Iterator[TextBlock]:
 
 
 def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBlock]:
-    """The text of a file as one document, a piece a block; or a span of it, in the pieces of the whole."""
+    """Yield the text of a file, or a span of it, block by block as one document."""
     first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
     with opened(path) as file:
         begin = _end_of_block(file, first - 1, size) if first else 0
@@ -120,7 +120,7 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBl
 
 
 def _end_of_block(file: BinaryIO, block: int, size: int) -> int:
-    """The byte at which the piece of a block ends that is not the last one, by what is in the block alone."""
+    """Return the byte at which a block that is not the last ends, from the block alone."""
     file.seek(block * size)
     data = file.read(size)
     if newline := data.rfind(b"\n") + 1:
@@ -136,14 +136,14 @@ def starts_line(span: Span) -> bool:
 
 
 def is_mark(path: Path) -> bool:
-    """Whether a byte order mark is all there is in a file."""
+    """Return whether a file holds a byte order mark alone."""
     with path.open("rb") as file:
         return file.read(4) == codecs.BOM_UTF8
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked if its name ends in ``.gz``.
+    """Open a file for reading bytes, unpacked if its name ends in ``.gz``.
 
     Raises:
         UserError: it cannot be read, or is no whole gzip file.

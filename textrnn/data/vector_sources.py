@@ -92,7 +92,7 @@ def read_vectors(
     features: int = 0,
     is_valued: bool = False,
 ) -> Iterator[tuple[NDArray[Any], Target]]:
-    """Sequences ``(time, features)``, uint8 or float32, each with its label, or for regression its numbers.
+    """Yield sequences ``(time, features)``, uint8 or float32, each with its label, or for regression its numbers.
 
     Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
 
@@ -138,7 +138,7 @@ def read_vectors(
 def read_unlabelled(
     source: str, options: VectorOptions, skipped: Counter[str], features: int
 ) -> Iterator[tuple[NDArray[Any], int]]:
-    """Sequences as those of `read_vectors`, whether the source has labels or not, each with its number, from 1 on.
+    """Yield the sequences of a source with or without labels, each with its number, from 1 on.
 
     Raises:
         UserError: as there.
@@ -161,7 +161,7 @@ def read_unlabelled(
 
 
 def vectors_fingerprint(sources: Sequence[str], options: VectorOptions) -> str:
-    """SHA-256, as hexadecimal digits, of what `read_vectors` would read; files count as in `source_fingerprint`."""
+    """Compute the SHA-256 of what `read_vectors` would read; files count as in `source_fingerprint`."""
     parts = [_identity(source) for source in sources]
     decides = asdict(options)
     del decides["needs_label"]  # which those that are read have
@@ -211,14 +211,14 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _label(place: str, value: Any, options: VectorOptions) -> str:
-    """A class; empty where there is none."""
+    """Return a class; empty if there is none."""
     if isinstance(value, list) and len(value) == 1:
         (value,) = value
     return whole_characters(place, label_value(place, value), options.errors)
 
 
 def _outputs(place: str, value: Any) -> tuple[float, ...]:
-    """The numbers of a regression; empty where there are none."""
+    """Return the numbers of a regression; empty if there are none."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return ()
     try:
@@ -244,7 +244,7 @@ _BY_COMMAND = " (or --values, --label)"
 
 
 def _each(path: Path, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Any]:
-    """The records of an array ``(records, ...)`` that a file holds from here to its end: arrays, or plain values."""
+    """Yield the records of an array ``(records, ...)`` from here to the file's end: arrays, or plain values."""
     size = math.prod(shape[1:]) * dtype.itemsize
     if not 0 < size <= LARGEST_RECORD:
         raise UserError(
@@ -272,7 +272,7 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 
 
 def _idx_labels(path: Path) -> Path | None:
-    """The file of labels that belongs to one of images."""
+    """Return the file of labels that belongs to a file of images."""
     name = _IDX_IMAGES.sub(r"labels\1idx1-ubyte", path.name)
     if name == path.name:
         return None
@@ -357,7 +357,7 @@ def _names_in_npz(path: Path, names: Sequence[str], options: VectorOptions) -> t
 
 
 def _npy(path: Path, name: str, file: Any) -> tuple[tuple[int, ...], Iterator[Any]]:
-    """Shape of an array in an ``.npz``, and its records."""
+    """Return the shape of an array in an ``.npz``, and its records."""
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
@@ -376,7 +376,7 @@ def _npy(path: Path, name: str, file: Any) -> tuple[tuple[int, ...], Iterator[An
 
 
 def _plain(value: Any) -> Any:
-    """A label as Python has it."""
+    """Convert a label to a Python value."""
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return value.decode() if isinstance(value, bytes) else value
 
@@ -455,7 +455,7 @@ def _read_hub(source: HubDataset, options: VectorOptions) -> Iterator[_Raw]:
 
 
 def _table_columns(source: object, features: Mapping[str, Any], options: VectorOptions) -> tuple[list[str], list[str]]:
-    """Those that hold the numbers, and the one that holds the label if it is needed."""
+    """Return the columns of the numbers, and that of the label if it is needed."""
     kinds = {name: _kind_of_feature(feature) for name, feature in features.items()}
     return _value_columns(source, kinds, options), [options.label] if options.needs_label else []
 
@@ -474,7 +474,7 @@ def _is_image(feature: Any) -> bool:
 
 
 def _dtype(feature: Any) -> str:
-    """The type of the numbers in nested lists, as `datasets` names it; empty where it holds none."""
+    """Return the type of the numbers in nested lists, as `datasets` names it; empty if it holds none."""
     while not isinstance(getattr(feature, "dtype", None), str):
         feature = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
         if feature is None:
@@ -507,7 +507,7 @@ def _read_table(
 
 
 def _decoded(place: str, image: Mapping[str, Any] | None) -> NDArray[Any] | None:
-    """An image ``(rows, columns)`` or ``(rows, columns, channels)`` of an encoded one."""
+    """Decode an image to ``(rows, columns)`` or ``(rows, columns, channels)``."""
     if image is None:
         return None
     try:
@@ -530,7 +530,7 @@ def _decoded(place: str, image: Mapping[str, Any] | None) -> NDArray[Any] | None
 
 
 def _value_columns(source: object, kinds: Mapping[str, str], options: VectorOptions) -> list[str]:
-    """The columns of a table that hold the numbers: those named, or the one array, or all single numbers.
+    """Return the columns that hold the numbers: those named, or the one array, or all single numbers.
 
     Args:
         kinds: ``array``, ``number`` or ``other``, by column.
@@ -560,7 +560,7 @@ def _value_columns(source: object, kinds: Mapping[str, str], options: VectorOpti
 
 
 def _joined(place: str, values: Sequence[Any]) -> Any:
-    """What columns of a record hold, as one array: numbers one after the other, lists side by side; None for a gap."""
+    """Join columns of a record to one array: numbers one after the other, lists side by side; None for a gap."""
     if len(values) == 1:
         return values[0]
     if any(value is None for value in values):
@@ -588,5 +588,5 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
 
 
 def vector_options(data: DataConfig) -> VectorOptions:
-    """How the sources of vectors of a run are read."""
+    """Return how the sources of vectors of a run are read."""
     return VectorOptions(data.values, data.label, data.steps, data.errors)

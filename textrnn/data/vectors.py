@@ -23,7 +23,7 @@ STEPS = ("rows", "values")
 
 
 def arrange(array: NDArray[Any], steps: str) -> NDArray[Any]:
-    """One record as a sequence ``(time, features)`` of the same type.
+    """Arrange one record as a sequence ``(time, features)`` of the same type.
 
     Args:
         array: of one to three dimensions.
@@ -34,7 +34,7 @@ def arrange(array: NDArray[Any], steps: str) -> NDArray[Any]:
 
 
 def arrange_all(arrays: NDArray[Any], steps: str) -> NDArray[Any]:
-    """`arrange` of many records of one shape: ``(records, ...)`` to ``(records, time, features)``."""
+    """Arrange many records of one shape: ``(records, ...)`` to ``(records, time, features)``."""
     if steps not in STEPS:
         raise UserError(f"steps must be rows or values, was: {steps}")
     shape = arrays.shape[1:]
@@ -44,7 +44,7 @@ def arrange_all(arrays: NDArray[Any], steps: str) -> NDArray[Any]:
 
 
 def to_sequence(value: object, steps: str, place: str) -> NDArray[Any]:
-    """One record, an array or nested lists, checked and arranged: ``(time, features)``, uint8 if it was, else float32.
+    """Check and arrange one record, an array or nested lists: ``(time, features)``, uint8 or float32.
 
     Args:
         place: which record it is, for people: ``record 17``.
@@ -62,7 +62,7 @@ def to_sequence(value: object, steps: str, place: str) -> NDArray[Any]:
 
 
 def to_numbers(value: object, place: str) -> NDArray[Any]:
-    """An array, or nested lists, as an array of the same shape, uint8 if it was, else float32.
+    """Convert an array or nested lists to an array of the same shape, uint8 if it was, else float32.
 
     Raises:
         UserError: not all of it are finite numbers in the range of float32, or its lists differ in length.
@@ -104,7 +104,7 @@ def require_width(sequence: NDArray[Any], features: int, place: str, like: str =
 def padded(
     sequences: Sequence[NDArray[Any]], length: int = 0, batch_size: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Sequences ``(time, features)`` of any lengths, one or more, as a batch; zeros stand behind the end of each.
+    """Pad sequences ``(time, features)`` of any lengths to a batch, with zeros after the end of each.
 
     Args:
         length: steps of the batch, if more than the longest has.

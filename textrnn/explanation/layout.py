@@ -20,7 +20,7 @@ NEVER_FIRST, NEVER_LAST = {"Po", "Pe", "Pf"}, {"Ps", "Pi", "Sm", "Pd"}
 
 
 def printable(text: str) -> str:
-    """A text that can do nothing to a terminal: what is no character and no white space is U+FFFD, as are escapes.
+    """Make a text harmless to a terminal: escapes, and what is no character and no white space, become U+FFFD.
 
     Newlines stay, and so do the joiners without a width that Persian words and emoji need.
     """
@@ -35,12 +35,12 @@ def printable(text: str) -> str:
 
 
 def one_line(piece: str) -> str:
-    """A token by itself on one line; white space, which would not be seen, as Python spells it."""
+    """Show a token by itself on one line; white space is spelled as in Python."""
     return printable(piece).strip().replace("\n", " ") or repr(piece)
 
 
 def cells_of(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """Count the cells of a terminal that a text takes."""
     return sum(
         0
         if unicodedata.combining(character) or unicodedata.category(character) in {"Mn", "Me", "Cf"}
@@ -52,18 +52,18 @@ def cells_of(text: str) -> int:
 
 
 def strengths_of(explanation: Explanation) -> NDArray[np.float64]:
-    """Contributions (tokens,) relative to the largest, -1 to 1."""
+    """Scale contributions (tokens,) by the largest, to -1 to 1."""
     contributions = np.array(explanation.contributions)
     return contributions / (np.abs(contributions).max() or 1.0)
 
 
 def level_of(strength: float) -> int:
-    """The step that a strength has reached, below 0 where it speaks against the label."""
+    """Return the step that a strength has reached, below 0 if it is against the label."""
     return int(np.sign(strength)) * sum(abs(strength) >= step for step in STEPS)
 
 
 def segments_of(pieces: Iterable[str], strengths: Iterable[float]) -> list[tuple[str, float]]:
-    """Texts and their strengths: the white space before a token is none of it, unless it is all there is."""
+    """Return texts and their strengths; white space before a token has none, unless the token is all white space."""
     segments = []
     for piece, strength in zip(pieces, strengths, strict=True):
         token = piece.lstrip(" \n") or piece.rpartition("\n")[2]
@@ -72,7 +72,7 @@ def segments_of(pieces: Iterable[str], strengths: Iterable[float]) -> list[tuple
 
 
 def wrapped(texts: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
-    """The lines of texts written one after the other, each as (index of the text, the part of it that is there)."""
+    """Split texts written one after the other into lines: (index of the text, its part on the line)."""
     whole = "".join(texts)
     owners = [index for index, text in enumerate(texts) for _ in text]
     return [
@@ -85,7 +85,7 @@ def wrapped(texts: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
 
 
 def _line_spans(text: str, width: int) -> Iterator[tuple[int, int]]:
-    """Where the lines of a text begin and end, each at most `width` cells, at least 2, wide.
+    """Return where the lines of a text begin and end, each at most `width` cells wide; `width` is 2 or more.
 
     A line ends at a newline, else at the last space or beside the last wide character, else where it is full. The
     newline or the space at which it ends is no part of a line.
@@ -112,7 +112,7 @@ def _line_spans(text: str, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _may_part(before: str, after: str) -> bool:
-    """Whether a line may end between two characters: beside a wide one, but no comma begins and no bracket ends it."""
+    """Return whether a line may end between two characters: beside a wide one, but no comma may begin a line."""
     return (
         2 in {cells_of(before), cells_of(after)}
         and unicodedata.category(before) not in NEVER_LAST
@@ -121,6 +121,6 @@ def _may_part(before: str, after: str) -> bool:
 
 
 def cut_to(text: str, cells: int) -> str:
-    """A text that takes at most a number of cells."""
+    """Shorten a text to a number of cells."""
     ends = list(accumulate(map(cells_of, text)))
     return text if not ends or ends[-1] <= cells else text[: bisect_right(ends, cells - 1)] + "…"

@@ -52,7 +52,7 @@ class Explanation:
         return self.probs[self.labels.index(self.label)]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all of it, ready for JSON."""
         return {
             "label": self.label,
             "probability": self.probability,
@@ -73,7 +73,7 @@ def explain(
     label: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Explanation:
-    """What each token says for a label. Costs the probabilities of 2 * tokens texts, tokens ** 2 * 1.5 tokens in all.
+    """Compute the contribution of each token to a label, from probabilities of 2 * tokens texts.
 
     Args:
         ids: (tokens,).
@@ -112,7 +112,7 @@ def explain(
 
 
 def _batches(texts: Iterable[NDArray[np.int32]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Neighbours together, at most `BATCH_TOKENS` tokens or one longer text."""
+    """Yield batches of neighbours, of at most `BATCH_TOKENS` tokens or one longer text."""
     batch: list[NDArray[np.int32]] = []
     tokens = 0
     for text in texts:

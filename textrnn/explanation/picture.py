@@ -93,7 +93,7 @@ def draw(explanation: Explanation, path: Path) -> None:
 
 
 def _drawable(piece: str, known: frozenset[int]) -> str:
-    """A piece, as far as it needs to be drawn, in code points that are known."""
+    """Return the part of a token that is drawn, in code points that a font has."""
     text = re.sub(r"\n\s*\n", "\n\n", re.sub("[\u200c\u200d]", "", printable(piece)))
     if len(text) > PICTURE_TOKEN_LENGTH:
         text = text[: PICTURE_TOKEN_LENGTH - 1] + "…"

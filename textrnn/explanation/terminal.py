@@ -28,7 +28,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def to_terminal(explanation: Explanation, colour: bool = True, width: int = 80) -> str:
-    """The label, the text, the probability after each token as blocks, and the strongest tokens, for a terminal.
+    """Format for a terminal: label, text, the probability after each token as blocks, and the strongest tokens.
 
     With `colour` a token has a green background where it speaks for the label, a red one where it speaks against;
     without, strong tokens are ``[+marked]``. Nothing in the text or the labels can command the terminal.
@@ -66,7 +66,7 @@ def _painted(text: str, level: int) -> str:
 
 
 def _sparkline(after: Sequence[float], width: int) -> str:
-    """Probabilities as blocks, evenly spaced ones where there are more than fit; the last is always the last."""
+    """Draw probabilities as blocks, evenly spaced ones if there are more than fit; the last is always drawn."""
     title = "after each token "
     shown = np.array(after)
     if len(after) > width - len(title):
@@ -75,7 +75,7 @@ def _sparkline(after: Sequence[float], width: int) -> str:
 
 
 def _strongest(explanation: Explanation, width: int) -> list[str]:
-    """Two columns: tokens for the label, tokens against it."""
+    """Format two columns: tokens for the label, tokens against it."""
     contributions = np.array(explanation.contributions)
     order = np.argsort(-contributions, kind="stable")
     columns = [

@@ -16,12 +16,12 @@ DRAWN_FEATURES = 3
 
 
 def origins(steps: int, begin: int, ahead: int) -> NDArray[np.int64]:
-    """From which of `steps` steps there is a target `ahead` steps later, at or after `begin`."""
+    """Return the steps that have a target `ahead` steps later, at or after `begin`."""
     return np.arange(max(begin - ahead, 0), steps - ahead)
 
 
 def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, season: int = 0) -> dict[str, float]:
-    """Root mean squared and mean absolute errors at one step and at the horizon, in units of the data.
+    """Compute root mean squared and mean absolute errors at one step and at the horizon, in units of the data.
 
     Beside them those of the naive forecast, that nothing changes, and with a season those of the seasonal one, that
     all is as it was one season earlier, or as many whole ones as lie behind what is known.
@@ -49,7 +49,7 @@ def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, s
 
 
 def mean_squared_error(values: NDArray[Any], forecasts: NDArray[Any], begin: int) -> float:
-    """Over all forecasts ``(time, horizon, features)`` of targets ``(time, features)`` at or after `begin`."""
+    """Average over all forecasts ``(time, horizon, features)`` of targets ``(time, features)`` at or after `begin`."""
     squared, count = 0.0, 0
     for ahead in range(1, forecasts.shape[1] + 1):
         now = origins(len(values), begin, ahead)

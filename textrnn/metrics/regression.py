@@ -22,7 +22,7 @@ class Scaling:
         self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
 
     def standardised(self, values: Any) -> Any:
-        """Of values ``(..., outputs)``, an array or a tensor."""
+        """Standardise values ``(..., outputs)``, an array or a tensor."""
         return (values - self.mean) / self.scale
 
     def original(self, outputs: Any) -> Any:
@@ -31,7 +31,7 @@ class Scaling:
 
 
 def errors(values: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:
-    """How far off values ``(records, outputs)`` are: over all of them, in the units of the targets.
+    """Measure the errors of values ``(records, outputs)``, over all of them, in the units of the targets.
 
     `explained` is the share of the variance of the targets that the values account for (R squared); 0 where the
     targets never change.

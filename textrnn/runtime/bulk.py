@@ -44,7 +44,7 @@ class Classify:
         self._column = column
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with the columns of this class added.
+        """Add the columns of this class to a batch.
 
         Raises:
             UserError: it lacks the column of texts, has one of those to be added, or a text is none.
@@ -74,7 +74,7 @@ class Score:
         self._column = column
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with the columns of this class added; refused is what `Classify` refuses."""
+        """Add the columns of this class to a batch; errors are those of `Classify`."""
         scores = [self._model.score(text) for text in _texts(batch, self._column)]
         return _with(
             batch,

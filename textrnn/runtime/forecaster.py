@@ -111,11 +111,11 @@ class Forecaster(OfBundle):
         return forecast, state
 
     def initial_state(self, batch: int) -> Array:
-        """The state before any step: zeros, float32 ``(layers, batch, hidden)``."""
+        """Return the state before any step: zeros, float32 ``(layers, batch, hidden)``."""
         return np.zeros((self._layers, batch, self._hidden), np.float32)
 
     def _parts(self, values: Array, state: Array) -> Iterator[tuple[Array, Array]]:
-        """Forecasts after some steps ``(time, horizon, features)``, and the state then; in bounded memory."""
+        """Yield forecasts after some steps ``(time, horizon, features)``, and the state then; in bounded memory."""
         at_once = max(1, READ_AT_ONCE // (self.horizon * self.features))
         for begin in range(0, len(values), at_once):
             feeds = {"vectors": values[None, begin : begin + at_once], "state": state}
@@ -123,7 +123,7 @@ class Forecaster(OfBundle):
             yield forecast[0], state
 
     def _checked(self, values: ArrayLike, place: str) -> Array:
-        """``(steps, features)`` of whatever was given."""
+        """Return what was given as ``(steps, features)``."""
         array = to_numbers(values, place).astype(np.float32)
         if array.ndim == 1 and self.features == 1:
             array = array[:, None]

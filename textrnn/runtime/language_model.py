@@ -180,7 +180,7 @@ class LanguageModel(OfBundle):
         return {self.tokenizer.token_text(int(token)): float(probs[token]) for token in best}
 
     def initial_state(self, batch: int) -> State:
-        """The state before any token: zeros (layers, batch, hidden) float32."""
+        """Return the state before any token: zeros (layers, batch, hidden) float32."""
         return np.zeros((self._layers, batch, self._hidden), np.float32)
 
     def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
@@ -249,7 +249,7 @@ class LanguageModel(OfBundle):
         uniforms: NDArray[np.float64],
         texts: Sequence[int],
     ) -> tuple[NDArray[np.int32], State]:
-        """`generation.Write`, by the generate graph."""
+        """Generate with the generate graph; see `generation.Write`."""
         given = np.full(uniforms.shape, -1, np.int32)
         tokens, state = self._run_generate(ids, state, given, uniforms, temperature)
         if (tokens < END_ID).any():  # what the graph gives where logits are NaN, and never draws
@@ -257,7 +257,7 @@ class LanguageModel(OfBundle):
         return tokens, state
 
     def _remember(self, ids: NDArray[np.int32], state: State) -> State:
-        """State after ids (batch, time), by the graph that has it first, its loading included.
+        """Return the state after ids (batch, time), by the faster graph, with the time to load it.
 
         Not by what happens to be loaded: the graphs may differ in the last digit, and a call repeated writes the same.
         """
@@ -285,14 +285,14 @@ class LanguageModel(OfBundle):
         return tokens, state
 
     def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
-        """Logits after the last of ids (batch, time), and state; in parts, so that memory does not grow with time."""
+        """Return the logits after the last of ids (batch, time), and the state; in bounded memory."""
         chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
         for begin in range(0, ids.shape[1], chunk):
             logits, state = self.read(ids[:, begin : begin + chunk], state)
         return logits[:, -1], state
 
     def _read_never_drawn(self) -> NDArray[np.int32]:
-        """The ids of `textrnn.generation.untrained`, as the manifest lists them."""
+        """Return the ids of `textrnn.generation.untrained`, as the manifest lists them."""
         listed = self.manifest.runtime["never_drawn"]
         ids = set(listed)
         if not generation.SPECIAL <= ids < set(range(self.vocabulary_size)):
@@ -303,7 +303,7 @@ class LanguageModel(OfBundle):
         return np.array(sorted(ids), np.int32)
 
     def _state_shape(self) -> tuple[int, str, int]:
-        """(layers, "batch", hidden) of the step graph."""
+        """Return (layers, "batch", hidden) of the step graph."""
         if lacking := {"step", "sequence", "generate"} - set(self.manifest.graphs):
             raise UserError(
                 f"a language model must have a {min(lacking)} graph, {self._bundle.folder} has none; export it again"
@@ -353,7 +353,7 @@ class _Stepper:
 
 
 def _drawn_inside(options: GenerationOptions) -> bool:
-    """Whether the generate graph knows all of these options: temperature is the only one of sampling."""
+    """Return whether the generate graph has all of these options: of sampling, it has the temperature alone."""
     plain = SamplingOptions(temperature=options.temperature)
     return options.beams == 1 and all(
         getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)

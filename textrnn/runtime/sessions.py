@@ -86,7 +86,7 @@ class Sessions:
         self._loaded: dict[str, onnxruntime.InferenceSession] = {}
 
     def __call__(self, use: str) -> onnxruntime.InferenceSession:
-        """The graph of a use in onnxruntime.
+        """Load the graph of a use in onnxruntime.
 
         Raises:
             UserError: onnxruntime cannot load it, or it has not the inputs and outputs of its use and its manifest.
@@ -116,7 +116,7 @@ class Sessions:
 
 
 def classify_session(bundle: Bundle, threads: int) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
-    """The graph of a classifier, and its classes.
+    """Load the graph of a classifier; return it with the classes.
 
     Raises:
         UserError: it lacks one of them, has not as many classes as logits, or as `Sessions` raises it.
@@ -150,7 +150,7 @@ def _check_graph(
 
 
 def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
-    """The tokenizer of a bundle.
+    """Load the tokenizer of a bundle.
 
     Raises:
         UserError: it is not in the file that was checked, or cannot be read.

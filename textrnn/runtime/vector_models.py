@@ -63,7 +63,7 @@ class VectorClassifier(OfBundle):
         return measure(probs, targets, self.labels)
 
     def predict(self, arrays: Arrays, *, arranged: bool = False) -> NDArray[np.float64]:
-        """Probabilities of the classes, float64 ``(records, classes)``.
+        """Compute probabilities of the classes, float64 ``(records, classes)``.
 
         Args:
             arrays: several records, with their numbers as those trained on had them: images of bytes, say, not divided

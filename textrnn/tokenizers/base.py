@@ -81,7 +81,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Ids of a text, int32 `(tokens,)`, without special tokens.
+        """Encode a text to ids, int32 `(tokens,)`, without special tokens.
 
         Raises:
             UserError: it is no string, or holds a lone surrogate, which no UTF-8 file can.
@@ -106,10 +106,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
-        """`decode` for at least one id, all of them in the vocabulary."""
+        """Decode at least one id; all are in the vocabulary."""
 
     def pieces(self, text: str) -> list[str]:
-        """The text of each token of `encode(text)`, as it is written there where a token stands for a piece of it."""
+        """Return the text of each token of `encode(text)`, as the text spells it."""
         return [self.token_text(int(id)) for id in self.encode(text)]
 
     @property
@@ -118,7 +118,7 @@ class Tokenizer(ABC):
         return ""
 
     def unknown(self, text: str) -> tuple[int, float]:
-        """How many words of a text become the unknown token, and the nats that it takes to spell them.
+        """Count the words of a text that become the unknown token, and the nats to spell them.
 
         None, where what is unknown is spelled in tokens.
         """
@@ -126,7 +126,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def token_text(self, id: int) -> str:
-        """What one token reads as, for people; a token that is no text by itself is named in angle brackets.
+        """Return one token for people; a token that is no text by itself is named in angle brackets.
 
         Raises:
             UserError: no token has this id.
@@ -142,7 +142,7 @@ class Tokenizer(ABC):
         return hashlib.sha256(self._to_bytes()).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process gets what the file holds."""
+        """Pickle the content of the file."""
         return type(self)._from_bytes, (self._to_bytes(),)
 
     def save(self, folder: Path) -> None:
@@ -175,22 +175,22 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _to_bytes(self) -> bytes:
-        """The whole file: the same bytes for the same content, the format version first."""
+        """Return the whole file: the same bytes for the same content, the format version first."""
 
     @classmethod
     @abstractmethod
     def _from_bytes(cls: type[AnyTokenizer], content: bytes) -> AnyTokenizer:
-        """The inverse of `_to_bytes`; a ValueError, its message one line, for anything else."""
+        """Build a tokenizer from `_to_bytes`; raise a ValueError with one line for anything else."""
 
 
 def to_json(kind: str, fields: dict[str, Any]) -> bytes:
-    """The file of a tokenizer that is kept as JSON."""
+    """Return the file of a tokenizer that is kept as JSON."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **fields}
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
 
 def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, Any]:
-    """The fields that `to_json` was given, checked by name and type; a ValueError for anything else."""
+    """Return the fields that `to_json` was given, checked by name and type; raise a ValueError for others."""
     try:
         document = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # RecursionError: nested without end

@@ -91,7 +91,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def count(cls, texts: Iterable[str]) -> Counter[str]:
-        """How often each character is in some texts."""
+        """Count the characters of some texts."""
         counts = np.zeros(UNICODE_SIZE, dtype=np.int64)
         for block in _blocks(texts, COUNT_BLOCK):
             seen = np.bincount(_code_points(block))
@@ -103,7 +103,7 @@ class CharTokenizer(Tokenizer):
     def from_counts(
         cls, counts: Iterable[Counter[str]], *, vocabulary_size: int | None = None, min_count: int = 1
     ) -> CharTokenizer:
-        """The tokenizer that `train` makes of all the texts that were counted; options as there."""
+        """Build the tokenizer that `train` makes from the counted texts; options as there."""
         _check_options(vocabulary_size, min_count)
         total: Counter[str] = Counter()
         for some in counts:

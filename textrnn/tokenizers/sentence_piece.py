@@ -176,7 +176,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def _sample(sentences: Iterable[str]) -> list[str]:
-    """Sentences of `MAX_TRAINING_CHARACTERS` at most, each of them as likely as any other to be among them.
+    """Draw sentences of at most `MAX_TRAINING_CHARACTERS` together, each with the same probability.
 
     Whenever there are too many, about half are dropped, and of those to come half as many are taken.
     """

@@ -113,7 +113,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def count(cls, texts: Iterable[str], *, lowercase: bool = False, split: str = "space") -> Counter[str]:
-        """How often each word is in some texts; of very many different ones the rarest are left out."""
+        """Count the words of some texts; if they are very many, the rarest are left out."""
         reader = cls([], lowercase=lowercase, split=split)
         return _added(reader._read(line) for text in texts for line in text.split(NEWLINE))
 
@@ -127,7 +127,7 @@ class WordTokenizer(Tokenizer):
         lowercase: bool = False,
         split: str = "space",
     ) -> WordTokenizer:
-        """The tokenizer that `train` makes of all the texts that were counted; options as there."""
+        """Build the tokenizer that `train` makes from the counted texts; options as there."""
         _check_options(vocabulary_size, min_count)
         total = _added(counts)
         del total[SPECIAL_TOKENS[UNKNOWN_ID]]
@@ -151,7 +151,7 @@ class WordTokenizer(Tokenizer):
         return (match[0] for match in self._pattern.finditer(text))
 
     def pieces(self, text: str) -> list[str]:
-        """The words as they are written, unknown ones too, each with the blanks before it."""
+        """Return the words as they are written, unknown ones too, each with the blanks before it."""
         check_text(text)
         ends = [match.end() for match in self._pattern.finditer(text.lower() if self._lowercase else text)]
         if self._lowercase and len(text.lower()) != len(text):  # a capital that has two small letters moves all places
@@ -165,7 +165,7 @@ class WordTokenizer(Tokenizer):
         return ", ".join([*lost, "which blanks and how many stand between words"])
 
     def unknown(self, text: str) -> tuple[int, float]:
-        """As the base class says; ``<unk>`` in a text is a word like any other."""
+        """Count as the base class does; ``<unk>`` in a text is a word like any other."""
         literal = SPECIAL_TOKENS[UNKNOWN_ID]
         words = [word for word in self._read(text) if word not in self._ids and word != literal]
         return len(words), sum(map(self._spelling.nats, words)) if words else 0.0
@@ -247,7 +247,7 @@ def _check_options(vocabulary_size: int | None, min_count: int) -> None:
 
 
 def _added(counted: Iterable[Iterable[str]]) -> Counter[str]:
-    """Words, or counts of them, as one count of `MOST_COUNTED` words at most."""
+    """Merge words, or counts of words, into one count of at most `MOST_COUNTED` words."""
     counts: Counter[str] = Counter()
     floor = 0
     for some in counted:
@@ -268,7 +268,7 @@ def _pattern(split: str) -> re.Pattern[str]:
 
 @functools.cache
 def _marks() -> str:
-    r"""Combining marks and the two joiners, which `\w` lacks, as a character class.
+    r"""Return combining marks and the two joiners, which `\w` lacks, as a character class.
 
     Without them most words of the scripts of India, and every decomposed accent, would fall apart. Only those of the
     basic plane: `re` looks them up in a table, and anything above in a list, which is much slower.

@@ -16,7 +16,7 @@ from textrnn.data import text_files
 from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.data.sources import read_text
 from textrnn.data.tokens import chunks
-from textrnn.data.tokens.chunks import Corpus, FileStretch, TextStretch
+from textrnn.data.tokens.chunks import Corpus, FileChunk, TextChunk
 
 # What is awkward to cut: characters of one to four bytes, ends of lines, bytes that are no UTF-8.
 BITS = ["a", "é", "春", "😀", "\n", "\n\n", "\r\n", "\r", "a long line without an end ", "\ufeff"]
@@ -97,7 +97,7 @@ def test_files_are_handed_on_by_name_and_records_by_their_text(tmp_path: Path, s
     plain.write_text("".join(lines), encoding="utf-8")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     options = SourceOptions()
-    for path, kind in ((plain, FileStretch), (packed, TextStretch)):
+    for path, kind in ((plain, FileChunk), (packed, TextChunk)):
         corpus = Corpus([str(path)], options, False, 0.2)
         found = [(chunk.index, type(chunk), list(chunk.read())) for chunk in corpus.chunks()]
         assert [index for index, _, _ in found] == list(range(len(found)))

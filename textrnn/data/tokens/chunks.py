@@ -48,11 +48,11 @@ class Chunk(Protocol):
         """Of all chunks, counted from 0."""
 
     def read(self) -> Divided:
-        """Its pieces."""
+        """Yield its blocks."""
 
 
 @dataclass(frozen=True)
-class FileStretch:
+class FileChunk:
     """Spans of plain text files.
 
     Args:
@@ -73,7 +73,7 @@ class FileStretch:
 
 
 @dataclass(frozen=True)
-class TextStretch:
+class TextChunk:
     """Text that was read already, or that is read here and now."""
 
     index: int
@@ -112,14 +112,14 @@ class Corpus:
             )
 
     def read(self) -> Divided:
-        """All of it, read in this process."""
+        """Read all of it in this process."""
         chunks = self.chunks()
         with self._progress("Reading") as report:
             for chunk in chunks:
                 yield from reported(chunk.read(), report)
 
     def training_texts(self) -> Iterator[str]:
-        """What is not held out, read in this process, a few megabytes at a time at most."""
+        """Yield the training text, read in this process, a few megabytes at a time at most."""
         return (piece.text for is_held_out, piece in self.read() if not is_held_out)
 
     def each(
@@ -139,11 +139,11 @@ class Corpus:
         return self._each(self.chunks(), what, function, finished)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Its chunks; read each before you ask for the next."""
+        """Yield its chunks; read each before you ask for the next."""
         files = plain_files(self.sources)
         if files is None:
             for index, group in groupby(self._numbered(), key=itemgetter(0)):
-                yield TextStretch(index, ((is_held_out, piece) for _, is_held_out, piece in group))
+                yield TextChunk(index, ((is_held_out, piece) for _, is_held_out, piece in group))
             return
         chunks = list(self._of_files(files))
         if self.held_out is None:
@@ -158,7 +158,7 @@ class Corpus:
             yield replace(chunk, held_out=self.held_out, before=before)
             before = before + documents if self.separate_documents else max(0, before - characters)
 
-    def _of_files(self, files: Sequence[tuple[Path, int]]) -> Iterator[FileStretch]:
+    def _of_files(self, files: Sequence[tuple[Path, int]]) -> Iterator[FileChunk]:
         block_bytes = reader.BLOCK_BYTES
         index = size = 0
         spans: list[Span] = []
@@ -173,17 +173,17 @@ class Corpus:
                 size += min(end * block_bytes, file_bytes) - first * block_bytes
                 first = end
                 if size >= chunk_bytes(index):
-                    yield FileStretch(index, tuple(spans), self.options, self.separate_documents)
+                    yield FileChunk(index, tuple(spans), self.options, self.separate_documents)
                     index, size, spans = index + 1, 0, []
         if spans:
-            yield FileStretch(index, tuple(spans), self.options, self.separate_documents)
+            yield FileChunk(index, tuple(spans), self.options, self.separate_documents)
 
     def _numbered(self) -> Iterator[tuple[int, bool, TextBlock]]:
-        """Pieces of sources that can only be read from their start, each with the index of its chunk."""
+        """Yield blocks of sources that can only be read from their start, each with the index of its chunk."""
         before = 0
         if self.held_out is not None and not self.separate_documents:
             with self._progress("Counting") as report:
-                whole = TextStretch(0, divide(self._pieces(), None, self.separate_documents, 0))
+                whole = TextChunk(0, divide(self._pieces(), None, self.separate_documents, 0))
                 characters, _ = count(whole, report)
             before = int(characters * (1 - self.held_out))
         index = size = 0
@@ -214,10 +214,10 @@ class Corpus:
                 return size is None
 
             left: Iterator[Chunk] = filter(is_left, chain([first], chunks))
-            if isinstance(first, TextStretch):  # which may be the only one; the text of those that follow is handed on
+            if isinstance(first, TextChunk):  # which may be the only one; the text of those that follow is handed on
                 yield from (function(chunk, report) for chunk in islice(left, 1))
             processes = self.processes or cores()
-            if isinstance(first, TextStretch):
+            if isinstance(first, TextChunk):
                 processes = min(processes, HANDED_TO)
             if processes > 1:
                 left = map(_whole, left)
@@ -246,7 +246,7 @@ class Corpus:
 
 
 def divide(pieces: Iterable[TextBlock], held_out: float | None, separate_documents: bool, before: int) -> Divided:
-    """Pieces, each with whether it is held out; `before` as that of a `FileStretch`."""
+    """Yield blocks, each with whether it is held out; `before` is that of a `FileChunk`."""
     if held_out is None:
         yield from ((False, piece) for piece in pieces)
     elif separate_documents:
@@ -263,7 +263,7 @@ def divide(pieces: Iterable[TextBlock], held_out: float | None, separate_documen
 
 
 def reported(pieces: Divided, report: Report) -> Divided:
-    """The same pieces; how many bytes they are is reported now and then."""
+    """Yield the same blocks, and report their bytes now and then."""
     size = 0
     for is_held_out, piece in pieces:
         yield is_held_out, piece
@@ -275,7 +275,7 @@ def reported(pieces: Divided, report: Report) -> Divided:
 
 
 def count(chunk: Chunk, report: Report) -> tuple[int, int]:
-    """Characters of a chunk, and the documents that end in it."""
+    """Count the characters of a chunk and the documents that end in it."""
     characters = documents = 0
     for _, piece in reported(chunk.read(), report):
         characters += len(piece.text)
@@ -284,15 +284,15 @@ def count(chunk: Chunk, report: Report) -> tuple[int, int]:
 
 
 def utf8_length(text: str) -> int:
-    """Bytes of a text as UTF-8."""
+    """Count the bytes of a text as UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def chunk_bytes(index: int) -> int:
-    """About how much text a chunk is."""
+    """Return the approximate size of a chunk in bytes."""
     return CHUNK_BYTES << index // OF_EACH_SIZE
 
 
 def _whole(chunk: Chunk) -> Chunk:
-    """A chunk that can be handed to another process."""
-    return replace(chunk, pieces=tuple(chunk.read())) if isinstance(chunk, TextStretch) else chunk
+    """Return a chunk that can be sent to another process."""
+    return replace(chunk, pieces=tuple(chunk.read())) if isinstance(chunk, TextChunk) else chunk

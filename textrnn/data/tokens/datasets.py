@@ -112,7 +112,7 @@ class TokenDataset:
         return f"{self.tokens:,} tokens of {self.characters:,} characters"
 
     def first(self, tokens: int) -> TokenDataset:
-        """Its first tokens; characters, bytes and documents counted in proportion."""
+        """Return its first tokens; characters, bytes and documents are counted in proportion."""
         if tokens >= self.tokens:
             return self
         share = tokens / self.tokens
@@ -177,18 +177,18 @@ def prepare(
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a call of `prepare` with this folder was ended when some shards were finished, and not all."""
+    """Return whether an earlier call of `prepare` with this folder stopped between its shards."""
     return any(folder.glob("tokens-*/[0-9]*.json"))
 
 
 def piece_ids(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> NDArray[np.int32]:
-    """The ids of a piece of text, int32 ``(tokens,)``; with documents apart each gets its end token."""
+    """Return the ids of a block, int32 ``(tokens,)``; separate documents end with their end token."""
     ids = tokenizer.encode(piece.text)
     return np.append(ids, np.int32(END_ID)) if piece.ends_document and separate_documents else ids
 
 
 def piece_size(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> TextSize:
-    """How much text a piece is; with documents apart the end of each counts as a word."""
+    """Return the size of a block; the end of a separate document counts as a word."""
     size = text_size(tokenizer, piece.text)
     return replace(size, words=size.words + (piece.ends_document and separate_documents))
 
@@ -290,7 +290,7 @@ def _write(
 
 
 def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[int, Shards]:
-    """The chunks whose shards are there and as they were written."""
+    """Return the chunks whose shards are complete."""
     records: dict[int, dict[str, Any]] = {}
     try:
         for part in parts:
@@ -316,7 +316,7 @@ def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[
 
 
 def _room_needed(folder: Path, corpus: Corpus, found: Mapping[int, Shards], dtype: np.dtype[Any]) -> str:
-    """What is to be known when a disk is full, as the end of a line."""
+    """Return the free space of a full disk, as the end of a message."""
     shards = [shard for shards in found.values() for shard in shards.values()]
     done = sum(shard.bytes for shard in shards)
     line = f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB are left"
@@ -373,7 +373,7 @@ class Batches:
         self._sequence_length = sequence_length
 
     def batch(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32], bool]:
-        """The batch of a step, counted from 0 through all epochs; it depends on nothing but `seed` and `step`.
+        """Return the batch of a step, counted from 0 through all epochs; it depends on `seed` and `step` alone.
 
         Returns:
             inputs ``(batch, time)``; targets ``(batch, time)``, the tokens that follow them; whether an epoch starts
@@ -389,7 +389,7 @@ class Batches:
 def evaluation_batches(
     ids: Ids, batch_size: int, sequence_length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
-    """Every token but the first as a target exactly once, in parallel streams with carried state.
+    """Yield every token but the first as a target exactly once, in parallel streams with carried state.
 
     The corpus is cut into `batch_size` contiguous streams, each of which starts by reading the last token of the one
     before. Only the start of a stream lacks the context before it: fewer streams measure more exactly, if slower.

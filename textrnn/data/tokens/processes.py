@@ -90,7 +90,7 @@ class Processes:
             _close(process.stdout)
 
     def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
-        """The results, in the order of the tasks, of which no more are held than are at work and one."""
+        """Yield the results in the order of the tasks; at most one task more than workers is held."""
         running: deque[Future[Any]] = deque()
         for task in tasks:
             running.append(self._threads.submit(self._do, task))

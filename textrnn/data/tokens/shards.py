@@ -51,7 +51,7 @@ class Shard:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Shard:
-        """What `to_dict` gave."""
+        """Build a shard from the result of `to_dict`."""
         counted = record.get("counted")
         return cls(**{**record, "counted": TextSize(**counted) if counted else None})
 
@@ -59,7 +59,7 @@ class Shard:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def open(self, folder: Path, dtype: np.dtype[Any], whole: bool = False) -> NDArray[Any]:
-        """Its ids, memory-mapped, ``(tokens,)``.
+        """Open its ids, memory-mapped, ``(tokens,)``.
 
         Args:
             folder: where it lies.
@@ -114,13 +114,13 @@ class ShardWriter:
             self.counted = counted if self.counted is None else self.counted + counted
 
     def shard(self, path: Path) -> Shard:
-        """What was written, once it has its name."""
+        """Return the shard that was written, after it has its name."""
         counts = (self.tokens, self.characters, self.bytes, self.documents)
         return Shard(path.name, *counts, self._digest.hexdigest(), sample(path), self.counted)
 
 
 def sample(path: Path) -> str:
-    """SHA-256 of `SAMPLES` blocks spread evenly over a file, its first and its last among them."""
+    """Compute the SHA-256 of `SAMPLES` blocks spread evenly over a file, with its first and its last."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         last = max(0, path.stat().st_size - SAMPLE_BYTES)
@@ -157,7 +157,7 @@ class ShardedIds:
     @overload
     def __getitem__(self, key: slice) -> ShardedIds | NDArray[Any]: ...
     def __getitem__(self, key: int | np.integer[Any] | slice) -> Any:
-        """An id; or a chunk of them, not copied either: an array if it lies in one part, else as this is."""
+        """Return an id, or a slice without copying: an array if it lies in one part, else a `ShardedIds`."""
         if not isinstance(key, slice):
             return self.take(np.asarray(key), mode="raise")[()]
         begin, end, step = key.indices(len(self))
@@ -173,7 +173,7 @@ class ShardedIds:
         return joined(cut)
 
     def take(self, positions: Any, mode: str = "raise") -> NDArray[Any]:
-        """The ids at some positions, integers of any shape, as `numpy.take` gives them.
+        """Return the ids at some positions, integers of any shape, as `numpy.take` does.
 
         Args:
             positions: from 0 on, or from the end if negative.
@@ -208,5 +208,5 @@ Ids = ShardedIds | NDArray[Any]
 
 
 def joined(parts: Sequence[NDArray[Any]]) -> Ids:
-    """Arrays one after the other: the array itself where there is one alone."""
+    """Join arrays one after the other; a single array is returned as it is."""
     return parts[0] if len(parts) == 1 else ShardedIds(parts)

@@ -20,7 +20,7 @@ COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, 
 
 
 def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
-    """A tokenizer of a kind, trained on what is not held out; the options are those of its `train`.
+    """Train a tokenizer on the training text; the options are those of its `train`.
 
     Characters and words are counted in several processes, each chunk of text by itself, so that the result is the
     same for every number of them. SentencePiece learns from a sample, which is drawn in this process. Memory is bounded
