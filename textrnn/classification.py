@@ -37,7 +37,7 @@ class Prediction:
         return {"label": self.label, "probability": self.probability, **asdict(self)}
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a table that tell the prediction, by name."""
+        """Return the columns of the prediction in a table, by name."""
         probs = {f"prob_{label}": value for label, value in self.probs.items()}
         return {"predicted_label": self.label, "probability": self.probability, **probs}
 

@@ -36,7 +36,7 @@ class _TaskNames:
 
 
 def train_run(run: Run, new: bool = False) -> Path:
-    """Train a run from where it stands to its end and export its bundle; the bundle's folder.
+    """Train a run to its end and export its bundle; return the bundle's folder.
 
     Args:
         run: the run.

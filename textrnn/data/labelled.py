@@ -32,7 +32,7 @@ class LabelledDataset:
     """Records on disk, with their labels.
 
     Attributes:
-        path: the ``.json`` file; a ``.bin`` and an ``.npz`` of the same name lie beside it.
+        path: the ``.json`` file; a ``.bin`` and an ``.npz`` of the same name are in the same folder.
         values: memory-mapped, all records one after the other: ``(tokens,)`` or ``(steps, features)``.
         offsets: int64 ``(records + 1,)``: record i is ``values[offsets[i]:offsets[i + 1]]``.
         targets: int32 ``(records,)``, places in `labels`; else ``(records, outputs)``: float32 values of a regression,

@@ -199,7 +199,7 @@ class _Source(Protocol):
 
 
 def _locate(source: str, labelled: bool = False) -> _Source:
-    """Find what a source string stands for, without reading it; `labelled`: whether its labels are wanted."""
+    """Find the source that a string names, without reading it; `labelled`: whether its labels are wanted."""
     if source == "builtin":
         return _reviews() if labelled else _Manual()
     return find(source)

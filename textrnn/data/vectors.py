@@ -88,7 +88,7 @@ def to_numbers(value: object, place: str) -> NDArray[Any]:
 
 
 def require_width(sequence: NDArray[Any], features: int, place: str, like: str = "the model reads") -> None:
-    """Raise a UserError unless a step of the sequence ``(time, features)`` has so many values.
+    """Raise a UserError unless a step of the sequence ``(time, features)`` has this number of values.
 
     Args:
         place: which record it is, for people: ``record 17``.

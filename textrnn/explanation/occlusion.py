@@ -78,7 +78,7 @@ def explain(
     Args:
         ids: (tokens,).
         pieces: the text of each token, as `Explanation.pieces`.
-        labels: what the classes that `predict` tells apart are called, in its order.
+        labels: names of the classes of `predict`, in its order.
         label: the one to explain; None is the most probable one.
         progress: called with how many more of the 2 * tokens texts are finished, as `tqdm.update` is.
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-NUMBERED_CLASSES = 20  # from so many on, figures in the picture would be too small to read
+NUMBERED_CLASSES = 20  # from this number on, figures in the picture would be too small to read
 CUT = " ... "
-LABELLED_CLASSES = 60  # at most so many labels along an axis
+LABELLED_CLASSES = 60  # maximum number of labels along an axis
 
 
 class Metrics(Protocol):

@@ -62,7 +62,7 @@ def evaluate(
         read: the model, ``(ids (batch, time), state) -> (logits (batch, time, vocabulary), state)``.
         vocabulary_size: of the model.
         parts: the text.
-        start_id: the token that stands before the first one.
+        start_id: the token before the first one.
         apart: whether the state is forgotten after every end token.
         window: None predicts every token once with the state carried. A number reads consecutive windows of so many
             tokens, each from a fresh state, as systems that carry no state are measured.

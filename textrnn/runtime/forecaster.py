@@ -1,6 +1,6 @@
 """Runs the forecaster of a bundle with onnxruntime, and nothing of what trained it.
 
-Two graphs over the same weights, which read and tell values in units of the data:
+Two graphs over the same weights, which read and predict values in units of the data:
 
     step      vectors float32 (batch, features), state float32 (layers, batch, hidden)
               -> forecast float32 (batch, horizon, features), next_state of the shape of state
@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 
 
 class Forecaster(OfBundle):
-    """Tells how a series goes on.
+    """A forecaster of a bundle: predicts how a series continues.
 
     Attributes:
         manifest: the bundle's manifest.
@@ -60,7 +60,7 @@ class Forecaster(OfBundle):
         Args:
             values: ``(time, features)``, or of one feature ``(time,)``, the latest last; the longer, the better the
                 forecast, as far back as the model remembers.
-            steps: how many to tell; None tells `horizon`. Beyond it the forecasts themselves are read as if they had
+            steps: number of steps to forecast; None: `horizon`. Beyond the horizon, forecasts are read as if they had
                 come true, a horizon at a time.
 
         Returns:
@@ -70,7 +70,7 @@ class Forecaster(OfBundle):
             UserError: no value, values that are not finite numbers, or of another width than the model's.
         """
         steps = self.horizon if steps is None else steps
-        require_whole_number("steps", steps, 1, f"the model tells {self.horizon} at once")
+        require_whole_number("steps", steps, 1, f"the model predicts {self.horizon} at once")
         parts: list[Array] = []
         history, state = self._checked(values, "the history"), self.initial_state(1)
         while len(parts) * self.horizon < steps:

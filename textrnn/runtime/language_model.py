@@ -41,7 +41,7 @@ PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16
 
 
 class LanguageModel(OfBundle):
-    """A language model of a bundle: writes text, scores text, tells what comes next.
+    """A language model of a bundle: generates text, scores text, predicts the next token.
 
     Every text begins with the bundle's start token and the zero state. Results of one batch are computed together, so
     that they may differ in the last digit from those of another batch size.

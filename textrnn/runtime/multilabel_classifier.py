@@ -33,7 +33,7 @@ class MultilabelPrediction:
         return {**asdict(self), "labels": list(self.labels)}
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a table that tell the prediction, by name; labels are separated by ``|``."""
+        """Return the columns of a prediction in a table, by name; labels are separated by ``|``."""
         return {
             "predicted_labels": "|".join(self.labels),
             **{f"prob_{label}": value for label, value in self.probs.items()},

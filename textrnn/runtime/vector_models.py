@@ -79,7 +79,7 @@ class VectorClassifier(OfBundle):
 
 
 class Regressor(OfBundle):
-    """Tells the values that sequences of vectors stand for.
+    """A regressor of a bundle: predicts the values of sequences of vectors.
 
     Attributes:
         manifest: the bundle's manifest.
@@ -107,7 +107,7 @@ class Regressor(OfBundle):
 
 
 class _Reader:
-    """Records to what a graph tells of them, ``(records, outputs)``, in batches of similar length."""
+    """Runs a graph on records, in batches of similar length; gives ``(records, outputs)``."""
 
     def __init__(self, bundle: Bundle, use: str, session: Any) -> None:
         manifest = bundle.manifest
@@ -115,7 +115,7 @@ class _Reader:
         features, outputs = graph.inputs[0].shape[-1], graph.outputs[0].shape[-1]
         if not (isinstance(features, int) and isinstance(outputs, int)):
             raise UserError(
-                f"a graph of vectors must say how many values it reads and tells, that of {bundle.folder} has: "
+                f"a graph of vectors must say how many values it reads and predicts, that of {bundle.folder} has: "
                 f"{features}, {outputs}; export it again"
             )
         self.features, self.outputs = features, outputs

@@ -194,15 +194,15 @@ def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, A
     try:
         document = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # RecursionError: nested without end
-        raise ValueError(f"it must be JSON in UTF-8, was: {error}; copy it again or train anew") from error
+        raise ValueError(f"it must be JSON in UTF-8, was: {error}; copy it again or train again") from error
     if not isinstance(document, dict):
-        raise ValueError("it must hold one JSON object; copy it again or train anew")
+        raise ValueError("it must hold one JSON object; copy it again or train again")
     check_version(document.pop("format_version", None))
     if (found := document.pop("kind", None)) != kind:
         raise ValueError(f"its kind must be {kind!r}, was: {str(found)[:40]!r}; name the folder of a {kind} tokenizer")
     if {name: type(value) for name, value in document.items()} != fields:
         names = ", ".join(f"{name} ({type_.__name__})" for name, type_ in fields.items())
-        raise ValueError(f"beside version and kind it must hold {names} and nothing else; copy it again or train anew")
+        raise ValueError(f"beside version and kind it must hold {names} and nothing else; copy it again or train again")
     return document
 
 
@@ -211,7 +211,7 @@ def check_version(version: object) -> None:
     if type(version) is int and version > FORMAT_VERSION:
         raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {version}; update textrnn")
     if type(version) is not int or version != FORMAT_VERSION:
-        raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {str(version)[:40]!r}; train anew")
+        raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {str(version)[:40]!r}; train again")
 
 
 def check_id(id: int | np.integer[Any], vocabulary_size: int) -> None:

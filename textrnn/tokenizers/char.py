@@ -59,7 +59,7 @@ class CharTokenizer(Tokenizer):
         check_text(characters)
         codes = _code_points(characters)
         if np.any(codes[1:] <= codes[:-1]):
-            raise UserError("characters must be distinct and in the order of their code points; train anew")
+            raise UserError("characters must be distinct and in the order of their code points; train again")
         self._characters = characters
         # The last entry stands for every code point above those known.
         self._ids = np.full(int(codes[-1]) + 2 if codes.size else 1, MISSING, dtype=np.int32)
@@ -78,7 +78,7 @@ class CharTokenizer(Tokenizer):
 
         Args:
             texts: The corpus, in pieces of any size.
-            vocabulary_size: At most so many ids, the 20 special ones and digits included; the rarest characters are
+            vocabulary_size: Maximum number of ids, the 20 special ones and digits included; the rarest characters are
                 left out. Without it all are kept.
             min_count: Characters seen less often are left out.
 

@@ -82,10 +82,10 @@ class SentencePieceTokenizer(Tokenizer):
             pieces = [processor.id_to_piece(id) for id in range(processor.vocab_size())]
             byte_ids = [id for id in range(len(pieces)) if processor.is_byte(id)]
         except (RuntimeError, OSError, ValueError) as error:
-            raise UserError("it must hold a whole SentencePiece model; copy it again or train anew") from error
+            raise UserError("it must hold a whole SentencePiece model; copy it again or train again") from error
         byte_pieces = [pieces[id] for id in byte_ids]
         if tuple(pieces[:4]) != SPECIAL_TOKENS or byte_pieces != [f"<0x{byte:02X}>" for byte in range(256)]:
-            raise UserError("its SentencePiece model must have the special tokens and bytes of textrnn; train anew")
+            raise UserError("its SentencePiece model must have the special tokens and bytes of textrnn; train again")
         self._model = model
         self._processor = processor
         self._pieces = pieces
@@ -104,7 +104,7 @@ class SentencePieceTokenizer(Tokenizer):
 
         Args:
             texts: The corpus. Of more than 20 million characters a random sample of lines is used.
-            vocabulary_size: Exactly so many ids, the 260 special ones and bytes included. None lets the text decide:
+            vocabulary_size: Number of ids, the 260 special ones and bytes included. None lets the text decide:
                 one for each 20 characters, 8,000 at most, and as many as the text has pieces for.
             model_type: `"unigram"` (Kudo, 2018) or `"bpe"` (Sennrich, Haddow and Birch, 2016).
 
@@ -167,11 +167,11 @@ class SentencePieceTokenizer(Tokenizer):
     def _from_bytes(cls, content: bytes) -> SentencePieceTokenizer:
         header = HEADER.match(content)
         if header is None:
-            raise UserError("its first line must name the format and its version; copy it again or train anew")
+            raise UserError("its first line must name the format and its version; copy it again or train again")
         check_version(int(header[1]))
         model = content[header.end() :]
         if hashlib.sha256(model).hexdigest() != header[2].decode("ascii"):
-            raise UserError("its content must match the SHA-256 in its first line; copy it again or train anew")
+            raise UserError("its content must match the SHA-256 in its first line; copy it again or train again")
         return cls(model)
 
 
@@ -197,7 +197,7 @@ def _sample(sentences: Iterable[str]) -> list[str]:
 
 
 def _learned(sentences: Sequence[str], vocabulary_size: int, model_type: str) -> bytes:
-    """Return the SentencePiece model of some sentences; a RuntimeError where it cannot have so many pieces."""
+    """Return the SentencePiece model of some sentences; raise a RuntimeError if they have fewer pieces."""
     from sentencepiece import SentencePieceTrainer
 
     model = io.BytesIO()

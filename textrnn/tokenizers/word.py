@@ -1,4 +1,4 @@
-"""One token a word; what stands between words, and words never seen in training, are lost."""
+"""Word tokens: one for each word. White space, and words never seen in training, are lost."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class WordTokenizer(Tokenizer):
         joined = " ".join(words)
         check_text(joined)
         if joined.split() != list(words) or SPECIAL_TOKENS[UNKNOWN_ID] in words:
-            raise UserError("words must not be empty, hold whitespace or be <unk>; train anew")
+            raise UserError("words must not be empty, hold whitespace or be <unk>; train again")
         self._tokens = [*LEADING_TOKENS, *words]
         self._ids = {word: id for id, word in enumerate(self._tokens) if id > END_ID}
         if len(self._ids) != len(words) + 1:
-            raise UserError("words must be distinct; train anew")
+            raise UserError("words must be distinct; train again")
 
     @classmethod
     def train(
@@ -96,7 +96,7 @@ class WordTokenizer(Tokenizer):
 
         Args:
             texts: The corpus; no word goes on from one text to the next.
-            vocabulary_size: At most so many ids, the special ones and the newline included; the rarest words are left
+            vocabulary_size: Maximum number of ids, the special ones and the newline included; the rarest words are left
                 out. Without it all are kept.
             min_count: Words seen less often are left out.
             lowercase: Read capitals as small letters.
@@ -198,7 +198,7 @@ class WordTokenizer(Tokenizer):
     def _from_bytes(cls, content: bytes) -> WordTokenizer:
         fields = from_json(content, cls.kind, {"split": str, "lowercase": bool, "words": list})
         if not all(isinstance(word, str) for word in fields["words"]):
-            raise UserError("words must be strings; train anew")
+            raise UserError("words must be strings; train again")
         return cls(**fields)
 
 

@@ -53,7 +53,7 @@ class TokenDataset:
     """Token ids on disk, and what they stand for.
 
     Attributes:
-        path: the ``.json`` file; the shards lie beside it.
+        path: the ``.json`` file; the shards are in the same folder.
         ids: memory-mapped, ``(tokens,)``, of the smallest unsigned type that holds the vocabulary; an array, or of
             several shards what is read like one.
         characters, bytes: of the text, as Unicode and as UTF-8; ends of documents are not counted.

@@ -30,7 +30,7 @@ from typing import IO, Any
 from textrnn.errors import UserError
 
 Report = Callable[[int], None]
-"""Told how much more of a task is done."""
+"""A function that is called with the part of a task that was just done."""
 GO_ON = "give the same command again (if the run is there, with --resume)"
 START = "from textrnn.data.tokens.processes import work; work()"
 GRACE_SECONDS = 5.0  # for a process to remove what is half written

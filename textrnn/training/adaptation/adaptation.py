@@ -83,7 +83,7 @@ class Adaptation:
         if progress.fingerprint != run_fingerprint(config, tokenizer, train, held_out):
             raise UserError(
                 f"{run.best} belongs to another configuration, tokenizer or text; restore those of the run, or train"
-                " anew"
+                " again"
             )
         self.model = LanguageModel(
             config.model,

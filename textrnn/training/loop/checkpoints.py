@@ -64,7 +64,9 @@ def load_checkpoint(path: Path) -> tuple[Progress, dict[str, NDArray[np.generic]
     except FileNotFoundError as error:
         raise UserError(f"resuming needs a checkpoint, found none: {path}; train without --resume") from error
     except Exception as error:  # libraries raise various exceptions for damaged bytes
-        raise UserError(f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train anew") from error
+        raise UserError(
+            f"a checkpoint must be whole, {path} is damaged ({error}); remove it and train again"
+        ) from error
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path} has checkpoint format {version}, this textrnn reads {FORMAT_VERSION}; use the one that wrote it"

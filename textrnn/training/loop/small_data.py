@@ -127,7 +127,7 @@ def read_fitted(folder: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
+        raise UserError(f"{path} cannot be used ({error}); restore it or train again") from error
     return values
 
 

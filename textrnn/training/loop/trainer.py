@@ -236,7 +236,7 @@ class Trainer(ABC):
             kept = "the checkpoint before it is kept" if self.run.checkpoint.exists() else "no checkpoint was due yet"
             raise UserError(
                 f"{what} must stay finite, was not at step {step}; {kept}: lower train.learning_rate or"
-                " train.gradient_clip and train anew"
+                " train.gradient_clip and train again"
             )
 
     def _keep_best(self, loss: float) -> None:
@@ -267,10 +267,10 @@ class Trainer(ABC):
         if progress.fingerprint != self.progress.fingerprint:
             raise UserError(
                 f"{path} belongs to another configuration, tokenizer or text;"
-                " restore those of the run, or train anew into another --out"
+                " restore those of the run, or train again into another --out"
             )
         if missing := set(names) - set(arrays):
-            raise UserError(f"a checkpoint must be whole, {path} lacks {min(missing)}; remove it and train anew")
+            raise UserError(f"a checkpoint must be whole, {path} lacks {min(missing)}; remove it and train again")
         return progress, arrays
 
     def _restore(self) -> None:

@@ -100,7 +100,7 @@ def read_config(folder: Path) -> Config:
             f"a run folder holds config.json, found none in: {folder}; give one that textrnn train has made"
         ) from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be used ({error}); restore it or train anew") from error
+        raise UserError(f"{path} cannot be used ({error}); restore it or train again") from error
 
 
 def _toml_value(text: str) -> Any:

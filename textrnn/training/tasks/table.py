@@ -103,13 +103,13 @@ def require_same_content(run: Run) -> None:
     try:
         before = dict(json.loads(run.sources.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{run.sources} cannot be used ({error}); restore it or train anew") from error
+        raise UserError(f"{run.sources} cannot be used ({error}); restore it or train again") from error
     for name, digest in contents(run).items():
         if before.get(name) != digest:
             places = ", ".join(getattr(run.config.data, name.removeprefix("data.")))
             raise UserError(
                 f"{run.folder} was made from other data, {places or 'none'} ({name}) has other content; resume it"
-                f" without a SOURCE, or train anew into another --out"
+                f" without a SOURCE, or train again into another --out"
             )
 
 

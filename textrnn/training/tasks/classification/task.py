@@ -124,7 +124,7 @@ class VectorClassification(VectorTask):
 def _vocabulary_size(tokenizer: object) -> int:
     """Return the default size, of which `tokenizer` are the settings that the user states.
 
-    20,000 words are few for a language; so many pieces are more than most labelled sets can have.
+    20,000 words are few for a language; 20,000 pieces are more than most labelled sets can have.
     """
     is_pieces = isinstance(tokenizer, Mapping) and tokenizer.get("kind") == "sentencepiece"
     return 0 if is_pieces else 20_000

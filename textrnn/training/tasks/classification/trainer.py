@@ -143,7 +143,7 @@ class Mistake(NamedTuple):
     probability: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a report tells of it."""
+        """Return the entry of a report."""
         return {"label": self.label, "predicted": self.predicted, "probability": self.probability}
 
 

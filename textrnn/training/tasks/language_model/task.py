@@ -48,7 +48,7 @@ class LanguageModelling(Task):
         from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
 
         if prepared.tokenizer is None:
-            raise UserError("a language model needs a tokenizer, the run has none; train anew into another --out")
+            raise UserError("a language model needs a tokenizer, the run has none; train again into another --out")
         tokens = prepared.parts[0].tokens
         config = fit_to_tokens(run.config, self.default_config(), tokens, distribution.replicas)
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)

@@ -1,4 +1,4 @@
-"""Training of regressors: batches of whole sequences of vectors, each with the values it stands for."""
+"""Training of regressors: batches of whole sequences of vectors, each with its values."""
 
 from __future__ import annotations
 
