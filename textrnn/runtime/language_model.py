@@ -124,9 +124,10 @@ class LanguageModel(OfBundle):
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
         """Yield the text of `generate`, with its options, piece by piece while it is written.
 
-        >>> for piece in textrnn.load("runs/demo").stream("the cat", length=30, seed=1):
-        ...     print(piece, end="")
-        ...
+        >>> model = textrnn.load("runs/demo")
+        >>> pieces = list(model.stream("the cat", length=30, seed=1))
+        >>> "".join(pieces) == model.generate("the cat", length=30, seed=1)
+        True
 
         A piece is whole characters, none of which is taken back. Beam search knows its text at the end only, and gives
         it as one piece.

@@ -44,7 +44,7 @@ class MultilabelClassifier(Classifier):
     """A multi-label text classifier of a bundle.
 
     >>> textrnn.load("runs/tickets").classify(["the cat slept", "a dog sang"])[0].labels
-    ('cat', 'sleep')
+    ('sleep', 'cat')
 
     Attributes:
         manifest: the bundle's manifest.

@@ -47,7 +47,7 @@ class VectorClassifier(OfBundle):
     def classify(self, arrays: Arrays, *, arranged: bool = False) -> list[Prediction]:
         """Predict the label of each record, in their order; arguments and errors as those of `predict`.
 
-        >>> rising, falling = [1, 2, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3, 2, 1]
+        >>> rising, falling = [-4, -3, -2, -1, 0, 1, 2, 3], [4, 3, 2, 1, 0, -1, -2, -3]
         >>> [found.label for found in textrnn.load("runs/lines").classify([rising, falling])]
         ['up', 'down']
         """
