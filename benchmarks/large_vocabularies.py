@@ -215,7 +215,7 @@ def held_out(arguments: argparse.Namespace, softmax: str) -> dict[str, Any]:
     @tf.function(autograph=False)
     def measure(inputs: Any, targets: Any, weights: Any, state: Any) -> Any:
         hidden, state = model.read(inputs, state)
-        return tf.reduce_sum(model.nats(hidden, targets) * tf.transpose(weights)), state
+        return tf.reduce_sum(model.token_loss(hidden, targets) * tf.transpose(weights)), state
 
     state, total, count = model.backbone.initial_state(16), 0.0, 0.0
     for inputs, targets, weights in evaluation_batches(valid, 16, arguments.steps):

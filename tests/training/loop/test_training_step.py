@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from textrnn.config import ModelConfig, TrainConfig
 from textrnn.errors import UserError
-from textrnn.training.loop import training_step
+from textrnn.training.loop import compilation, training_step
 from textrnn.training.loop.training_step import TrainingStep, learning_rates, optimizer_of, require_possible
 from textrnn.training.network import cpu_loop, recurrent
 from textrnn.training.network.language_model import LanguageModel
@@ -85,7 +85,7 @@ def test_the_loop_of_the_processor_trains_as_the_one_of_xla(
 ) -> None:
     expected = train(config)
     for chains in (1, 2):
-        for module in (recurrent, training_step):
+        for module in (recurrent, compilation):
             monkeypatch.setattr(module, "runs_as_graph", lambda *_: True)
         monkeypatch.setattr(cpu_loop, "chains", lambda batch, hidden, chains=chains: chains)
         assert_same(train(config), expected)

@@ -24,7 +24,7 @@ def test_a_word_of_a_tail_is_two_choices() -> None:
     hidden = tf.ones((1, 4, 1))
     log_probs = layer.log_probs(hidden, [])
     np.testing.assert_allclose(np.exp(log_probs[0, 0]), [1 / 4, 1 / 4, 1 / 8, 3 / 8], rtol=1e-5)
-    nats = layer.nats(hidden, tf.constant([[0], [1], [2], [3]]), [])
+    nats = layer.token_loss(hidden, tf.constant([[0], [1], [2], [3]]), [])
     np.testing.assert_allclose(nats[0], -np.log([1 / 4, 1 / 4, 1 / 8, 3 / 8]), rtol=1e-5)
 
 

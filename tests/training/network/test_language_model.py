@@ -92,7 +92,7 @@ def test_gradients_are_the_slopes_of_the_equations(name: str, apart: bool) -> No
     state = np.zeros((config.layers, 2, config.hidden_dim), np.float32)
     with tf.GradientTape() as tape:
         hidden, _ = model.read(tf.constant(ids), tf.constant(state))
-        loss = tf.reduce_mean(model.nats(hidden, tf.constant(targets)))
+        loss = tf.reduce_mean(model.token_loss(hidden, tf.constant(targets)))
     variables = model.named_weights()
     gradients = dict(zip(variables, tape.gradient(loss, list(variables.values())), strict=True))
 

@@ -26,8 +26,8 @@ from textrnn.training.adaptation.continuous_cache import ContinuousCache, Nats, 
 from textrnn.training.adaptation.dynamic_evaluation import DynamicEvaluation, Reading
 from textrnn.training.adaptation.settings import FIRST, CacheSettings, DynamicSettings
 from textrnn.training.loop.checkpoints import load_checkpoint
+from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.run import Run, run_fingerprint, start_id
-from textrnn.training.loop.training_step import compiled_for
 from textrnn.training.network.language_model import LanguageModel
 
 # Number of held-out tokens on which each value of a setting is evaluated.
@@ -98,7 +98,7 @@ class Adaptation:
         self.quiet = quiet
         self._training_ids = train.ids
         self._search_ids = np.asarray(held_out.ids[:SEARCH_TOKENS])
-        self._read_block = compiled_for(self.model, self._read)
+        self._read_block = Compiler(self.model).of_tokens(self._read)
 
     def measure(self, ids: NDArray[Any], size: TextSize, dynamic: bool, cache: int | None) -> dict[str, Adapted]:
         """Measure how well the model predicts a text.
@@ -150,7 +150,7 @@ class Adaptation:
 
     def _read(self, inputs: Any, targets: Any, state: Any) -> tuple[Any, Any, Any]:
         hidden, state = self.model.read(inputs, state)
-        return self.model.nats(hidden, targets), hidden, state
+        return self.model.token_loss(hidden, targets), hidden, state
 
     def _static(self, ids: NDArray[Any], what: str) -> Iterator[Reading]:
         """Read a text with fixed weights."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from textrnn.data.tokens.datasets import Batches
 from textrnn.data.tokens.shards import Ids
 from textrnn.tokenizers.base import END_ID
-from textrnn.training.loop.training_step import compiled, compiled_for
+from textrnn.training.loop.compilation import Compiler, compiled
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.products import Tensor
 
@@ -61,7 +61,7 @@ class DynamicEvaluation:
         self.segment = segment
         self._variables = model.trainable_variables
         self._trained = [tf.identity(variable) for variable in self._variables]
-        self._forward_and_back = compiled_for(model, self._find_gradients)
+        self._forward_and_back = Compiler(model).of_tokens(self._find_gradients)
         self._move = compiled(self._update, jit_compile=True)
         self._rates, self._decays = self._statistics(ids)
 
@@ -105,7 +105,7 @@ class DynamicEvaluation:
         """Return nats ``(time, batch)``, hidden states, the next state, and the gradients of the mean nats."""
         with tf.GradientTape() as tape:
             hidden, next_state = self.model.read(inputs, state)
-            nats = self.model.nats(hidden, targets)
+            nats = self.model.token_loss(hidden, targets)
             loss = tf.reduce_mean(nats * tf.transpose(real))
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self._variables)]
         return nats, hidden, next_state, gradients

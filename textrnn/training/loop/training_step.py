@@ -15,6 +15,7 @@ from textrnn.config import TrainConfig
 from textrnn.errors import UserError
 from textrnn.hardware import has_bfloat16
 from textrnn.training.distributed.distribution import ALONE, Distribution
+from textrnn.training.loop.compilation import Compiler, compiled
 from textrnn.training.loop.row_updates import RowwiseAdamW, is_worthwhile
 from textrnn.training.network.backbone import Masks
 from textrnn.training.network.classifier import Classifier
@@ -22,14 +23,13 @@ from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
-from textrnn.training.network.recurrent import runs_as_graph
 
 
 class TrainingStep:
     """A training step of a language model: it updates the weights from a batch and returns the loss and the next state.
 
-    If the recurrent loop is a TensorFlow graph (see `runs_as_graph`), so is the step, and XLA compiles only the update,
-    whose many small operations it fuses into one loop. Otherwise XLA compiles the whole step.
+    If the recurrent loop is a TensorFlow graph (see `Compiler`), so is the step, and XLA compiles only the update.
+    Otherwise XLA compiles the whole step.
 
     With `recompute`, only the activations of that many steps are stored at a time. The states between such segments are
     stored, and the backward pass recomputes each segment from its first state (Chen et al. 2016). Gradients are those
@@ -43,13 +43,14 @@ class TrainingStep:
         self.optimizer = optimizer
         self.recompute = recompute
         self._distribution = distribution
-        self._gradients = compiled_for(model, self._find_gradients)
-        self._forward = compiled_for(model, self._read)
+        self._compiler = compiler = Compiler(model, distribution)
+        self._gradients = compiler.of_tokens(self._find_gradients)
+        self._forward = compiler.of_tokens(self._read)
         self._whole = compiled(self._find_gradients_and_update, jit_compile=True)
         self.rows = optimizer if isinstance(optimizer, RowwiseAdamW) else None
         self._flush = compiled(self.rows.catch_up_all) if self.rows is not None else None
         model.backbone.reads_rows = self.rows is not None
-        self.update = _compiled_update(self._update, distribution) if self.rows is None else compiled(self._update)
+        self.update = compiler.update(self._update) if self.rows is None else compiled(self._update)
         self._run = compiled(self._step)
         # The step is one XLA program without a graph around it, whose overhead would slow down a small network.
         is_plain = not recompute and not model.backbone.drops and self._distribution.replicas == 1
@@ -69,7 +70,7 @@ class TrainingStep:
         Returns:
             the mean loss in nats per token over all replicas, and the state after the last token.
         """
-        if self._is_plain and not _runs_as_graph(self.model, inputs):
+        if self._is_plain and not self._compiler.uses_cpu_loop(inputs):
             loss, state = self._whole(inputs, targets, state, {})
         else:
             loss, state = self._run(inputs, targets, state, seed)
@@ -89,7 +90,7 @@ class TrainingStep:
 
     def _is_one_program(self, inputs: Tensor) -> bool:
         alone = self._distribution.replicas == 1
-        return alone and not self._by_segments(inputs) and not _runs_as_graph(self.model, inputs)
+        return alone and not self._by_segments(inputs) and not self._compiler.uses_cpu_loop(inputs)
 
     def _by_segments(self, inputs: Tensor) -> bool:
         return 0 < self.recompute < int(inputs.shape[1])
@@ -117,22 +118,22 @@ class TrainingStep:
         return loss, state
 
     def _find_gradients(
-        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks, later: Tensor
+        self, inputs: Tensor, targets: Tensor, state: Tensor, masks: Masks, grad_next_state: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         """Return the loss, the next state and the gradients at the weights and at `state`.
 
-        `later` is the gradient at the next state.
+        `grad_next_state` is the gradient at the next state.
         """
         with tf.GradientTape() as tape:
             tape.watch(state)
             hidden, next_state = self.model.read(inputs, state, masks)
-            loss = tf.reduce_mean(self.model.nats(hidden, targets))
-        gradients, earlier = tape.gradient(
-            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), later]
+            loss = tf.reduce_mean(self.model.token_loss(hidden, targets))
+        gradients, grad_state = tape.gradient(
+            [loss, next_state], [self.model.trainable_variables, state], [tf.ones(()), grad_next_state]
         )
         if self.rows is None:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        return loss, next_state, gradients, earlier
+        return loss, next_state, gradients, grad_state
 
     def _gradients_by_segments(
         self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor
@@ -148,14 +149,16 @@ class TrainingStep:
             next_state = self._forward(segment(inputs, index), state, masks)
             return index + 1, next_state, states.write(index, state)
 
-        def backward(index: Tensor, loss: Tensor, later: Tensor, last: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
+        def backward(
+            index: Tensor, loss: Tensor, grad_next_state: Tensor, last: Tensor, *sums: Tensor
+        ) -> tuple[Tensor, ...]:
             masks = self._draw_masks((batch, length), seed, index)
-            segment_loss, next_state, gradients, earlier = self._gradients(
-                segment(inputs, index), segment(targets, index), states.read(index), masks, later
+            segment_loss, next_state, gradients, grad_state = self._gradients(
+                segment(inputs, index), segment(targets, index), states.read(index), masks, grad_next_state
             )
             sums = tuple(total + gradient for total, gradient in zip(sums, gradients, strict=True))
             last = tf.where(index == count - 1, next_state, last)
-            return index - 1, loss + segment_loss, earlier, last, *sums
+            return index - 1, loss + segment_loss, grad_state, last, *sums
 
         states = tf.TensorArray(tf.float32, count, element_shape=state.shape, clear_after_read=False)
         # The backward pass starts with the last segment, so this loop skips it.
@@ -190,9 +193,6 @@ class TrainingStep:
 class SupervisedStep:
     """A training step of a classifier, regressor or forecaster on a batch of whole sequences.
 
-    On a CPU it is a TensorFlow graph if it reads texts: each padded length needs its own program, which XLA takes
-    seconds to compile. On a GPU, or if all sequences have one length, XLA compiles it.
-
     Args:
         model: the model to train.
         optimizer: its optimizer.
@@ -213,9 +213,9 @@ class SupervisedStep:
         self.optimizer = optimizer
         self._loss = loss
         self._distribution = distribution
-        by_xla = one_length and model.precision == "float32"
-        self._gradients = compiled(self._find_gradients, jit_compile=True if by_xla else _on_gpu())
-        self._update = _compiled_update(lambda gradients: self.optimizer.apply(gradients), distribution)
+        compiler = Compiler(model, distribution)
+        self._gradients = compiler.of_sequences(self._find_gradients, one_length)
+        self._update = compiler.update(lambda gradients: self.optimizer.apply(gradients))
         self._run = compiled(self._step)
 
     def __call__(self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor) -> Tensor:
@@ -270,20 +270,6 @@ def require_possible(config: TrainConfig) -> None:
         )
 
 
-def compiled(function: Callable[..., Any], jit_compile: bool | None = None) -> Callable[..., Any]:
-    """Return a function as a TensorFlow graph.
-
-    AutoGraph is off. The functions have no Python control flow to convert, and AutoGraph reads source files again at
-    each trace: training must not depend on edits of these files while it runs.
-    """
-    return tf.function(function, autograph=False, jit_compile=jit_compile)  # type: ignore[no-any-return]
-
-
-def _compiled_update(function: Callable[..., Any], distribution: Distribution) -> Callable[..., Any]:
-    """Compile an update of weights with XLA; return it unchanged if the weights are mirrored on several devices."""
-    return function if distribution.is_mirrored else compiled(function, jit_compile=True)
-
-
 def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution, batch: int) -> Masks:
     """Draw the dropout masks of a replica of `batch` rows.
 
@@ -298,34 +284,6 @@ def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution,
     masks = draw(batch * distribution.replicas)
     axes = {name: 1 for name in masks if "hidden_" in name or name == "inputs"} | {"features": 0}
     return {name: distribution.of_replica(mask, axes[name]) if name in axes else mask for name, mask in masks.items()}
-
-
-def compiled_for_device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function with XLA on a GPU, or as a TensorFlow graph on a CPU."""
-    return compiled(function, jit_compile=_on_gpu())
-
-
-def _on_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
-def compiled_for(model: LanguageModel, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function whose first argument is tokens ``(batch, time)``.
-
-    XLA compiles it unless the model's loop is a graph.
-    """
-    by_xla, use_cpu_loop = compiled(function, jit_compile=True), compiled(function)
-
-    def call(ids: Tensor, *others: Any) -> Any:
-        return (use_cpu_loop if _runs_as_graph(model, ids) else by_xla)(ids, *others)
-
-    return call
-
-
-def _runs_as_graph(model: LanguageModel, ids: Tensor) -> bool:
-    if model.config.recurrence != "dense":
-        return model.precision != "float32"
-    return runs_as_graph(ids.shape[0], model.config.hidden_dim, model.precision)
 
 
 def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distribution: Distribution = ALONE) -> Any:

@@ -137,7 +137,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
             parts.append(tf.nn.log_softmax(logits) + tail_log_prob)
         return tf.concat(parts, axis=-1)
 
-    def nats(self, hidden: Tensor, targets: Tensor, tables: list[Tensor]) -> Tensor:
+    def token_loss(self, hidden: Tensor, targets: Tensor, tables: list[Tensor]) -> Tensor:
         """Return ``-log p`` of each target, float32 ``(time, batch)``.
 
         Args:

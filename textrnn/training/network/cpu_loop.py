@@ -73,13 +73,13 @@ def forward(
 
 
 def backward(
-    upstream: Tensor, later: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
+    upstream: Tensor, grad_next_state: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
 
     Args:
         upstream: the gradient at ``h_1 ... h_T`` from the layer above, ``(time, batch, hidden)``.
-        later: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
+        grad_next_state: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
         states: the states that `forward` returned.
         kernel: as in `recurrence`.
         activation: as in `recurrence`.
@@ -89,12 +89,12 @@ def backward(
     dtype = upstream.dtype
     parts = _parts(batch, hidden)
     kernel = tf.transpose(tf.cast(kernel, dtype))
-    gradients = [later[part] for part in parts]
+    gradients = [grad_next_state[part] for part in parts]
     written = tf.TensorArray(dtype, time * len(parts), element_shape=gradients[0].shape)
 
     def step(t: Tensor, written: Any, gradients: list[Tensor]) -> tuple[Any, list[Tensor]]:
         upstream_t, states_t = upstream[t], states[t + 1]
-        earlier = []
+        grad_state = []
         for number, (part, gradient) in enumerate(zip(parts, gradients, strict=True)):
             state = tf.cast(states_t[part], tf.float32)
             delta = GRADIENTS[activation](tf.cast(upstream_t[part], tf.float32) + gradient, state)
@@ -103,8 +103,8 @@ def backward(
             if keep is not None:
                 gradient = gradient * keep[t][part]
             written = written.write(t * len(parts) + number, delta)
-            earlier.append(gradient)
-        return written, earlier
+            grad_state.append(gradient)
+        return written, grad_state
 
     written, gradients = _loop(step, range(time - 1, -1, -1), written, gradients)
     return tf.reshape(written.stack(), (time, batch, hidden)), tf.concat(gradients, 0)

@@ -71,9 +71,9 @@ def recurrence(
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, ...]:
             # TensorFlow passes one argument per output, JAX one for both, PyTorch by name.
-            from_above, later = upstream or (args if len(args) == 2 else args[0])
+            from_above, grad_next_state = upstream or (args if len(args) == 2 else args[0])
             deltas, at_initial_state, at_u = _compiled(_backward)(
-                from_above, later, states, initial_state, u, activation, keep, as_scan
+                from_above, grad_next_state, states, initial_state, u, activation, keep, as_scan
             )
             return deltas, at_initial_state, *at_u
 
@@ -110,7 +110,7 @@ def _forward(
 
 def _backward(
     upstream: Tensor,
-    later: Tensor,
+    grad_next_state: Tensor,
     states: Tensor,
     initial_state: Tensor,
     u: Parts,
@@ -122,7 +122,7 @@ def _backward(
 
     Args:
         upstream: the gradient at ``h_1 ... h_T`` from the layer above.
-        later: the gradient at ``h_T`` from the steps after the sequence.
+        grad_next_state: the gradient at ``h_T`` from the steps after the sequence.
         states: the states that `_forward` returned.
         initial_state: as in `recurrence`.
         u: as in `recurrence`.
@@ -134,13 +134,13 @@ def _backward(
     transposed = u if len(u) == 1 else (u[0], -u[1])
     if as_scan:
         upstream = ops.cast(upstream, "float32")
-        upstream = ops.concatenate([upstream[:-1], (upstream[-1] + later)[None]], axis=0)
+        upstream = ops.concatenate([upstream[:-1], (upstream[-1] + grad_next_state)[None]], axis=0)
         flipped = tuple(ops.flip(part, 0) for part in _split(upstream, u))
         deltas = tuple(ops.flip(part, 0) for part in _scan(flipped, transposed))
         previous = ops.concatenate([initial_state[None], ops.cast(states[:-1], "float32")], axis=0)
         at_u = tuple(ops.sum(part, axis=0) for part in _at_u(deltas, _split(previous, u)))
-        earlier = _join(_times(transposed, tuple(part[0] for part in deltas)))
-        return ops.cast(_join(deltas), dtype), earlier, tuple(ops.sum(part, axis=0) for part in at_u)
+        grad_state = _join(_times(transposed, tuple(part[0] for part in deltas)))
+        return ops.cast(_join(deltas), dtype), grad_state, tuple(ops.sum(part, axis=0) for part in at_u)
     _, derivative = ACTIVATIONS[activation]
 
     def step(index: Tensor, carried: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -159,11 +159,11 @@ def _backward(
         kept = state if keep_t is None else tuple(part * keep_t for part in state)
         return tuple(total + part for total, part in zip(sums, _at_u(delta, kept), strict=True))
 
-    nothing = _split(ops.zeros_like(later), u)
-    start = (ops.zeros(upstream.shape, dtype), _split(later, u), nothing, nothing)
-    deltas, earlier, delta, at_u = ops.fori_loop(0, time, step, start)
+    nothing = _split(ops.zeros_like(grad_next_state), u)
+    start = (ops.zeros(upstream.shape, dtype), _split(grad_next_state, u), nothing, nothing)
+    deltas, grad_state, delta, at_u = ops.fori_loop(0, time, step, start)
     at_u = added(at_u, delta, _split(initial_state, u), None if keep is None else keep[0])
-    return deltas, _join(earlier), tuple(ops.sum(part, axis=0) for part in at_u)
+    return deltas, _join(grad_state), tuple(ops.sum(part, axis=0) for part in at_u)
 
 
 def _write(sequence: Tensor, t: Tensor, parts: Parts) -> Tensor:

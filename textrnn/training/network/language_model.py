@@ -89,10 +89,10 @@ class LanguageModel(Model):
         output = ops.transpose(output) if self.output_kernel is None else output
         return ops.cast(dense(hidden, output, precision=_precision(hidden)), "float32") + self.output_bias
 
-    def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def token_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return ``-log p`` of each target ``(batch, time)``, float32 ``(time, batch)``, from the output of `read`."""
         if self.adaptive is not None:
-            return self.adaptive.nats(self._adapted(hidden), targets, self._tables())
+            return self.adaptive.token_loss(self._adapted(hidden), targets, self._tables())
         return cross_entropy(self.logits(hidden), targets)
 
     def _adapted(self, hidden: Tensor) -> Tensor:

@@ -68,8 +68,8 @@ def recurrence(
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Tensor, Tensor, Tensor]:
             # TensorFlow passes one argument per output, JAX one for both, PyTorch by name.
-            from_above, later = upstream or (args if len(args) == 2 else args[0])
-            deltas, at_initial_state = loop.backward(from_above, later, states, kernel, activation, keep)
+            from_above, grad_next_state = upstream or (args if len(args) == 2 else args[0])
+            deltas, at_initial_state = loop.backward(from_above, grad_next_state, states, kernel, activation, keep)
             previous = states[:-1] if keep is None else states[:-1] * ops.cast(keep, dtype)
             return deltas, at_initial_state, transposed_product(previous, deltas)
 

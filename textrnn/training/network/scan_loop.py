@@ -37,13 +37,13 @@ def forward(
 
 
 def backward(
-    upstream: Tensor, later: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
+    upstream: Tensor, grad_next_state: Tensor, states: Tensor, kernel: Tensor, activation: str, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients at ``a_1 ... a_T``, ``(time, batch, hidden)``, and at ``h_0``, float32 ``(batch, hidden)``.
 
     Args:
         upstream: the gradient at ``h_1 ... h_T`` from the layer above, ``(time, batch, hidden)``.
-        later: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
+        grad_next_state: the gradient at ``h_T`` from the steps after the sequence, float32 ``(batch, hidden)``.
         states: the states that `forward` returned.
         kernel: as in `recurrence`.
         activation: as in `recurrence`.
@@ -60,7 +60,7 @@ def backward(
         return (gradient * keep_t[0] if keep_t else gradient), delta
 
     sequences = _without_none(upstream, states[1:], keep)
-    from_first, deltas = ops.scan(step, later, sequences, reverse=True)
+    from_first, deltas = ops.scan(step, grad_next_state, sequences, reverse=True)
     return ops.cast(deltas, dtype), from_first
 
 

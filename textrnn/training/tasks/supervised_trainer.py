@@ -16,11 +16,12 @@ from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.loop.checkpoints import load_checkpoint
+from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.loop.trainer import Trainer
-from textrnn.training.loop.training_step import SupervisedStep, compiled_for_device, require_possible
+from textrnn.training.loop.training_step import SupervisedStep, require_possible
 from textrnn.training.loop.warm_start import start_from
 from textrnn.training.network.classifier import Classifier
 
@@ -80,7 +81,7 @@ class SupervisedTrainer(Trainer):
             start_from(model, arrays)
         one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
         self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
-        self._forward = compiled_for_device(lambda inputs: self.model(*inputs))
+        self._forward = Compiler(model).of_sequences(lambda inputs: self.model(*inputs))
 
     def train_one(self) -> Any:
         batch = self.batches.batch(self.progress.step)

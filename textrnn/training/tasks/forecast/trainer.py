@@ -13,10 +13,11 @@ from textrnn.data.series import Series, Windows
 from textrnn.metrics.forecast_report import draw_forecasts, forecast_errors, mean_squared_error
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.forecaster import ForecasterExporter
+from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.trainer import Trainer
-from textrnn.training.loop.training_step import SupervisedStep, compiled_for_device, require_possible
+from textrnn.training.loop.training_step import SupervisedStep, require_possible
 from textrnn.training.network.forecaster import READ_AT_ONCE, Forecaster
 
 ENOUGH_STEPS = 300
@@ -60,7 +61,7 @@ class ForecasterTrainer(Trainer):
         self._step = SupervisedStep(
             model, self.optimizer, self._squared_error, one_length=True, distribution=distribution
         )
-        self._forward = compiled_for_device(lambda values, state: self.model(values, state))
+        self._forward = Compiler(model).of_sequences(lambda values, state: self.model(values, state))
 
     def _squared_error(self, outputs: tuple[Any, Any], targets: Any) -> Any:
         return tf.reduce_mean(tf.square(outputs[0][self.windows.warm_up :] - targets))

@@ -13,11 +13,12 @@ from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.language_model import LanguageModelExporter
+from textrnn.training.loop.compilation import Compiler, compiled
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint, start_id
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.loop.trainer import Trainer
-from textrnn.training.loop.training_step import TrainingStep, compiled, compiled_for, require_possible
+from textrnn.training.loop.training_step import TrainingStep, require_possible
 from textrnn.training.network.adaptive_softmax import logits_held
 from textrnn.training.network.language_model import LanguageModel
 
@@ -71,7 +72,7 @@ class LanguageModelTrainer(Trainer):
         )
         self._step = TrainingStep(model, self.optimizer, self.config.recompute, distribution)
         self._flush = self._step.flush
-        self._evaluate_batch = compiled_for(model, self._evaluation_step)
+        self._evaluate_batch = Compiler(model).of_tokens(self._evaluation_step)
         self._forward = compiled(lambda ids, state: self.model(ids, state))
 
     def train_one(self) -> Any:
@@ -93,7 +94,7 @@ class LanguageModelTrainer(Trainer):
 
     def _evaluation_step(self, inputs: Any, targets: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         hidden, state = self.model.read(inputs, state)
-        return tf.reduce_sum(self.model.nats(hidden, targets) * tf.transpose(weights)), state
+        return tf.reduce_sum(self.model.token_loss(hidden, targets) * tf.transpose(weights)), state
 
     def held_out_loss(self) -> float:
         """Return the nats per token on the held-out text, read in parallel streams with carried states."""
