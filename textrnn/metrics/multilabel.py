@@ -125,8 +125,9 @@ def fit_thresholds(probs: NDArray[np.float64], targets: NDArray[Any]) -> NDArray
     """
     true = np.asarray(targets, bool)
     candidates = CANDIDATES[np.argsort(np.abs(CANDIDATES - 0.5), kind="stable")]
-    predicted = probs[None] >= candidates[:, None, None]
-    right, given = (predicted & true).sum(axis=1), predicted.sum(axis=1)  # (candidates, labels)
+    predicted = (probs >= candidate for candidate in candidates)  # one at a time: texts and labels may be many
+    counts = np.array([((each & true).sum(axis=0), each.sum(axis=0)) for each in predicted])
+    right, given = counts[:, 0], counts[:, 1]  # (candidates, labels)
     of_labels = 2 * right / np.maximum(given + true.sum(axis=0), 1)
     of_all = 2 * right.sum(axis=1) / np.maximum(given.sum(axis=1) + true.sum(), 1)
     thresholds = candidates[of_labels.argmax(axis=0)]

@@ -26,6 +26,7 @@ from textrnn.training.export.exporter import Exporter, relative, require_close, 
 from textrnn.training.export.layer_graphs import join, layer_over_time, tensors
 from textrnn.training.export.quantization import stored_in_8_bits
 from textrnn.training.network.classifier import LOWEST, Classifier
+from textrnn.training.network.weight_names import BACKWARD
 
 PARITY_BATCHES = 8
 
@@ -171,7 +172,7 @@ def whole_sequence_graph(
     zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
     read = [_stack(nodes, config, vectors, zeros, "")]
     if config.bidirectional:
-        read.append(_stack(nodes, config, vectors, zeros, "backward_", real))
+        read.append(_stack(nodes, config, vectors, zeros, BACKWARD, real))
     if config.stride > 1:
         is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
 

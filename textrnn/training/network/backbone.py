@@ -13,6 +13,7 @@ from textrnn.config import ModelConfig
 from textrnn.training.network.adaptive_softmax import Tail, tails
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
+from textrnn.training.network.weight_names import BACKWARD, directions
 
 NORMALIZATION_EPSILON = 1e-5
 BACKWARD_SEED = 50_000  # offset larger than the seeds of all forward layers
@@ -226,7 +227,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.stack = Stack(config, self.embedding_dim, start, seed)
         self.backward_stack = None
         if config.bidirectional:
-            self.backward_stack = Stack(config, self.embedding_dim, start, seed + BACKWARD_SEED, "backward_")
+            self.backward_stack = Stack(config, self.embedding_dim, start, seed + BACKWARD_SEED, BACKWARD)
         self.built = True
 
     def initial_state(self, batch_size: int) -> Tensor:
@@ -272,7 +273,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         shapes: dict[str, tuple[float, tuple[int, ...]]] = {
             "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
         }
-        for prefix in ("", "backward_") if self.backward_stack is not None else ("",):
+        for prefix in directions(config):
             for index in range(config.layers):
                 rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
                 shapes[f"{prefix}hidden_{index}"] = (rate, sequence)

@@ -19,6 +19,7 @@ from textrnn.config import ModelConfig
 from textrnn.training.network import elementwise
 from textrnn.training.network.products import Tensor
 from textrnn.training.network.recurrent import SimpleRNN, recurrence
+from textrnn.training.network.weight_names import directions
 
 
 class InitScale(NamedTuple):
@@ -198,8 +199,7 @@ def fold_input_scale(config: ModelConfig, arrays: Mapping[str, NDArray[Any]]) ->
     the state of the other unit of the pair.
     """
     weights = dict(arrays)
-    directions = ("", "backward_") if config.bidirectional else ("",)
-    for prefix, layer in itertools.product(directions, range(config.layers)):
+    for prefix, layer in itertools.product(directions(config), range(config.layers)):
         if config.recurrence == "dense":
             name = f"{prefix}recurrent_kernel_{layer}"
             weights[name] = ops.convert_to_numpy(limited(weights[name], excitation_limit(config)))

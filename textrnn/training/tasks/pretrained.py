@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -23,12 +22,9 @@ from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.checkpoints import BEST, load_checkpoint
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
 from textrnn.training.loop.warm_start import Arrays
+from textrnn.training.network.weight_names import forward_weights, is_layer_weight, with_backward_weights
 from textrnn.training.tasks.configuration import read_config
 from textrnn.training.tasks.table import task_of
-
-LAYER_WEIGHT = re.compile(
-    r"(backward_)?(kernel|recurrent_kernel|bias|decay|angle|mixing_kernel|mixing_bias|gain|shift)_\d+"
-)
 
 
 def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
@@ -69,11 +65,7 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     model = replace(config.model, **{name: getattr(source.model, name) for name in ARCHITECTURE})
     if tokenizer is None:
         return replace(config, model=model), None, arrays
-    if config.model.bidirectional:
-        layers = {name: array for name, array in arrays.items() if name != "embedding"}
-        arrays = {f"backward_{name}": array for name, array in layers.items() if "backward" not in name} | arrays
-    else:
-        arrays = {name: array for name, array in arrays.items() if "backward" not in name}
+    arrays = with_backward_weights(arrays) if config.model.bidirectional else forward_weights(arrays)
     return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
 
 
@@ -126,4 +118,4 @@ def _with_one_table(arrays: Arrays) -> Arrays:
 
 
 def _of_backbone(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if name == "embedding" or LAYER_WEIGHT.fullmatch(name)}
+    return {name: array for name, array in arrays.items() if name == "embedding" or is_layer_weight(name)}
