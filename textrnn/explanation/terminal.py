@@ -21,7 +21,8 @@ from textrnn.explanation.occlusion import Explanation
 
 STRONGEST = 5  # tokens listed for the label, and tokens listed against it
 MARKED = 2  # steps that a token must reach to be marked if there is no colour
-# From the 256-colour palette, which more terminals support than 24-bit colour. Black text is readable on all of them.
+# From the 256-colour palette, which more terminals support than 24-bit colour. Black text on these colours is readable
+# in light and in dark terminals.
 GREENS, REDS, BLACK = (194, 157, 114), (224, 217, 210), 16
 MIN_WIDTH = 40  # a terminal of unknown width reports 0
 BLOCKS = "▁▂▃▄▅▆▇█"
