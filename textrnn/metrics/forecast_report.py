@@ -31,8 +31,8 @@ def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, s
         values: the series, ``(time, features)``.
         forecasts: forecasts after each step, ``(time, horizon, features)``.
         begin: first step that counts as a target, 1 or above.
-        season: length of the season in steps; 0 for none. The seasonal errors are left out if the history before the
-            first target is shorter than the season.
+        season: length of the season in steps; 0 for none. The seasonal errors are left out if the series begins after
+            the value that the first target needs.
     """
     values = np.asarray(values, np.float64)
     errors: dict[str, float] = {}
