@@ -1,4 +1,4 @@
-"""Small recurrent text models: trained on your own text, shipped as a folder of ONNX.
+"""Small recurrent text models, trained on your own text and exported as a folder of ONNX graphs.
 
 >>> import textrnn
 >>> model = textrnn.load("shakespeare")
@@ -23,18 +23,20 @@ __all__ = ["UserError", "__version__", "load"]
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
-    """Load a model: what it is depends on what was trained.
+    """Load a model. Its class depends on the kind of model.
 
-    A `textrnn.runtime.language_model.LanguageModel`; of labelled texts, a `textrnn.runtime.text_classifier.Classifier`;
-    of vectors, a `textrnn.runtime.vector_models.VectorClassifier` or `textrnn.runtime.vector_models.Regressor`; of a
-    series, a `textrnn.runtime.forecaster.Forecaster`.
+    - language model: `textrnn.runtime.language_model.LanguageModel`
+    - classifier of texts: `textrnn.runtime.text_classifier.Classifier`
+    - classifier of vectors: `textrnn.runtime.vector_models.VectorClassifier`
+    - regression on vectors: `textrnn.runtime.vector_models.Regressor`
+    - time series: `textrnn.runtime.forecaster.Forecaster`
 
     Args:
-        path: a bundle folder, or a run folder with a bundle in it.
-        threads: processor threads of one operation; small models are fastest on 1.
+        path: a bundle folder, or a run folder that contains a bundle.
+        threads: number of processor threads for one operation; small models are fastest with 1.
 
     Raises:
-        UserError: no bundle there, or a file of it is missing, damaged or of a newer format.
+        UserError: there is no bundle, or one of its files is missing, damaged or of a newer format.
     """
     from textrnn.runtime.load import load as load_model
 
@@ -42,7 +44,7 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
 
 
 def __getattr__(name: str) -> str:
-    if name == "__version__":  # looked up at first use: importlib.metadata takes longer than the rest of this import
+    if name == "__version__":  # read at its first use: importlib.metadata takes longer than the rest of this import
         from importlib.metadata import version
 
         return version("textrnn")
