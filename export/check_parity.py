@@ -1,4 +1,4 @@
-"""Check that a bundle's graphs compute what the trained Keras model computes; exit 1 if they do not.
+"""Check that the graphs of a bundle compute the same as the trained Keras model; exit with 1 if they do not.
 
 python export/check_parity.py runs/demo                      the run's own bundle
 python export/check_parity.py runs/demo --bundle elsewhere
@@ -32,10 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def largest_difference(folder: Path, bundle_folder: Path | None) -> tuple[str, float]:
-    """Return the largest difference of a logit or state, or of a standardised value of a regression.
+    """Compute the largest difference between a bundle and its Keras model on random and on held-out sequences.
+
+    Returns:
+        Name of the compared output, and the largest difference of any logit or state. For a bundle without logits it is
+        the difference of standardised values.
 
     Raises:
-        UserError: it is above the tolerance, the bundle is damaged, or its weights are in 8 bits and differ by nature.
+        UserError: the difference is above the tolerance, the bundle is damaged, or its weights are int8, which always
+            differ.
     """
     bundle = read_bundle(find_bundle(bundle_folder or folder))
     if bundle.manifest.precision != "float32":

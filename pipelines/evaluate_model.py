@@ -1,4 +1,4 @@
-"""Stage 4: measure the exported model of a run on its held-out text or vectors.
+"""Stage 4: evaluate the exported model of a run on its held-out text or vectors.
 
 python pipelines/evaluate_model.py configs/demo.toml --out runs/demo
 """

@@ -1,4 +1,4 @@
-"""Stage 6: write text with the exported model of a run, its 8-bit form if it has one.
+"""Stage 6: generate text with the exported model of a run; with its int8 bundle if there is one.
 
 python pipelines/generate_text.py configs/demo.toml --out runs/demo
 """

@@ -1,4 +1,4 @@
-"""Stage 2: turn the text of a run into token ids on disk, or its vectors into numbers; a held-out part apart.
+"""Stage 2: split off the held-out part of a run's data, and store its texts as token ids or its vectors as numbers.
 
 python pipelines/prepare_text.py configs/demo.toml --out runs/demo
 """

@@ -1,4 +1,4 @@
-"""Stage 5: store the exported model of a run in 8 bits, beside it, and say what that costs.
+"""Stage 5: quantise the exported model of a run to int8 in a second bundle, and report the loss of quality.
 
 python pipelines/quantize_model.py configs/demo.toml --out runs/demo
 """

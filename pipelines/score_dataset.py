@@ -1,11 +1,11 @@
-"""Classify or score a large set of texts by several processes, with Ray Data, on one machine or a cluster of it.
+"""Classify or score a large data set of texts in several processes with Ray Data, on one machine or a cluster.
 
 python pipelines/score_dataset.py runs/imdb reviews.parquet --text review --out scored --workers 2
 
-A classifier adds columns of labels and probabilities, a language model of nats and bits per character
-(textrnn/runtime/bulk.py says which). A source is a file or a folder of files, .txt (a text a line), .csv, .tsv, .jsonl
-or .parquet; records keep their order. With RAY_ADDRESS set, that cluster works, and the model and files must be where
-all of it sees them.
+A classifier adds columns with labels and probabilities; a language model adds nats and bits per character
+(textrnn/runtime/bulk.py lists the columns). A source is a file or a folder of files: .txt (one text per line), .csv,
+.tsv, .jsonl or .parquet. Records keep their order. If RAY_ADDRESS is set, the job runs on that cluster, and all its
+machines must have access to the model and the files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Score a data set as the arguments say.
+    """Run the command.
 
     Raises:
         UserError: Ray is not installed, the model does not read texts, or a file cannot be used.
@@ -58,7 +58,7 @@ def score(arguments: argparse.Namespace) -> None:
         raise UserError(f"this needs Ray Data, {error.name} is missing; run: pip install 'textrnn[ray]'") from error
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # Reading and writing take cores of their own, or the workers would wait for them for ever.
+    # Reading and writing need their own cores; otherwise the workers would wait for them forever.
     own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": arguments.workers + 2, "include_dashboard": False}
     ray.init(logging_level="ERROR", log_to_driver=False, **own)
     try:

@@ -1,4 +1,4 @@
-"""What the stages share: how they are called, the run they work on, and how they fail."""
+"""Common code of the stages: arguments, the run folder, and errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from textrnn.training.tasks.runs import create_run, open_run
 
 
 def stage(work: Callable[[Run], int]) -> Callable[[Sequence[str] | None], int]:
-    """Make the `main(argv)` of a script from what it does to a run, which is opened, or made if it is not there.
+    """Return the `main(argv)` of a script that calls `work` with its run. A run that does not exist is created.
 
-    A failure is one line and exit code 1; a run that was made for nothing is removed again.
+    An error is printed as one line, with exit code 1. A run that this call created is then removed, unless it has
+    trained.
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def stage(work: Callable[[Run], int]) -> Callable[[Sequence[str] | None], int]:
 
 
 def config_of(description: str | None, argv: Sequence[str] | None) -> Config | None:
-    """Return the configuration of a call; None, after printing why, where it is wrong."""
+    """Return the configuration of a call. If it is invalid, print the error and return None."""
     arguments = _arguments(description, argv)
     try:
         return load_config(arguments.config, arguments.set)

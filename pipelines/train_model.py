@@ -1,4 +1,4 @@
-"""Stage 3: train the model of a run and export its best weights; go on where an earlier call stopped.
+"""Stage 3: train the model of a run and export its best weights; an interrupted run is resumed.
 
 python pipelines/train_model.py configs/demo.toml --out runs/demo
 """

@@ -1,4 +1,4 @@
-"""Stage 1: train the tokenizer of a run on the training part of its text.
+"""Stage 1: train the tokenizer of a run on its training text.
 
 python pipelines/train_tokenizer.py configs/demo.toml --out runs/demo
 """

@@ -1,4 +1,4 @@
-"""Small recurrent text models: trained on your own text, shipped as a folder of ONNX.
+"""Small recurrent text models, trained on your own text and exported as a folder of ONNX graphs.
 
 >>> import textrnn
 >>> model = textrnn.load("runs/demo")
@@ -23,22 +23,23 @@ __all__ = ["UserError", "__version__", "load"]
 
 
 def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
-    """Load a model; its class depends on what was trained.
+    """Load a model. Its class depends on the kind of model.
 
-    Language models are a `textrnn.runtime.language_model.LanguageModel`. Classifiers of texts are a
-    `textrnn.runtime.text_classifier.Classifier` or a `textrnn.runtime.multilabel_classifier.MultilabelClassifier`.
-    Models of vectors are a `textrnn.runtime.vector_models.VectorClassifier` or a
-    `textrnn.runtime.vector_models.Regressor`. Models of series are a `textrnn.runtime.forecaster.Forecaster`.
+    - language model: `textrnn.runtime.language_model.LanguageModel`
+    - classifier of texts: `textrnn.runtime.text_classifier.Classifier`
+    - classifier of vectors: `textrnn.runtime.vector_models.VectorClassifier`
+    - regression on vectors: `textrnn.runtime.vector_models.Regressor`
+    - time series: `textrnn.runtime.forecaster.Forecaster`
 
     >>> textrnn.load("runs/demo").manifest.kind
     'language_model'
 
     Args:
-        path: a bundle folder, or a run folder with a bundle in it.
-        threads: processor threads of one operation; small models are fastest on 1.
+        path: a bundle folder, or a run folder that contains a bundle.
+        threads: number of processor threads for one operation; small models are fastest with 1.
 
     Raises:
-        UserError: no bundle there, or a file of it is missing, damaged or of a newer format.
+        UserError: there is no bundle, or one of its files is missing, damaged or of a newer format.
     """
     from textrnn.runtime.load import load as load_model
 
@@ -46,7 +47,7 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
 
 
 def __getattr__(name: str) -> str:
-    if name == "__version__":  # looked up at first use: importlib.metadata takes longer than the rest of this import
+    if name == "__version__":  # read at its first use: importlib.metadata takes longer than the rest of this import
         from importlib.metadata import version
 
         return version("textrnn")

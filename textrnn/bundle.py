@@ -1,13 +1,14 @@
-"""The on-disk contract of a finished model: a folder with a manifest that lists every file and its hash.
+"""On-disk format of a finished model: a folder with a manifest that lists every file and its hash.
 
-manifest.json names the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, what
-the runtime needs to know beside them, the metrics on held-out data, the whole config, and size and SHA-256 of every
-other file. Nothing is ever unpickled, and nothing outside the folder is read.
+manifest.json holds the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, the
+parameters of the runtime, the metrics on held-out data, the whole config, and size and SHA-256 of every other file.
+Nothing is ever unpickled, and nothing outside the folder is read.
 
-The config is information for people: no program parses it, so that a bundle outlives a setting that is renamed. What a
-program needs is in `runtime`, whose entries and their ranges are `RUNTIME` and `SOURCES`: names of this format, not of
-settings. Every entry of a kind must be there and in its range. What is not listed is ignored: a later version may add
-entries that an older one can do without. A change that an older one would misread raises `FORMAT_VERSION`.
+The config is information for people. No program parses it, so that a bundle remains valid after a setting is renamed.
+Programs read `runtime`; `RUNTIME` and `SOURCES` define its entries and their ranges. Their names belong to this format,
+not to the settings. Every entry of a kind must exist and be in its range. Unknown entries are ignored: a later version
+may add entries that an older version does not need. A change that an older version would misread increments
+`FORMAT_VERSION`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _T = TypeVar("_T")
 
 _Rule = tuple[str, Callable[[Any], bool]]
-"""What a value must be, in words and as a check."""
+"""Requirement on a value: its description, and a function that checks it."""
 
 
 def _whole(low: int, high: int) -> _Rule:
@@ -65,10 +66,10 @@ SOURCES: Mapping[str, _Rule] = {
     "season": _whole(0, _MOST),
     "errors": _one_of("strict", "replace"),
 }
-"""How the files that the model was trained on were read, from which commands read others: entries of `runtime.sources`.
+"""Entries of `runtime.sources`: how the training files were read. Commands read other files in the same way.
 
-``text``, ``label`` and ``values`` name columns, ``label_names`` are names of labels as in ``0=negative``, ``document``
-is what a document of plain text is, ``season`` is that of a series.
+``text``, ``label`` and ``values`` name columns. ``label_names`` are names of labels as in ``0=negative``. ``document``
+says whether a document of plain text is a file or a line. ``season`` is the season of a series.
 """
 
 _SHARED: Mapping[str, _Rule] = {"sources": _SECTION, "architecture": _SECTION, "tokenizer_settings": _SECTION}
@@ -96,7 +97,7 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph; a dimension is a number or the name of one that is free, such as "batch"."""
+    """Input or output of a graph. A dimension is a number, or the name of a dynamic dimension such as "batch"."""
 
     name: str
     dtype: str
@@ -105,7 +106,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX file of the bundle with its inputs and outputs."""
+    """ONNX file of the bundle with its inputs and outputs."""
 
     file: str
     inputs: tuple[Tensor, ...]
@@ -114,7 +115,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """The kind of tokenizer and its file in the bundle."""
+    """Kind of a tokenizer and its file in the bundle."""
 
     kind: str
     file: str
@@ -122,7 +123,7 @@ class TokenizerFile:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a file of the bundle must be: SHA-256 in hexadecimal digits and size."""
+    """Required SHA-256, in hexadecimal digits, and size of a file of the bundle."""
 
     sha256: str
     bytes: int
@@ -130,29 +131,27 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything there is to know of a bundle before one of its files is opened.
+    """Manifest of a bundle: all metadata of the model and its files.
 
     Attributes:
-        kind: what the model does, a key of `RUNTIME`.
-        precision: of the weights, "float32" or "int8".
-        tokenizer: None of a model that reads vectors.
-        start_id: the token before every text; None of all but language models.
-        graphs: by their use: "step" (one token a call), "sequence" (many tokens a call), "generate" (writes tokens);
-            "classify" or "regress" (whole sequences) of a classifier or regressor.
-        labels: of a classifier, else None.
-        metrics: measured on held-out data.
-        runtime: what the runtime needs beside the graphs, by kind of model:
+        kind: kind of model: "language_model", "classifier", "vector_classifier", "regressor" or "forecaster".
+        precision: precision of the weights, "float32" or "int8".
+        tokenizer: tokenizer; None for a model that reads vectors.
+        start_id: token before every text of a language model, else None.
+        graphs: graphs by use: "step" (one step per call), "sequence" (many steps per call), "generate" (generates
+            tokens); for a classifier or regressor "classify" or "regress" (whole sequences).
+        labels: labels of a classifier, else None.
+        metrics: metrics on held-out data.
+        runtime: parameters of the runtime, by kind of model:
             language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
-            classifier: ``max_length`` and ``segment_length``, tokens of a text and of a segment that are read;
-            multilabel_classifier: the same; ``label_separator``, the text between labels, and ``thresholds``, the
-            probability from which on each label is predicted;
+            classifier: ``max_length`` and ``segment_length``, maximum tokens of a text and tokens of a segment;
             vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
-            all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, with which another training
-            starts from this model.
+            all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, for training that starts from
+            this model.
         config: the whole resolved config of the training run; information only.
-        created_with: versions, by package.
-        files: every file but the manifest; filled in by `write_bundle`.
+        created_with: versions by package.
+        files: all files except the manifest; `write_bundle` fills it in.
     """
 
     kind: str
@@ -175,14 +174,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose manifest and files were checked."""
+    """Bundle folder whose manifest and files were checked."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def tokenizer(self) -> TokenizerFile:
-        """That of a model that reads text.
+        """Tokenizer of a model that reads text.
 
         Raises:
             UserError: the model reads vectors.
@@ -197,10 +196,10 @@ class Bundle:
 
 
 def find_bundle(path: Path) -> Path:
-    """Find the bundle folder: `path` itself, or `path`/bundle of a training run.
+    """Return the bundle folder at `path`: `path` itself, or `path`/bundle of a training run.
 
     Raises:
-        UserError: neither is there; the message says what was found.
+        UserError: neither exists; the message says what was found.
     """
     for folder in (path, path / "bundle"):
         if (folder / MANIFEST).is_file():
@@ -218,15 +217,15 @@ def find_bundle(path: Path) -> Path:
 
 
 def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, Path]) -> Bundle:
-    """Write a new bundle: all of it appears at once, or nothing.
+    """Write a new bundle atomically.
 
     Args:
-        folder: must not exist yet.
-        manifest: its `files` are replaced by those of `source`.
-        source: a folder, of which every file is taken, or the name in the bundle and the path of each file.
+        folder: bundle folder, which must not exist yet.
+        manifest: manifest; its `files` are replaced by those of `source`.
+        source: a folder, from which every file is copied, or a mapping of names in the bundle to paths.
 
     Raises:
-        UserError: the folder exists, the manifest names a file that `source` lacks, or the disk refuses.
+        UserError: the folder exists, the manifest names a file that `source` lacks, or the files cannot be written.
     """
     if isinstance(source, Path):
         source = {path.name: path for path in sorted(source.iterdir()) if path.name != MANIFEST}
@@ -236,17 +235,17 @@ def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, P
         files = {name: FileEntry(sha256(temporary / name), (temporary / name).stat().st_size) for name in source}
         manifest = dataclasses.replace(manifest, files=files)
         (temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        read_bundle(temporary)  # what could not be read back is not kept
+        read_bundle(temporary)  # fails, and nothing is kept, if the bundle cannot be read back
     return Bundle(folder, manifest)
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check all of it.
+    """Read a bundle and check all its files.
 
     Raises:
-        UserError: no such folder, a manifest that cannot be read or is of a newer format, or a file that is missing,
-            leaves the folder, refers to weights outside of it, or differs from its size or hash in the manifest. The
-            message names the file.
+        UserError: the folder has no manifest, the manifest cannot be read or has a newer format, or a file is missing,
+            is a link out of the folder, refers to weights outside the folder, or has another size or hash than in the
+            manifest. The message names the file.
     """
     if not (folder / MANIFEST).is_file():
         raise UserError(f"a bundle must have a {MANIFEST}, none was found in: {folder}; check the name")
@@ -306,14 +305,11 @@ def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
 
 
 def _check_external_data(path: Path, listed: Collection[str]) -> None:
-    """Refuse a graph whose weights lie in a file that the manifest does not list.
+    """Raise a UserError if a graph refers to weights in a file that the manifest does not list.
 
-    Older onnxruntime follows such a reference anywhere on the machine. A tensor's place is a pair of strings in the
-    file, "location" and a name, in the one form in which every protocol buffer writer puts them; what has the key but
-    not this form is refused too.
-
-    Raises:
-        UserError: such a reference; the message names the file.
+    Older onnxruntime follows such a reference to any file on the machine. The graph stores the place of a tensor as a
+    pair of strings, "location" and a file name, in the form that every protocol buffer writer uses. The key in another
+    form is an error too. The message names the file.
     """
     data = path.read_bytes()
     begin = data.find(_LOCATION)
@@ -327,7 +323,7 @@ def _check_external_data(path: Path, listed: Collection[str]) -> None:
 
 
 def _string_after(data: bytes, begin: int) -> str | None:
-    """Return the value of a protocol buffer's string pair, field 2, of fewer than 128 bytes; None if there is none."""
+    """Return the value (field 2, under 128 bytes) of a protocol buffer's string pair; None if it does not follow."""
     head = data[begin : begin + 2]
     if len(head) < 2 or head[0] != 0x12 or head[1] >= 128:
         return None
@@ -335,7 +331,7 @@ def _string_after(data: bytes, begin: int) -> str | None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return the path of a file, which no link may lead out of the folder."""
+    """Return the path of a file; raise a UserError if it is a link out of the folder."""
     path = folder / name
     if path.resolve().parent != folder.resolve():
         raise UserError(f"{path} must lie in the bundle, it is a link to: {path.resolve()}; put the file itself there")
@@ -352,7 +348,7 @@ def _plain(name: str) -> str:
 
 
 class _Reader:
-    """Builds the parts of a manifest from JSON, naming what is wrong."""
+    """Parser of a manifest from JSON. Its errors name the file and the invalid entry."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -377,7 +373,7 @@ class _Reader:
             created_with=self._get(document, "created_with", dict),
             files=self._files(self._get(document, "files", dict)),
         )
-        if manifest.kind in RUNTIME:  # else it is a later version's, which `textrnn.load` says
+        if manifest.kind in RUNTIME:  # else the kind is of a later version, and `textrnn.load` raises an error
             self._check_entries("runtime", manifest.runtime, RUNTIME[manifest.kind])
             self._check_entries("runtime.sources", manifest.runtime["sources"], SOURCES)
         if manifest.precision not in PRECISIONS:
@@ -428,7 +424,7 @@ class _Reader:
         if name not in values:
             raise self._error(f"{name} must be given, is missing")
         value = values[name]
-        if type(value) is not of:  # not isinstance: true is no int
+        if type(value) is not of:  # not isinstance: bool is a subclass of int
             raise self._error(f"{name} must be {of.__name__}, was: {value!r}")
         return value
 

@@ -1,4 +1,4 @@
-"""The `textrnn` command: its calls. What a command does is in `textrnn.commands`."""
+"""Entry point and argument parser of the `textrnn` command. The commands are in `textrnn.commands`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from textrnn.errors import Stopped, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 success, 1 failure with one line, 2 wrong call, 130 interrupted."""
-    if sys.stderr is None:  # closed: what is meant for it must not go to standard output
+    """Run one command and return its exit code: 0 success, 1 error with a message, 2 wrong call, 130 interrupted."""
+    if sys.stderr is None:  # closed: messages for it must not go to standard output
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the process lives)
     debug = False
     try:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("textrnn:", *str(error).splitlines(), file=sys.stderr)
         return 1
-    except UnicodeEncodeError as error:  # half a character in an argument, or an output that lacks the character
+    except UnicodeEncodeError as error:  # an incomplete character in an argument, or one that the output cannot encode
         if debug:
             raise
         character = ascii(error.object[error.start])
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except BrokenPipeError:  # the reader of the output has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _require_output(arguments: argparse.Namespace) -> None:
-    """Refuse a command whose result would go nowhere; what train and export make is in files."""
+    """Raise a UserError if standard output is closed and the command needs it; train and export write files."""
     if sys.stdout is None and arguments.run not in (train_command, export_command) and not _writes_file(arguments):
         raise UserError("standard output is closed, and the result goes there; direct it to a file or a terminal")
 
@@ -74,10 +74,10 @@ def _writes_file(arguments: argparse.Namespace) -> bool:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments of a command; repeated arguments may be before, between or after its options."""
+    """Parse the arguments of a command. Its repeated argument may be before, between or after its options."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    # argparse gives such an argument only what stands before the first option.
+    # argparse assigns only the values before the first option to such an argument.
     repeated: str | None = getattr(arguments, "repeated", None)
     end = rest.index("--") if "--" in rest else len(rest)  # after it nothing is an option
     options = [word for word in rest[:end] if word.startswith("-") and word != "-"]

@@ -1,6 +1,6 @@
-"""Settings of a training run: default, range, meaning, and scope, the models that a setting applies to.
+"""Settings of a training run: default, range, meaning, and scope (the models that a setting applies to).
 
-The defaults here are those of a language model. A task of `textrnn.training.tasks` states where its own differ.
+The defaults here are those of a language model. Each task of `textrnn.training.tasks` defines its different defaults.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from textrnn.errors import UserError
 T = TypeVar("T")
 
 MODELS = ("language model", "classifier", "regressor", "forecaster")
-"""What a task trains; a scope names some of them."""
+"""Kinds of models that the tasks train."""
 
 
 @dataclass(frozen=True)
 class Above:
-    """A number that another setting must exceed."""
+    """Exclusive lower bound of another setting."""
 
     least: float
 
@@ -33,9 +33,9 @@ class Scope:
     """Models that a setting applies to.
 
     Attributes:
-        models: some of `MODELS`.
-        reads: the inputs, ``"text"`` or ``"vectors"``; a series is vectors.
-        needs: what other settings must be, by key: one of some values, or above a number.
+        models: a subset of `MODELS`.
+        reads: inputs of the models, ``"text"`` or ``"vectors"``; a series is vectors.
+        needs: conditions on other settings, by key: allowed values, or a lower bound.
     """
 
     models: tuple[str, ...] = MODELS
@@ -47,7 +47,7 @@ class Scope:
         return model in self.models and config.data.reads in self.reads
 
     def unmet(self, config: Config) -> list[str]:
-        """Return the keys of settings that are not what is needed."""
+        """Return the keys of the settings that do not meet `needs`."""
         return [key for key, wanted in self.needs.items() if not _meets(value_of(config, key), wanted)]
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ _OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",))
 EVERY_RUN = Scope()
 LANGUAGE_MODELS = Scope(("language model",))
 CLASSIFIERS = Scope(("classifier",))
-OF_SEQUENCES = Scope(("classifier", "regressor"))  # whole ones, with one answer for each
+OF_SEQUENCES = Scope(("classifier", "regressor"))  # one output for a whole sequence
 FORECASTS = Scope(("forecaster",))
 TEXT = Scope(reads=("text",))
 VECTORS = Scope(reads=("vectors",))
@@ -80,19 +80,19 @@ def _described(key: str, wanted: tuple[Any, ...] | Above) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as ``--set`` takes it."""
+    """Return a value in the notation of ``--set``."""
     return str(value) if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _with(scope: Scope = EVERY_RUN, **needs: tuple[Any, ...] | Above) -> Scope:
-    """Return a scope that needs other settings too; ``model__layers`` is the key ``model.layers``."""
+    """Return a scope with conditions on other settings; ``model__layers`` is the key ``model.layers``."""
     return replace(scope, needs={key.replace("__", "."): wanted for key, wanted in needs.items()})
 
 
 def _for(*scopes: Scope, **off: Any) -> dict[str, Any]:
-    """Return the runs that a setting applies to: those of any of `scopes`.
+    """Return metadata of a setting that applies to runs in any of `scopes`.
 
-    A value ``off=...`` says that nothing of the kind is done, which is true of all other runs and allowed there.
+    ``off=...`` is the value that switches the setting off. All other runs may have this value too.
     """
     return {"scopes": scopes, **off}
 
@@ -105,12 +105,12 @@ def _one_of(*choices: str) -> dict[str, Any]:
     return {"choices": choices}
 
 
-_COLUMN = {"column": True}  # which a whole number may name too
+_COLUMN = {"column": True}  # a whole number is valid too
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the text, or the vectors, come from and how they are cut."""
+    """Settings of the data: sources, columns and splits."""
 
     source: tuple[str, ...] = field(default=("builtin",), metadata=_for(EVERY_RUN))
     """Files, folders, Hugging Face ids, or "builtin": the Python language manual; for classification, short reviews in
@@ -160,7 +160,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """How text becomes tokens."""
+    """Settings of the tokenizer."""
 
     kind: str = field(default="char", metadata=_for(TEXT) | _one_of("char", "word", "sentencepiece"))
     vocabulary_size: int = field(default=0, metadata=_for(TEXT) | _between(0, 10_000_000, "0 lets the corpus decide"))
@@ -186,7 +186,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: embedding, stacked plain recurrent layers, output."""
+    """Settings of the network: embedding, stacked simple recurrent layers, output."""
 
     hidden_dim: int = field(
         default=512, metadata=_for(EVERY_RUN) | _between(1, 65_536, "256 to 1024 suit most corpora")
@@ -288,7 +288,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The training loop."""
+    """Settings of the training loop."""
 
     epochs: float = field(
         default=0.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e6, "10 to 20 for a corpus of a few MB")
@@ -346,7 +346,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run, whole."""
+    """All settings of a training run."""
 
     task: str = field(default="language_model", metadata=_for(EVERY_RUN))
     """A task of `textrnn.training.tasks`."""
@@ -357,7 +357,7 @@ class Config:
     train: TrainConfig = TrainConfig()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dictionaries and lists, ready for JSON; `build` reads them back."""
+        """Return the settings as dictionaries and lists that JSON can encode; `build` reads them back."""
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
 
@@ -373,11 +373,11 @@ ARCHITECTURE = (
     "residual",
     "normalization",
 )
-"""What a classifier takes over from the model it starts from, beside the tokenizer."""
+"""Settings that a classifier copies from its pretrained model, in addition to the tokenizer."""
 
 
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
-    """Return how a bundle's model reads sources, from the runtime block of its manifest."""
+    """Return the data settings with which a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
     others = {name: runtime[name] for name in ("steps", "label_separator") if name in runtime}
     return DataConfig(
@@ -394,23 +394,19 @@ def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
 
 
 def settings_of_bundle(cls: type[T], section: Mapping[str, Any], prefix: str) -> T:
-    """Return settings that a section of a manifest's runtime block holds.
+    """Return the settings in a section of a manifest's runtime block.
 
-    Settings that this version does not know are ignored, and those that the bundle does not name have their defaults.
+    Unknown settings are ignored. Missing settings have their defaults.
 
     Raises:
-        UserError: a value of the wrong type or out of its range.
+        UserError: a value has the wrong type or is out of its range.
     """
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return build(cls, {name: value for name, value in section.items() if name in known}, prefix)
 
 
 def require_consistent(config: Config) -> None:
-    """Refuse settings that do not fit each other.
-
-    Raises:
-        UserError: two settings contradict each other.
-    """
+    """Raise a UserError if two settings contradict each other."""
     model = config.model
     tokens = config.tokenizer.model_type if config.tokenizer.kind == "sentencepiece" else config.tokenizer.kind
     if model.softmax == "adaptive" and tokens in ("char", "bpe"):
@@ -429,15 +425,12 @@ def require_consistent(config: Config) -> None:
 
 
 def require_applicable(config: Config, default: Config, model: str) -> None:
-    """Refuse a setting that the run would ignore.
+    """Raise a UserError if a setting has no effect: it differs from the default, and the run is out of its scope.
 
     Args:
         config: configuration of the run.
-        default: configuration whose values the user did not state; they are never refused.
-        model: what the run trains, one of `MODELS`.
-
-    Raises:
-        UserError: a value differs from the default and is out of the setting's scope.
+        default: configuration with the default values, which are always allowed.
+        model: kind of model that the run trains, one of `MODELS`.
     """
     for key, metadata in settings().items():
         value, scopes = value_of(config, key), metadata["scopes"]
@@ -457,7 +450,7 @@ def require_applicable(config: Config, default: Config, model: str) -> None:
 
 
 def settings() -> dict[str, Mapping[str, Any]]:
-    """Return the metadata of every setting by its key: ``scopes``, and ``range`` or ``choices`` if it has any."""
+    """Return the metadata of all settings by key: ``scopes``, and ``range`` or ``choices`` if it has any."""
     found: dict[str, Mapping[str, Any]] = {}
     for each in dataclasses.fields(Config):
         if dataclasses.is_dataclass(each.default):
@@ -468,21 +461,22 @@ def settings() -> dict[str, Mapping[str, Any]]:
 
 
 def value_of(config: Config, key: str) -> Any:
-    """Return the value of a setting by its key, as ``model.layers``."""
+    """Return the value of a setting by its key, such as ``model.layers``."""
     section, _, name = key.rpartition(".")
     return getattr(getattr(config, section) if section else config, name)
 
 
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """Return a dataclass of settings from nested dictionaries; what they do not state has its default.
+    """Build a dataclass of settings from nested dictionaries. Missing settings have their defaults.
 
     Args:
         cls: `Config` or one of its sections.
-        values: stated values by name.
-        prefix: the section's name and a dot, for messages.
+        values: values by name.
+        prefix: name of the section and a dot, for messages.
 
     Raises:
-        UserError: an unknown key (the nearest is named), a value of the wrong type or out of its range.
+        UserError: a key is unknown (the message names the nearest one), or a value has the wrong type or is out of its
+            range.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
@@ -514,7 +508,7 @@ def _checked(key: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> An
             raise UserError(f"{key} must be {what}, was: {value!r}")
         return tuple(items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(str(value))  # by its digits, so that one too large is infinite and no OverflowError
+        value = float(str(value))  # from its digits: a number that is too large becomes infinite, no OverflowError
     if "column" in metadata and type(value) is int:
         value = str(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
@@ -538,7 +532,7 @@ def _keys(cls: Any, prefix: str = "") -> list[str]:
 
 
 def _nearest_key(key: str) -> str:
-    """Return the known key nearest to this one: by its whole path, or by its last word in any section."""
+    """Return the known key that is most similar: by the last word in any section, else by the whole path."""
     keys = _keys(Config)
     by_name = {k.rpartition(".")[2]: k for k in keys}
     near = difflib.get_close_matches(key.rpartition(".")[2], by_name, 1, 0.6)

@@ -1,1 +1,1 @@
-"""What each command of `textrnn` does, a module a command."""
+"""Commands of `textrnn`, one module per command."""

@@ -1,4 +1,4 @@
-"""What all commands have in common on the command line."""
+"""Command-line arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def add_command(
     repeated: str | None = None,
     alias: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a command.
+    """Add a command and return its parser.
 
     Args:
-        commands: what it is added to.
-        name: of the command.
-        run: the function that it calls.
-        text: its help.
-        model: whether its first argument is a model.
-        repeated: its argument that may be given any number of times.
-        alias: another name of it.
+        commands: subparsers of the main parser.
+        name: name of the command.
+        run: function that runs the command.
+        text: help text.
+        model: whether the first argument is a model.
+        repeated: name of the positional argument that takes any number of values.
+        alias: second name of the command.
     """
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text.capitalize() + ".", aliases=[alias] if alias else []

@@ -1,4 +1,4 @@
-"""`textrnn export`: the bundle of a run, in 8 bits too."""
+"""`textrnn export`: export a run as a bundle, in float32 or int8."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def forecast_command(arguments: argparse.Namespace) -> None:
 def series_of(
     model: Forecaster, sources: Sequence[str], columns: Sequence[str]
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return the values of the sources of a forecaster and the names of its columns, and print how they are read."""
+    """Read the sources of a forecaster and return their values and column names. Print how tables are read."""
     from textrnn.config import data_of_bundle
     from textrnn.data.series import read_series
 

@@ -1,4 +1,4 @@
-"""`textrnn generate`: text, as a language model writes it."""
+"""`textrnn generate`: generate text with a language model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def generate_command(arguments: argparse.Namespace) -> None:
             print(f"--- {index + 1}", file=sys.stderr)
             print(prompt + text)
     else:
-        pieces = model.stream(prompt, **options)  # refuses wrong options, before anything is printed
+        pieces = model.stream(prompt, **options)  # fails on invalid options before anything is printed
         sys.stdout.write(prompt)
         for piece in pieces:
             sys.stdout.write(piece)

@@ -1,4 +1,4 @@
-"""`textrnn info`: what a bundle holds."""
+"""`textrnn info`: describe a bundle."""
 
 from __future__ import annotations
 

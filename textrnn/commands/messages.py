@@ -1,4 +1,4 @@
-"""What commands say: numbers for people, and options that are for something else."""
+"""Messages of the commands: formatted numbers, notes, and errors about options for other kinds of models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textrnn.errors import UserError
 
 
 def refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
-    """Raise a UserError of options that are given and are for models of another kind."""
+    """Raise a UserError if an option is given that is only for models of another kind."""
     for name, what in options.items():
         if getattr(arguments, name) not in (None, False, []):
             kind = model.manifest.kind.replace("_", " ")
@@ -19,14 +19,14 @@ def refuse(model: Any, arguments: argparse.Namespace, **options: str) -> None:
 
 
 def say_how_tables_are_read(sources: Sequence[str], labelled: bool = False) -> None:
-    """Print the notes of `table_notes`, which are none where tables are ordinary."""
+    """Print the notes of `table_notes`; ordinary tables have none."""
     from textrnn.data.sources import table_notes
 
     say(table_notes(sources, labelled))
 
 
 def say(notes: Iterable[str]) -> None:
-    """Print notes for the user, a line each."""
+    """Print notes for the user on standard error, one per line."""
     for note in notes:
         print(note, file=sys.stderr)
 

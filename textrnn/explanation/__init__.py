@@ -1,4 +1,4 @@
-"""Why a classifier decided as it did: what each token of a text adds, as JSON, in a terminal and as a picture."""
+"""Explanation of a classifier's decision: the contribution of each token, as JSON, in a terminal and as a picture."""
 
 from textrnn.explanation.occlusion import Explanation, Predict, explain
 from textrnn.explanation.picture import draw

@@ -1,4 +1,4 @@
-"""Text as a terminal or a picture shows it: what may be shown of it, how wide it is, where its lines end."""
+"""Layout of text in a terminal or a picture: printable characters, display width and line breaks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from textrnn.explanation.occlusion import Explanation
 from textrnn.tokenizers.base import REPLACEMENT
 
-# Of the strength of the strongest token: below the first step a token stays plain, at each step its colour deepens.
+# Fractions of the strongest token's strength. Below the first step a token stays plain; each step deepens its colour.
 STEPS = (0.15, 0.4, 0.7)
-# Unicode categories of what does not begin a line (，。）) or end one (（, and the signs of a mark).
+# Unicode categories of characters that do not begin a line (，。）) or end one (（, and the signs of a mark).
 NEVER_FIRST, NEVER_LAST = {"Po", "Pe", "Pf"}, {"Ps", "Pi", "Sm", "Pd"}
 
 
 def printable(text: str) -> str:
-    """Make a text harmless to a terminal: escapes, and what is no character and no white space, become U+FFFD.
+    """Return a text that is safe to print: U+FFFD replaces escapes and all other unprintable characters.
 
-    Newlines stay, and so do the joiners without a width that Persian words and emoji need.
+    Newlines stay, and other white space becomes a space. The zero-width joiners of Persian words and emoji stay.
     """
     return "".join(
         character
@@ -35,12 +35,12 @@ def printable(text: str) -> str:
 
 
 def one_line(piece: str) -> str:
-    """Show a token by itself on one line; white space is spelled as in Python."""
+    """Return a token on one line. A token of white space is shown as its Python literal, so that it is visible."""
     return printable(piece).strip().replace("\n", " ") or repr(piece)
 
 
 def cells_of(text: str) -> int:
-    """Count the cells of a terminal that a text takes."""
+    """Return the display width of a text in terminal cells."""
     return sum(
         0
         if unicodedata.combining(character) or unicodedata.category(character) in {"Mn", "Me", "Cf"}
@@ -52,18 +52,21 @@ def cells_of(text: str) -> int:
 
 
 def strengths_of(explanation: Explanation) -> NDArray[np.float64]:
-    """Scale contributions (tokens,) by the largest, to -1 to 1."""
+    """Return the contributions ``(tokens,)`` divided by the largest absolute one, -1 to 1."""
     contributions = np.array(explanation.contributions)
     return contributions / (np.abs(contributions).max() or 1.0)
 
 
 def level_of(strength: float) -> int:
-    """Return the step that a strength has reached, below 0 if it is against the label."""
+    """Return how many `STEPS` a strength reaches, negative for a token that is against the label."""
     return int(np.sign(strength)) * sum(abs(strength) >= step for step in STEPS)
 
 
 def segments_of(pieces: Iterable[str], strengths: Iterable[float]) -> list[tuple[str, float]]:
-    """Return texts and their strengths; white space before a token has none, unless the token is all white space."""
+    """Split texts from their leading white space, which gets strength 0, and pair each part with its strength.
+
+    A token of white space only keeps its strength.
+    """
     segments = []
     for piece, strength in zip(pieces, strengths, strict=True):
         token = piece.lstrip(" \n") or piece.rpartition("\n")[2]
@@ -72,7 +75,7 @@ def segments_of(pieces: Iterable[str], strengths: Iterable[float]) -> list[tuple
 
 
 def wrapped(texts: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
-    """Split texts written one after the other into lines: (index of the text, its part on the line)."""
+    """Wrap the concatenated texts into lines, each a list of (index of the text, its part on this line)."""
     whole = "".join(texts)
     owners = [index for index, text in enumerate(texts) for _ in text]
     return [
@@ -85,13 +88,13 @@ def wrapped(texts: Sequence[str], width: int) -> list[list[tuple[int, str]]]:
 
 
 def _line_spans(text: str, width: int) -> Iterator[tuple[int, int]]:
-    """Return where the lines of a text begin and end, each at most `width` cells wide; `width` is 2 or more.
+    """Yield the begin and end of each line of a text. A line is at most `width` cells wide; `width` is at least 2.
 
-    A line ends at a newline, else at the last space or beside the last wide character, else where it is full. The
-    newline or the space at which it ends is no part of a line.
+    A line ends at a newline, else at the last space or next to the last wide character, else where it is full. The
+    newline or the space that ends a line is not part of it.
     """
     begin = used = 0
-    end = following = 0  # of this line and the beginning of the next, if it becomes too long
+    end = following = 0  # end of this line and begin of the next, if this line becomes too long
     for position, character in enumerate(text):
         if character == "\n":
             yield begin, position
@@ -112,7 +115,10 @@ def _line_spans(text: str, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _may_part(before: str, after: str) -> bool:
-    """Return whether a line may end between two characters: beside a wide one, but no comma may begin a line."""
+    """Return whether a line may end between two characters, one of them wide.
+
+    A comma does not begin a line, and an opening bracket does not end one.
+    """
     return (
         2 in {cells_of(before), cells_of(after)}
         and unicodedata.category(before) not in NEVER_LAST
@@ -121,6 +127,6 @@ def _may_part(before: str, after: str) -> bool:
 
 
 def cut_to(text: str, cells: int) -> str:
-    """Shorten a text to a number of cells."""
+    """Cut a text to at most `cells` terminal cells. A cut text ends with …."""
     ends = list(accumulate(map(cells_of, text)))
     return text if not ends or ends[-1] <= cells else text[: bisect_right(ends, cells - 1)] + "…"

@@ -1,6 +1,6 @@
-"""What each token of a text adds to the probability of a label: occlusion, and the probability after each token.
+"""Explanation of a label by occlusion: the contribution of each token, and the probability after each token.
 
-It knows nothing of how probabilities are computed: any predict(texts) -> probabilities will do.
+It works with any function predict(texts) -> probabilities.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from numpy.typing import NDArray
 from textrnn.errors import UserError, shown
 
 Predict = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float64]]
-"""Texts as ids, each (tokens,) and possibly empty -> probabilities (texts, classes).
+"""Function from token ids, ``(tokens,)`` a text and possibly empty, to probabilities ``(texts, classes)``.
 
-The softmax should be taken in float64: one in float32 leaves little of the log-odds of a label that is nearly certain.
+The softmax should be computed in float64: float32 makes the log-odds of a nearly certain label inaccurate.
 """
 
-BATCH_TOKENS = 1 << 16  # of all texts of a call of `Predict`: bounds memory whatever the length of the text
+BATCH_TOKENS = 1 << 16  # tokens in one call of `Predict`: bounds memory for texts of any length
 CLIP = 1e-12  # keeps the log-odds of a certain label finite, within 27.6 nats
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a text, and each token of it, says for one label.
+    """Explanation of one label of a text, token by token.
 
     Attributes:
         labels: all labels.
-        probs: their probabilities for the whole text.
-        label: the one that is explained.
-        pieces: the tokens as they are written, with the white space before them; joined they are the text.
+        probs: probabilities of the labels for the whole text.
+        label: the explained label.
+        pieces: text of each token, with the white space before it. Joined, they are the text.
         after: probability of `label` after each token, that is for the text that ends there.
-        contributions: log-odds of `label` for the whole text less those for the text without the token, in nats.
-            Positive speaks for the label (occlusion: Zeiler & Fergus 2014; on text: Li, Monroe & Jurafsky 2016).
+        contributions: log-odds of `label` for the whole text minus the log-odds without the token, in nats. Positive
+            is evidence for the label (occlusion: Zeiler & Fergus 2014; on text: Li, Monroe & Jurafsky 2016).
     """
 
     labels: tuple[str, ...]
@@ -48,11 +48,11 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        """Of `label`, for the whole text."""
+        """Probability of `label` for the whole text."""
         return self.probs[self.labels.index(self.label)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
+        """Return the explanation as a dictionary that JSON can encode."""
         return {
             "label": self.label,
             "probability": self.probability,
@@ -73,17 +73,19 @@ def explain(
     label: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Explanation:
-    """Compute the contribution of each token to a label, from probabilities of 2 * tokens texts.
+    """Explain a label by the contribution of each token.
+
+    The cost is the probabilities of ``2 * tokens`` texts, about ``1.5 * tokens ** 2`` tokens in all.
 
     Args:
-        ids: (tokens,).
-        pieces: the text of each token, as `Explanation.pieces`.
-        labels: names of the classes of `predict`, in its order.
-        label: the one to explain; None is the most probable one.
-        progress: called with how many more of the 2 * tokens texts are finished, as `tqdm.update` is.
+        ids: token ids ``(tokens,)``.
+        pieces: text of each token, as in `Explanation.pieces`.
+        labels: names of the classes, in the order of `predict`.
+        label: label to explain. None: the most probable one.
+        progress: function called with the number of newly finished texts, 2 * tokens in all, like `tqdm.update`.
 
     Raises:
-        UserError: a label that there is not, or a text without tokens.
+        UserError: the label does not exist, or the text has no tokens.
     """
     if label is not None and not isinstance(label, str):
         raise UserError(f"label must be a string, one of {', '.join(labels)}, was: {shown(label)}; leave it out")
@@ -112,7 +114,7 @@ def explain(
 
 
 def _batches(texts: Iterable[NDArray[np.int32]]) -> Iterator[list[NDArray[np.int32]]]:
-    """Yield batches of neighbours, of at most `BATCH_TOKENS` tokens or one longer text."""
+    """Yield batches of consecutive texts: at most `BATCH_TOKENS` tokens, or one longer text."""
     batch: list[NDArray[np.int32]] = []
     tokens = 0
     for text in texts:

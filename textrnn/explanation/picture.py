@@ -1,4 +1,4 @@
-"""An explanation as a picture."""
+"""Picture of an explanation."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 PICTURE_TOKENS = 400
 PICTURE_TOKEN_LENGTH = 40  # characters
-PICTURE_NAME_WIDTH = 24  # cells of a label
-PICTURE_WIDTH = 100  # characters of Latin text a line
+PICTURE_NAME_WIDTH = 24  # maximum cells of a label
+PICTURE_WIDTH = 100  # characters of Latin text per line
 FONT_SIZE = 10.0  # points
-# Every character takes one cell, or two if it is as wide as a Chinese one: text is laid out without measuring it.
+# A character takes one cell, or two if it is wide (Chinese): text is laid out without measuring it.
 CELL = 0.602 * FONT_SIZE / 72  # inches: the advance of DejaVu Sans Mono
 LINE = 1.8 * FONT_SIZE / 72  # inches
 MARGIN = 0.6  # inches
@@ -44,11 +44,11 @@ NO_GLYPH = "□"
 def draw(explanation: Explanation, path: Path) -> None:
     """Draw the tokens on boxes coloured by their contribution, and the probability after each, as a PNG.
 
-    Of a text of more than `PICTURE_TOKENS` those around the strongest are written. Several empty lines are drawn as
-    one, the rest of a very long token as …, and a character that no installed font has as □.
+    For a text of more than `PICTURE_TOKENS` tokens, only the tokens around the strongest are written. Several empty
+    lines become one, … replaces the rest of a very long token, and □ a character that no installed font has.
 
     Raises:
-        UserError: matplotlib is missing, or the disk refuses.
+        UserError: matplotlib is missing, or the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def draw(explanation: Explanation, path: Path) -> None:
 
 
 def _drawable(piece: str, known: frozenset[int]) -> str:
-    """Return the part of a token that is drawn, in code points that a font has."""
+    """Return a piece shortened to `PICTURE_TOKEN_LENGTH`, with □ for characters that are not in `known`."""
     text = re.sub(r"\n\s*\n", "\n\n", re.sub("[\u200c\u200d]", "", printable(piece)))
     if len(text) > PICTURE_TOKEN_LENGTH:
         text = text[: PICTURE_TOKEN_LENGTH - 1] + "…"
@@ -106,7 +106,7 @@ def _drawable(piece: str, known: frozenset[int]) -> str:
 def _draw_text(
     axes: Axes, lines: Sequence[Sequence[tuple[int, str]]], strengths: Sequence[float], families: list[str]
 ) -> None:
-    """Fill axes, whose units become cells and lines, with text on boxes."""
+    """Draw text on coloured boxes. The units of the axes become cells and lines."""
     from matplotlib.patches import Rectangle
 
     axes.set(xlim=(0, PICTURE_WIDTH), ylim=(len(lines), 0))

@@ -1,4 +1,4 @@
-"""An explanation in a terminal: coloured text, or marked where there are no colours."""
+"""Explanation as terminal text: coloured, or with marks for a terminal without colours."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from textrnn.explanation.layout import (
 )
 from textrnn.explanation.occlusion import Explanation
 
-STRONGEST = 5  # tokens listed for the label, and as many against it
-MARKED = 2  # steps that a token must have reached to be marked where there is no colour
-# Of the 256 colours, which more terminals know than 24 bits; black on them reads well in light and in dark ones.
+STRONGEST = 5  # tokens listed for the label, and tokens listed against it
+MARKED = 2  # steps that a token must reach to be marked if there is no colour
+# From the 256-colour palette, which more terminals support than 24-bit colour. Black text on these colours is readable
+# in light and in dark terminals.
 GREENS, REDS, BLACK = (194, 157, 114), (224, 217, 210), 16
-MIN_WIDTH = 40  # a terminal that does not know its width says 0
+MIN_WIDTH = 40  # a terminal of unknown width reports 0
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def to_terminal(explanation: Explanation, colour: bool = True, width: int = 80) -> str:
-    """Format for a terminal: label, text, the probability after each token as blocks, and the strongest tokens.
+    """Format an explanation: the label, the text, the probability after each token as blocks, and the strongest tokens.
 
-    With `colour` a token has a green background where it speaks for the label, a red one where it speaks against;
-    without, strong tokens are ``[+marked]``. Nothing in the text or the labels can command the terminal.
+    With `colour`, a token for the label has a green background and a token against it a red one. Without, strong
+    tokens are ``[+marked]``. Escape sequences in the text or the labels are removed.
 
     Args:
-        width: cells of a line.
+        width: maximum cells per line.
     """
     width = max(width, MIN_WIDTH)
     segments = segments_of(map(printable, explanation.pieces), strengths_of(explanation))
@@ -66,7 +67,7 @@ def _painted(text: str, level: int) -> str:
 
 
 def _sparkline(after: Sequence[float], width: int) -> str:
-    """Draw probabilities as blocks, evenly spaced ones if there are more than fit; the last is always drawn."""
+    """Draw probabilities as blocks. If there are more than fit, draw an evenly spaced subset that includes the last."""
     title = "after each token "
     shown = np.array(after)
     if len(after) > width - len(title):
@@ -75,7 +76,7 @@ def _sparkline(after: Sequence[float], width: int) -> str:
 
 
 def _strongest(explanation: Explanation, width: int) -> list[str]:
-    """Format two columns: tokens for the label, tokens against it."""
+    """Format two columns: the strongest tokens for the label and the strongest against it."""
     contributions = np.array(explanation.contributions)
     order = np.argsort(-contributions, kind="stable")
     columns = [

@@ -1,4 +1,4 @@
-"""Turns predictions into figures, reports and pictures.
+"""Metrics, reports and pictures of predictions.
 
-May be imported by training and by the commands; knows nothing of networks.
+Training and the commands may import it. It does not depend on networks.
 """

@@ -1,4 +1,4 @@
-"""How well a forecaster does on held-out values: errors beside those of naive forecasts, and a picture."""
+"""Evaluation of a forecaster on held-out values: its errors, those of naive forecasts, and a picture."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 
 from textrnn.files import write_atomically
 
-DRAWN_STEPS = 400  # more of them would be too dense to read
+DRAWN_STEPS = 400  # more would be too dense to read
 DRAWN_FEATURES = 3
 
 
 def origins(steps: int, begin: int, ahead: int) -> NDArray[np.int64]:
-    """Return the steps that have a target `ahead` steps later, at or after `begin`."""
+    """Return the steps, of a series of length `steps`, with a target `ahead` steps later, at or after `begin`."""
     return np.arange(max(begin - ahead, 0), steps - ahead)
 
 
 def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, season: int = 0) -> dict[str, float]:
     """Compute root mean squared and mean absolute errors at one step and at the horizon, in units of the data.
 
-    Beside them those of the naive forecast, that nothing changes, and with a season those of the seasonal one, that
-    all is as it was one season earlier, or as many whole ones as lie behind what is known.
+    The result also has the errors of the naive forecast, which repeats the last value. With a season it has those of
+    the seasonal naive forecast, which repeats the value one season before the target. If that value is not known yet,
+    it goes back by the fewest whole seasons that reach a known one.
 
     Args:
         values: the series, ``(time, features)``.
-        forecasts: after each step, ``(time, horizon, features)``.
-        begin: the first step that counts as a target, 1 or above.
-        season: steps; 0 for none. Longer than what is known before a target, it is left out.
+        forecasts: forecasts after each step, ``(time, horizon, features)``.
+        begin: first step that counts as a target, 1 or above.
+        season: length of the season in steps; 0 for none. The seasonal errors are left out if the series begins after
+            the value that the first target needs.
     """
     values = np.asarray(values, np.float64)
     errors: dict[str, float] = {}
@@ -49,7 +51,10 @@ def forecast_errors(values: NDArray[Any], forecasts: NDArray[Any], begin: int, s
 
 
 def mean_squared_error(values: NDArray[Any], forecasts: NDArray[Any], begin: int) -> float:
-    """Average over all forecasts ``(time, horizon, features)`` of targets ``(time, features)`` at or after `begin`."""
+    """Compute the mean squared error of all forecasts ``(time, horizon, features)``.
+
+    Targets are the `values` ``(time, features)`` at or after `begin`.
+    """
     squared, count = 0.0, 0
     for ahead in range(1, forecasts.shape[1] + 1):
         now = origins(len(values), begin, ahead)
@@ -61,9 +66,9 @@ def mean_squared_error(values: NDArray[Any], forecasts: NDArray[Any], begin: int
 def draw_forecasts(
     values: NDArray[Any], forecasts: NDArray[Any], begin: int, columns: Sequence[str], picture: Path
 ) -> None:
-    """Draw the held-out part with its forecasts one step and one horizon ahead, as a PNG.
+    """Draw the held-out part and its forecasts one step and one horizon ahead, as a PNG.
 
-    Arguments as those of `forecast_errors`; `columns` are the names of the features.
+    The arguments are those of `forecast_errors`; `columns` are the names of the features.
     """
     import matplotlib
     from matplotlib.figure import Figure

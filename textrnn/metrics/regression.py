@@ -1,4 +1,4 @@
-"""Targets of a regression: their scaling for the network, and the errors of predictions."""
+"""Scaling of regression targets, and errors of predictions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 
 class Scaling:
-    """Scales values to mean 0 and standard deviation 1, and predictions back.
+    """Standardisation of targets to mean 0 and standard deviation 1, and its inverse for predictions.
 
     Args:
-        values: ``(records, outputs)``, whose mean and deviation they are; an output that never changes is not divided.
+        values: values ``(records, outputs)`` that give the mean and the deviation. A constant output is only shifted.
     """
 
     def __init__(self, values: NDArray[Any]) -> None:
@@ -22,7 +22,7 @@ class Scaling:
         self.scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
 
     def standardised(self, values: Any) -> Any:
-        """Standardise values ``(..., outputs)``, an array or a tensor."""
+        """Return standardised values ``(..., outputs)``, an array or a tensor."""
         return (values - self.mean) / self.scale
 
     def original(self, outputs: Any) -> Any:
@@ -31,10 +31,9 @@ class Scaling:
 
 
 def errors(values: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:
-    """Measure the errors of values ``(records, outputs)``, over all of them, in the units of the targets.
+    """Compute the errors of predicted values ``(records, outputs)`` over all of them, in the units of the targets.
 
-    `explained` is the share of the variance of the targets that the values account for (R squared); 0 where the
-    targets never change.
+    ``explained`` is the coefficient of determination (R squared); 0 if the targets are constant.
     """
     difference = np.asarray(values, np.float64) - targets
     squared = float(np.square(difference).mean())

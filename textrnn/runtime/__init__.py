@@ -1,4 +1,4 @@
-"""Runs a finished model with numpy and onnxruntime alone: `load` gives it.
+"""Runtime of a finished model: needs only numpy and onnxruntime. `load` returns the model.
 
-May be imported by all but the parts below it: data, tokenizers, generation and what those rest on.
+Everything may import it except its own dependencies: data, tokenizers, generation and their dependencies.
 """

@@ -1,7 +1,7 @@
-"""Functions over batches of records, for programs that read large sets in parts: Ray Data, or any loop.
+"""Callables over batches of records, for Ray Data or any loop over a large data set.
 
-A batch is columns by name, each an array of as many values, or a pandas DataFrame; what is given back is the batch with
-columns added. An object is made once for each worker and called for each batch:
+A batch is a mapping from column names to arrays of equal length, or a pandas DataFrame. The result is the batch with
+new columns. Each worker makes one object and calls it for each batch:
 
 >>> import ray
 >>> reviews = ray.data.read_parquet("reviews")
@@ -9,7 +9,7 @@ columns added. An object is made once for each worker and called for each batch:
 >>> scored = reviews.map_batches(Classify, fn_constructor_args=("runs/imdb",), batch_size=256, compute=two)
 >>> scored.write_parquet("scored")
 
-Nothing here needs Ray, or TensorFlow: `pip install 'textrnn[ray]'` brings Ray Data beside the runtime.
+This module needs neither Ray nor TensorFlow. `pip install 'textrnn[ray]'` installs Ray Data with the runtime.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from textrnn.errors import UserError
 from textrnn.runtime.load import load_classifier, load_language_model
 
 Batch = Any
-"""Columns by name: a mapping of arrays ``(records,)``, or a pandas DataFrame."""
+"""Columns by name: a mapping to arrays ``(records,)``, or a pandas DataFrame."""
 
 
 class Classify:
-    """Adds what a classifier says of each text.
+    """Batch function that adds a classifier's predictions for each text.
 
-    The columns are ``predicted_label``, its ``probability``, and ``prob_LABEL`` for each class, float64.
+    The columns are ``predicted_label``, its ``probability``, and ``prob_LABEL`` for each class. Probabilities are
+    float64.
 
     Args:
-        model: a bundle, or a run folder with one.
-        column: where the texts are.
-        threads: processor threads of one operation; with a worker a core, 1.
+        model: path of a bundle, or of a run folder with a bundle.
+        column: name of the text column.
+        threads: number of processor threads for one operation; 1 if each core has its own worker.
     """
 
     def __init__(self, model: str | PathLike[str], column: str = "text", threads: int = 1) -> None:
@@ -44,10 +45,10 @@ class Classify:
         self._column = column
 
     def __call__(self, batch: Batch) -> Batch:
-        """Add the columns of this class to a batch.
+        """Return the batch with the columns of this class added.
 
         Raises:
-            UserError: it lacks the column of texts, has one of those to be added, or a text is none.
+            UserError: the batch has no text column, already has one of the new columns, or a text is not a string.
         """
         rows = [prediction.columns() for prediction in self._model.classify(_texts(batch, self._column))]
         columns = {
@@ -58,15 +59,15 @@ class Classify:
 
 
 class Score:
-    """Adds how well a language model predicts each text, by itself from the start token on.
+    """Batch function that adds a language model's loss on each text. Each text is read from the start token on.
 
-    The columns are ``nats``, float64, of the whole text; ``tokens`` and ``characters``, int64; ``bits_per_character``,
-    float64, 0 for an empty text.
+    The columns are ``nats``, float64, the loss of the whole text; ``tokens`` and ``characters``, int64;
+    ``bits_per_character``, float64, 0 for an empty text.
 
     Args:
-        model: a bundle, or a run folder with one.
-        column: where the texts are.
-        threads: processor threads of one operation; with a worker a core, 1.
+        model: path of a bundle, or of a run folder with a bundle.
+        column: name of the text column.
+        threads: number of processor threads for one operation; 1 if each core has its own worker.
     """
 
     def __init__(self, model: str | PathLike[str], column: str = "text", threads: int = 1) -> None:
@@ -74,7 +75,7 @@ class Score:
         self._column = column
 
     def __call__(self, batch: Batch) -> Batch:
-        """Add the columns of this class to a batch; errors are those of `Classify`."""
+        """Return the batch with the columns of this class added. Errors as in `Classify`."""
         scores = [self._model.score(text) for text in _texts(batch, self._column)]
         return _with(
             batch,

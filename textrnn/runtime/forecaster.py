@@ -1,6 +1,6 @@
-"""Runs the forecaster of a bundle with onnxruntime, and nothing of what trained it.
+"""Runtime of a forecaster; it needs onnxruntime, but not TensorFlow.
 
-Two graphs over the same weights, which read and predict values in units of the data:
+It runs two graphs over the same weights, which read and predict values in units of the data:
 
     step      vectors float32 (batch, features), state float32 (layers, batch, hidden)
               -> forecast float32 (batch, horizon, features), next_state of the shape of state
@@ -20,18 +20,18 @@ from textrnn.data.vectors import require_width, to_numbers
 from textrnn.errors import UserError, require_whole_number
 from textrnn.runtime.sessions import OfBundle, Sessions, checked_state
 
-READ_AT_ONCE = 1 << 20  # numbers predicted at once while a series is read, 4 MB
+READ_AT_ONCE = 1 << 20  # predicted numbers in memory while a series is read, 4 MB
 
 Array = NDArray[np.float32]
 
 
 class Forecaster(OfBundle):
-    """A forecaster of a bundle: predicts how a series continues.
+    """Forecaster of time series.
 
     Attributes:
-        manifest: the bundle's manifest.
-        horizon: steps predicted at each step.
-        features: values of a step.
+        manifest: manifest of the bundle.
+        horizon: number of steps predicted at each step.
+        features: number of values per step.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -39,7 +39,7 @@ class Forecaster(OfBundle):
         if lacking := {"step", "sequence"} - set(self.manifest.graphs):
             raise UserError(f"a forecaster must have a {min(lacking)} graph, {bundle.folder} has none; export it again")
         self._sessions = Sessions(bundle, threads)
-        for use in ("step", "sequence"):  # so that a broken bundle is refused now
+        for use in ("step", "sequence"):  # loaded now, so that a broken bundle fails now
             self._sessions(use)
         step = self.manifest.graphs["step"]
         match [step.inputs[1].shape, step.outputs[0].shape]:
@@ -52,22 +52,22 @@ class Forecaster(OfBundle):
                 )
 
     def forecast(self, values: ArrayLike, steps: int | None = None) -> Array:
-        """Forecast what follows a history.
+        """Forecast the steps after a history.
 
         >>> textrnn.load("runs/series").forecast([100, 103, 105, 107], steps=5).shape
         (5, 1)
 
         Args:
-            values: ``(time, features)``, or of one feature ``(time,)``, the latest last; the longer, the better the
-                forecast, as far back as the model remembers.
-            steps: number of steps to forecast; None: `horizon`. Beyond the horizon, forecasts are read as if they had
-                come true, a horizon at a time.
+            values: history ``(time, features)``, or ``(time,)`` for one feature, the latest last. A longer history
+                gives a better forecast, as far back as the model remembers.
+            steps: number of steps to forecast; None: `horizon`. For more steps, the model reads its own forecasts as
+                history, one horizon at a time.
 
         Returns:
-            float32 ``(steps, features)``.
+            Forecast, float32 ``(steps, features)``.
 
         Raises:
-            UserError: no value, values that are not finite numbers, or of another width than the model's.
+            UserError: there are no values, they are not finite numbers, or their number of features is not the model's.
         """
         steps = self.horizon if steps is None else steps
         require_whole_number("steps", steps, 1, f"the model predicts {self.horizon} at once")
@@ -83,27 +83,27 @@ class Forecaster(OfBundle):
         """Forecast after each step of a series ``(time, features)`` or ``(time,)``.
 
         Returns:
-            float32 ``(time, horizon, features)``.
+            Forecasts, float32 ``(time, horizon, features)``.
 
         Raises:
-            UserError: as `forecast` raises it.
+            UserError: the conditions of `forecast`.
         """
         series = self._checked(values, "the series")
         return np.concatenate([predicted for predicted, _ in self._parts(series, self.initial_state(1))])
 
     def step(self, values: ArrayLike, state: Array) -> tuple[Array, Array]:
-        """Read one step of each of some series.
+        """Read one step of each series in a batch.
 
         Args:
-            values: ``(batch, features)``.
+            values: one step of each series, ``(batch, features)``.
             state: float32 ``(layers, batch, hidden)``; `initial_state` before the first step.
 
         Returns:
-            forecasts, float32 ``(batch, horizon, features)``, and the next state.
+            Forecasts, float32 ``(batch, horizon, features)``, and the next state.
 
         Raises:
-            UserError: values that are not finite numbers, or of another width than the model's; or a state of another
-                shape.
+            UserError: the values are not finite numbers, their number of features is not the model's, or the state has
+                another shape.
         """
         vectors = self._checked(values, "the step")
         state = checked_state(state, self.initial_state(len(vectors)))
@@ -111,11 +111,11 @@ class Forecaster(OfBundle):
         return forecast, state
 
     def initial_state(self, batch: int) -> Array:
-        """Return the state before any step: zeros, float32 ``(layers, batch, hidden)``."""
+        """Return the state before the first step: zeros, float32 ``(layers, batch, hidden)``."""
         return np.zeros((self._layers, batch, self._hidden), np.float32)
 
     def _parts(self, values: Array, state: Array) -> Iterator[tuple[Array, Array]]:
-        """Yield forecasts after some steps ``(time, horizon, features)``, and the state then; in bounded memory."""
+        """Yield forecasts ``(time, horizon, features)`` for chunks of steps, and the state after each chunk."""
         at_once = max(1, READ_AT_ONCE // (self.horizon * self.features))
         for begin in range(0, len(values), at_once):
             feeds = {"vectors": values[None, begin : begin + at_once], "state": state}
@@ -123,7 +123,7 @@ class Forecaster(OfBundle):
             yield forecast[0], state
 
     def _checked(self, values: ArrayLike, place: str) -> Array:
-        """Return what was given as ``(steps, features)``."""
+        """Return values as float32 ``(steps, features)``; raise a UserError if they are not valid."""
         array = to_numbers(values, place).astype(np.float32)
         if array.ndim == 1 and self.features == 1:
             array = array[:, None]

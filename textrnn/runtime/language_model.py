@@ -1,4 +1,4 @@
-"""Runs a language model: up to three graphs over the same weights.
+"""Runtime of a language model: three graphs over the same weights.
 
     step      ids int32 (batch,), state float32 (layers, batch, hidden)
               -> logits float32 (batch, vocabulary), next_state of the shape of state
@@ -8,8 +8,8 @@
               temperature float64 ()
               -> tokens int32 (steps, batch), next_state
 
-The generate graph draws the tokens that `textrnn.sampling` would draw from the logits of the step graph. What it cannot
-do (beams, a penalty, keeping only the most probable tokens) is done step by step.
+The generate graph draws the same tokens as `textrnn.sampling` draws from the logits of the step graph. It does not
+support beams, the repetition penalty, top-k, top-p and min-p: with these, the step graph is called for each token.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from textrnn.scoring import Scorer, TextMetrics, text_size
 from textrnn.tokenizers import END_ID
 from textrnn.tokenizers.base import check_text
 
-# From this many tokens on, a prompt is read by the sequence graph even if that is not loaded yet. Loading it takes the
-# time that it saves on 16 tokens (2 layers of 512 units, vocabulary of 5,000, float32) to 460 (the same with one of 69,
-# in 8 bits) against the generate graph; benchmarks/scoring.py measures it.
+# The sequence graph reads prompts of at least this many tokens, even if it is not loaded yet. Compared with the
+# generate graph, it saves its loading time on prompts of 16 tokens (2 layers of 512 units, vocabulary of 5,000,
+# float32) to 460 tokens (vocabulary of 69, int8); benchmarks/scoring.py measures it.
 PREFILL_FROM = 64
-PREFILL_CHUNK_LOGITS = 1 << 22  # logits held at once while a prompt is read, 16 MB
+PREFILL_CHUNK_LOGITS = 1 << 22  # maximum logits in memory while a prompt is read, 16 MB
 
 
 class LanguageModel(OfBundle):
-    """A language model of a bundle: generates text, scores text, predicts the next token.
+    """Language model of a bundle: generates text, scores text and predicts the next token.
 
-    Every text begins with the bundle's start token and the zero state. Results of one batch are computed together, so
-    that they may differ in the last digit from those of another batch size.
+    Every text begins with the bundle's start token and the zero state. Results may differ in the last digit between
+    batch sizes.
 
     Attributes:
-        manifest: the bundle's manifest.
-        tokenizer: text to ids and back.
+        manifest: manifest of the bundle.
+        tokenizer: tokenizer between text and ids.
         vocabulary_size: number of ids.
-        start_id: the token before every text.
+        start_id: token before every text.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle, threads=threads)
         self._sessions = Sessions(bundle, threads)
         self._layers, _, self._hidden = self._state_shape()
-        # What writes text is loaded now, so that a broken bundle is refused now; the others at their first use.
+        # The generate graph is loaded now, so that a broken bundle fails now. The others are loaded at their first use.
         self._sessions("generate")
         self.tokenizer = load_bundled_tokenizer(bundle)
         self.vocabulary_size = self.tokenizer.vocabulary_size
@@ -85,7 +85,7 @@ class LanguageModel(OfBundle):
         stop: str | Sequence[str] = (),
         seed: int | None = None,
     ) -> str:
-        """Generate text that continues `prompt`; the prompt itself is not repeated.
+        """Generate a continuation of `prompt`, without the prompt itself.
 
         >>> model = textrnn.load("runs/demo")
         >>> model.generate("the cat", length=30, seed=1) == model.generate("the cat", length=30, seed=1)
@@ -94,19 +94,19 @@ class LanguageModel(OfBundle):
         '...'
 
         Args:
-            prompt: any text; characters the model never saw are no error.
-            length: the most tokens that are written; a text may end before.
-            temperature: below 1 bolder, above 1 wilder; 0 always takes the most probable token.
-            top_k: choose among the k most probable tokens; 0 among all.
-            top_p: choose among the fewest most probable tokens with this probability together; 1 among all.
-            min_p: choose among tokens at least this many times as probable as the most probable one.
-            repetition_penalty: above 1, tokens already in the text become less probable.
-            beams: above 1, search the most probable continuation with this many beams instead of sampling.
-            stop: a string or strings at which the text ends; it is cut before them.
-            seed: the same seed gives the same text; None a new one each time.
+            prompt: text to continue. Unknown characters are allowed.
+            length: maximum number of tokens to generate; the text may end earlier.
+            temperature: sampling temperature: lower is more predictable, higher more random; 0 is greedy.
+            top_k: sample from the k most probable tokens; 0 from all.
+            top_p: sample from the fewest tokens whose probabilities sum to this; 1 from all.
+            min_p: drop tokens below this fraction of the top token's probability.
+            repetition_penalty: above 1, tokens that are already in the text become less probable.
+            beams: above 1, beam search with this many beams instead of sampling.
+            stop: a string or strings that end the text; they are not part of it.
+            seed: random seed: the same seed gives the same text. None: a new one each time.
 
         Raises:
-            UserError: a value out of its range.
+            UserError: a value is out of its range.
         """
         options = {
             "length": length,
@@ -122,25 +122,24 @@ class LanguageModel(OfBundle):
         return "".join(piece for _, piece in self._write(prompt, 1, options, whole=True))
 
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
-        """Yield the text of `generate`, with its options, piece by piece while it is written.
+        """Yield the text of `generate` in pieces as it is generated, with the same options.
 
         >>> model = textrnn.load("runs/demo")
         >>> pieces = list(model.stream("the cat", length=30, seed=1))
         >>> "".join(pieces) == model.generate("the cat", length=30, seed=1)
         True
 
-        A piece is whole characters, none of which is taken back. Beam search knows its text at the end only, and gives
-        it as one piece.
+        A piece consists of whole characters and is final. Beam search yields its text as one piece at the end.
         """
         return (piece for _, piece in self._write(prompt, 1, options))
 
     def samples(self, prompt: str = "", *, count: int, **options: Any) -> list[str]:
-        """Write `count` texts as one batch, with the options of `generate`.
+        """Generate `count` texts as one batch, with the options of `generate`.
 
         >>> len(textrnn.load("runs/demo").samples("the cat", count=3, length=10))
         3
 
-        The first draws the random numbers that `generate` draws with the same seed.
+        The first text uses the same random numbers as `generate` with the same seed.
         """
         pieces = self._write(prompt, count, options, whole=True)
         texts: list[list[str]] = [[] for _ in range(count)]
@@ -149,7 +148,7 @@ class LanguageModel(OfBundle):
         return ["".join(pieces) for pieces in texts]
 
     def score(self, text: str) -> TextMetrics:
-        """Measure how well the model predicts a text: every token once, from the start token and the zero state on.
+        """Measure how well the model predicts a text. Each token counts once; the first follows the start token.
 
         >>> model = textrnn.load("runs/demo")
         >>> model.score("the cat sat").nats_per_token < model.score("tcatha t es").nats_per_token
@@ -160,15 +159,16 @@ class LanguageModel(OfBundle):
         return TextMetrics.of(nats, len(ids), text_size(self.tokenizer, text))
 
     def token_log_probs(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Log probability in nats, float64 (tokens,), of each of ids (tokens,) given the start token and those before.
+        """Return the log probability in nats of each of the ids ``(tokens,)``, float64 ``(tokens,)``.
 
-        Read in parts with the state carried, so that memory does not grow with the logits of a long text.
+        Each is conditioned on the start token and the ids before it. The ids are read in chunks with the state carried
+        over, so that the logits of a long text do not fill the memory.
         """
         ids = checked_ids(ids, self.vocabulary_size, 1)
         return -Scorer(self.read, self.vocabulary_size, self.start_id).add(ids)
 
     def next_probs(self, text: str, top: int = 10) -> dict[str, float]:
-        """Return the `top` most probable tokens after a text and their probabilities, the highest first.
+        """Return the `top` most probable tokens after a text with their probabilities, the highest first.
 
         >>> list(textrnn.load("runs/demo").next_probs("the c", top=2))
         ['a', ...]
@@ -181,21 +181,21 @@ class LanguageModel(OfBundle):
         return {self.tokenizer.token_text(int(token)): float(probs[token]) for token in best}
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before any token: zeros (layers, batch, hidden) float32."""
+        """Return the state before the first token: zeros, float32 ``(layers, batch, hidden)``."""
         return np.zeros((self._layers, batch, self._hidden), np.float32)
 
     def step(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
-        """Read one token a row.
+        """Read one token of each sequence in a batch.
 
         Args:
-            ids: (batch,).
-            state: (layers, batch, hidden) float32.
+            ids: token ids ``(batch,)``.
+            state: float32 ``(layers, batch, hidden)``.
 
         Returns:
-            Logits of the next token (batch, vocabulary) float32, next state.
+            Logits of the next token, float32 ``(batch, vocabulary)``, and the next state.
 
         Raises:
-            UserError: ids that are no ids of the vocabulary, or a state of another shape.
+            UserError: an id is not in the vocabulary, or the state has another shape.
         """
         ids = checked_ids(ids, self.vocabulary_size, 1)
         state = checked_state(state, self.initial_state(len(ids)))
@@ -203,17 +203,17 @@ class LanguageModel(OfBundle):
         return logits, state
 
     def read(self, ids: NDArray[np.integer[Any]], state: State | None = None) -> tuple[NDArray[np.float32], State]:
-        """Read many tokens a row, by the sequence graph.
+        """Read several tokens of each sequence in a batch, with the sequence graph.
 
         Args:
-            ids: (batch, time).
-            state: (layers, batch, hidden) float32; None is the zero state.
+            ids: token ids ``(batch, time)``.
+            state: float32 ``(layers, batch, hidden)``; None is the zero state.
 
         Returns:
-            Logits after each token (batch, time, vocabulary) float32, state after the last.
+            Logits after each token, float32 ``(batch, time, vocabulary)``, and the state after the last token.
 
         Raises:
-            UserError: ids that are no ids of the vocabulary, or a state of another shape.
+            UserError: an id is not in the vocabulary, or the state has another shape.
         """
         ids = checked_ids(ids, self.vocabulary_size, 2)
         zero = self.initial_state(len(ids))
@@ -224,7 +224,7 @@ class LanguageModel(OfBundle):
     def _write(
         self, prompt: str, count: int, options: dict[str, Any], whole: bool = False
     ) -> Iterator[tuple[int, str]]:
-        """Check the options now, write when the pieces are asked for."""
+        """Check the options and return an iterator that generates the pieces."""
         checked = GenerationOptions(count=count, **options)
         check_text(prompt)
         state = self.initial_state(1)
@@ -250,21 +250,22 @@ class LanguageModel(OfBundle):
         uniforms: NDArray[np.float64],
         texts: Sequence[int],
     ) -> tuple[NDArray[np.int32], State]:
-        """Generate with the generate graph; see `generation.Write`."""
+        """Generate tokens with the generate graph; it implements `generation.Write`."""
         given = np.full(uniforms.shape, -1, np.int32)
         tokens, state = self._run_generate(ids, state, given, uniforms, temperature)
-        if (tokens < END_ID).any():  # what the graph gives where logits are NaN, and never draws
+        if (tokens < END_ID).any():  # the graph returns such an id only if logits are NaN
             raise UserError("logits must be finite numbers, were not; the model is damaged, train it again")
         return tokens, state
 
     def _remember(self, ids: NDArray[np.int32], state: State) -> State:
-        """Return the state after ids (batch, time), by the faster graph, with the time to load it.
+        """Return the state after ids ``(batch, time)``, from the graph that is faster for this length with its loading.
 
-        Not by what happens to be loaded: the graphs may differ in the last digit, and a call repeated writes the same.
+        The choice ignores which graphs are loaded already: they may differ in the last digit, and repeated calls must
+        generate the same text.
         """
         if ids.shape[1] >= PREFILL_FROM:
             return self._prefill(ids, state)[1]
-        given = np.roll(ids.T, -1, axis=0)  # after each token the next is given; that after the last is not read
+        given = np.roll(ids.T, -1, axis=0)  # the token after each id; the one after the last id is not read
         return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), 1.0)[1]
 
     def _run_generate(
@@ -286,14 +287,17 @@ class LanguageModel(OfBundle):
         return tokens, state
 
     def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
-        """Return the logits after the last of ids (batch, time), and the state; in bounded memory."""
+        """Return the logits after the last of ids ``(batch, time)`` and the state.
+
+        The ids are read in chunks, so that memory does not grow with time.
+        """
         chunk = max(1, PREFILL_CHUNK_LOGITS // self.vocabulary_size)
         for begin in range(0, ids.shape[1], chunk):
             logits, state = self.read(ids[:, begin : begin + chunk], state)
         return logits[:, -1], state
 
     def _read_never_drawn(self) -> NDArray[np.int32]:
-        """Return the ids of `textrnn.generation.untrained`, as the manifest lists them."""
+        """Return the ids of `textrnn.generation.untrained` from the manifest."""
         listed = self.manifest.runtime["never_drawn"]
         ids = set(listed)
         if not generation.SPECIAL <= ids < set(range(self.vocabulary_size)):
@@ -304,7 +308,7 @@ class LanguageModel(OfBundle):
         return np.array(sorted(ids), np.int32)
 
     def _state_shape(self) -> tuple[int, str, int]:
-        """Return (layers, "batch", hidden) of the step graph."""
+        """Return the shape of the step graph's state: (layers, "batch", hidden)."""
         if lacking := {"step", "sequence", "generate"} - set(self.manifest.graphs):
             raise UserError(
                 f"a language model must have a {min(lacking)} graph, {self._bundle.folder} has none; export it again"
@@ -318,9 +322,10 @@ class LanguageModel(OfBundle):
 
 
 class _Stepper:
-    """Calls a step graph with a batch of one through arrays bound once, which halves the cost of a call.
+    """Step graph with preallocated, bound arrays for a batch of one, which halves the cost of a call.
 
-    Its results are overwritten: the logits by the next call, the state by the one after. Larger batches run as usual.
+    Later calls overwrite the results: the next call the logits, the call after it the state. Larger batches run as
+    usual.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, state: State, vocabulary_size: int) -> None:
@@ -330,11 +335,11 @@ class _Stepper:
         self._logits = np.zeros((1, vocabulary_size), np.float32)
         self._states = (np.zeros((layers, 1, hidden), np.float32), np.zeros((layers, 1, hidden), np.float32))
         self._bindings = (self._bind(*self._states), self._bind(*self._states[::-1]))
-        self._current = 0  # the state that the next call reads; it writes the other
+        self._current = 0  # index of the state that the next call reads; the call writes the other state
 
     def _bind(self, state: State, next_state: State) -> onnxruntime.IOBinding:
         binding = self._session.io_binding()
-        # The binding holds addresses only: the arrays must live as long as it does.
+        # The binding holds only addresses: the arrays must live as long as the binding.
         for name, array in (("ids", self._ids), ("state", state)):
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in (("logits", self._logits), ("next_state", next_state)):
@@ -354,7 +359,7 @@ class _Stepper:
 
 
 def _drawn_inside(options: GenerationOptions) -> bool:
-    """Return whether the generate graph has all of these options: of sampling, it has the temperature alone."""
+    """Return whether the generate graph supports these options: temperature is its only sampling option."""
     plain = SamplingOptions(temperature=options.temperature)
     return options.beams == 1 and all(
         getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)

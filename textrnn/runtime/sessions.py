@@ -1,4 +1,4 @@
-"""The graphs of a bundle in onnxruntime, each loaded at its first use and held to its contract."""
+"""onnxruntime sessions of the graphs of a bundle. Each is loaded at its first use and checked against its contract."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTRACTS = {  # names of the inputs and outputs of each graph
 }
 READS_VECTORS = ("vectors", "lengths")
 TELLS_WHAT_FOLLOWS = (("vectors", "state"), ("forecast", "next_state"))
-CONTRACTS_OF_VECTORS = {  # the same, of a bundle without a tokenizer
+CONTRACTS_OF_VECTORS = {  # the same for a bundle without a tokenizer
     "classify": (READS_VECTORS, ("logits",)),
     "regress": (READS_VECTORS, ("values",)),
     "step": TELLS_WHAT_FOLLOWS,
@@ -33,10 +33,10 @@ CONTRACTS_OF_VECTORS = {  # the same, of a bundle without a tokenizer
 
 
 class OfBundle:
-    """A model of a bundle: it is copied, pickled and sent to other processes as the place of its files.
+    """Base class of the models of a bundle. Copies and pickles hold only the bundle's path and `threads`.
 
     Attributes:
-        manifest: the bundle's manifest.
+        manifest: manifest of the bundle.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
@@ -56,14 +56,14 @@ class OfBundle:
 
 
 def checked_state(state: object, zero: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a state as the graphs read it.
+    """Return a state as float32, the dtype of the graphs.
 
     Args:
-        state: what was given.
-        zero: a state of the shape that it must have.
+        state: state to check.
+        zero: state of the required shape.
 
     Raises:
-        UserError: it has another shape, or holds no numbers.
+        UserError: the state has another shape, or is not an array of floating-point numbers.
     """
     array = state if isinstance(state, np.ndarray) else np.empty(0)
     if array.shape != zero.shape or array.dtype.kind != "f":
@@ -73,11 +73,11 @@ def checked_state(state: object, zero: NDArray[np.float32]) -> NDArray[np.float3
 
 
 class Sessions:
-    """Gives the session of each graph of a bundle.
+    """Sessions of the graphs of a bundle, by use.
 
     Args:
-        bundle: the bundle.
-        threads: processor threads of one operation.
+        bundle: bundle with the graphs.
+        threads: number of processor threads for one operation.
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -86,10 +86,11 @@ class Sessions:
         self._loaded: dict[str, onnxruntime.InferenceSession] = {}
 
     def __call__(self, use: str) -> onnxruntime.InferenceSession:
-        """Load the graph of a use in onnxruntime.
+        """Return the session of the graph for a use, loaded at the first call.
 
         Raises:
-            UserError: onnxruntime cannot load it, or it has not the inputs and outputs of its use and its manifest.
+            UserError: onnxruntime cannot load the graph, or its inputs and outputs differ from those of its use or of
+                the manifest.
         """
         if use not in self._loaded:
             self._loaded[use] = self._load(use)
@@ -100,12 +101,12 @@ class Sessions:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        options.log_severity_level = 4  # errors are raised; do not print them too
         path = self._bundle.path(graph.file)
         try:
-            # From the path, not from bytes: large weights may lie in a file of their own beside the graph.
+            # Load from the path, not from bytes: large weights may be in a separate file next to the graph.
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no other public base
+        except Exception as error:  # onnxruntime's exceptions have no other public base class
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{path} could not be loaded by onnxruntime {onnxruntime.__version__}: {reason}; export it again"
@@ -116,10 +117,11 @@ class Sessions:
 
 
 def classify_session(bundle: Bundle, threads: int) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
-    """Load the graph of a classifier; return it with the classes.
+    """Return the session of a classifier and its labels.
 
     Raises:
-        UserError: it lacks one of them, has not as many classes as logits, or as `Sessions` raises it.
+        UserError: the bundle has no labels or no classify graph, the numbers of labels and logits differ, or `Sessions`
+            raises it.
     """
     labels, graphs = bundle.manifest.labels, bundle.manifest.graphs
     if not labels or "classify" not in graphs:
@@ -137,7 +139,7 @@ def _check_graph(
     graph: Graph,
     session: onnxruntime.InferenceSession,
 ) -> None:
-    """Refuse a graph that has not the inputs and outputs of the contract, or others than its manifest says."""
+    """Raise a UserError if the inputs or outputs of a graph differ from its contract or from its manifest."""
     inputs, outputs = contract
     for what, names, declared, actual in (
         ("inputs", inputs, graph.inputs, session.get_inputs()),
@@ -153,11 +155,11 @@ def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
     """Load the tokenizer of a bundle.
 
     Raises:
-        UserError: it is not in the file that was checked, or cannot be read.
+        UserError: the tokenizer is not in the file that was checked, or cannot be read.
     """
     declared = bundle.tokenizer
     tokenizer = load_tokenizer(bundle.folder, declared.kind)
-    if tokenizer.file_name != declared.file:  # the file that was read is not the one checked
+    if tokenizer.file_name != declared.file:  # the file that was read is not the file that was checked
         raise UserError(
             f"a {tokenizer.kind} tokenizer must be in {tokenizer.file_name}, "
             f"{bundle.folder} has it in {declared.file}; export it again"
@@ -166,10 +168,10 @@ def load_bundled_tokenizer(bundle: Bundle) -> Tokenizer:
 
 
 def checked_ids(ids: object, vocabulary_size: int, dimensions: int) -> NDArray[np.int32]:
-    """Return ids as the graphs read them.
+    """Return ids as int32, the dtype of the graphs.
 
     Raises:
-        UserError: they are no whole numbers, have other dimensions, or are not of the vocabulary.
+        UserError: the ids are not whole numbers, have another number of dimensions, or are not in the vocabulary.
     """
     try:
         array = np.asarray(ids)

@@ -1,10 +1,9 @@
-"""Runs a bundle that reads sequences of vectors; each is one graph over whole sequences.
+"""Runtime of classifiers and regressors of vectors. Each is one graph over whole sequences.
 
     classify  vectors float32 (batch, time, features), lengths int32 (batch,) -> logits float32 (batch, classes)
     regress   vectors, lengths -> values float32 (batch, outputs)
 
-What follows the end of a sequence counts in nothing that is computed, so that a record gets the same, up to the last
-digits, whatever it is read with.
+Padding does not change a result: a record gets the same result in every batch, up to the last digits.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from textrnn.errors import UserError, is_several, shown
 from textrnn.runtime.sessions import OfBundle, Sessions, classify_session
 
 Arrays = NDArray[Any] | Sequence[Any]
-"""Records ``(records, ...)``, or a sequence of them: each of 1 to 3 dimensions, an array or nested lists."""
+"""Records ``(records, ...)``, or a sequence of records: each an array or nested lists of 1 to 3 dimensions."""
 
-# Of a layer's states, or of what is read, in one batch: 16 MB. A step costs nearly the same for 40 sequences as for
-# one, so that images of 784 steps are read at a quarter of the time of one alone; beyond it little is won.
+# Numbers per batch in the states of a layer, or in its input: 16 MB. A step costs nearly the same for 40 sequences as
+# for one, so that batches of images of 784 steps take a quarter of the time per image. Larger batches gain little.
 BATCH_VALUES = 1 << 22
 
 
 class VectorClassifier(OfBundle):
-    """A classifier of sequences of vectors: images, sounds, series.
+    """Classifier of sequences of vectors: images, sounds, series.
 
     Attributes:
-        manifest: the bundle's manifest.
-        labels: the classes.
-        features: values of a step.
+        manifest: manifest of the bundle.
+        labels: names of the classes.
+        features: number of values per step.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -45,7 +44,7 @@ class VectorClassifier(OfBundle):
         self.features = self._read.features
 
     def classify(self, arrays: Arrays, *, arranged: bool = False) -> list[Prediction]:
-        """Predict the label of each record, in their order; arguments and errors as those of `predict`.
+        """Classify records and return a prediction for each, in their order. Arguments and errors as in `predict`.
 
         >>> rising, falling = [-4, -3, -2, -1, 0, 1, 2, 3], [4, 3, 2, 1, 0, -1, -2, -3]
         >>> [found.label for found in textrnn.load("runs/lines").classify([rising, falling])]
@@ -63,28 +62,28 @@ class VectorClassifier(OfBundle):
         return measure(probs, targets, self.labels)
 
     def predict(self, arrays: Arrays, *, arranged: bool = False) -> NDArray[np.float64]:
-        """Compute probabilities of the classes, float64 ``(records, classes)``.
+        """Return the probabilities of the classes, float64 ``(records, classes)``.
 
         Args:
-            arrays: several records, with their numbers as those trained on had them: images of bytes, say, not divided
-                by 255. What a step of them is, and the order of the steps, is that of the training.
-            arranged: whether they are sequences ``(time, features)`` already, as `textrnn.data.vectors.arrange` makes
-                them.
+            arrays: several records, with numbers on the scale of the training data: if images of bytes were not divided
+                by 255 for training, they must not be here. Steps are formed as in training.
+            arranged: whether the records are sequences ``(time, features)`` already, as `textrnn.data.vectors.arrange`
+                returns them.
 
         Raises:
-            UserError: a record is no array of finite numbers, has no step, or steps of another width than the model
-                reads.
+            UserError: a record is not an array of finite numbers, has no step, or its number of features is not the
+                model's.
         """
         return probabilities(self._read(arrays, arranged))
 
 
 class Regressor(OfBundle):
-    """A regressor of a bundle: predicts the values of sequences of vectors.
+    """Regression model of sequences of vectors.
 
     Attributes:
-        manifest: the bundle's manifest.
-        features: values of a step.
-        outputs: how many values a record has.
+        manifest: manifest of the bundle.
+        features: number of values per step.
+        outputs: number of predicted values per record.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -95,19 +94,18 @@ class Regressor(OfBundle):
         self.features, self.outputs = self._read.features, self._read.outputs
 
     def predict(self, arrays: Arrays, *, arranged: bool = False) -> NDArray[np.float32]:
-        """Predict values in their own units, float32 ``(records, outputs)``; arguments as `VectorClassifier.predict`.
+        """Predict values in the units of the targets, float32 ``(records, outputs)``.
 
         >>> textrnn.load("runs/slopes").predict([[-4, -3, -2, -1, 0, 1, 2, 3]]).shape
         (1, 1)
 
-        Raises:
-            UserError: as there.
+        Arguments and errors as in `VectorClassifier.predict`.
         """
         return self._read(arrays, arranged)
 
 
 class _Reader:
-    """Runs a graph on records, in batches of similar length; gives ``(records, outputs)``."""
+    """Callable that returns the outputs of a graph, ``(records, outputs)``; it batches records of similar length."""
 
     def __init__(self, bundle: Bundle, use: str, session: Any) -> None:
         manifest = bundle.manifest
@@ -126,7 +124,7 @@ class _Reader:
 
     def __call__(self, arrays: Arrays, arranged: bool) -> NDArray[np.float32]:
         if isinstance(arrays, str | bytes) or (isinstance(arrays, np.ndarray) and arrays.ndim == 0):
-            arrays = [arrays]  # refused as any record of this kind
+            arrays = [arrays]  # fails below as an invalid record
         if not is_several(arrays):
             raise UserError(
                 f"a model of vectors reads several records, was given: {shown(arrays)}; give a list of them"
