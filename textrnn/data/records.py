@@ -1,4 +1,4 @@
-"""Records of a source: a text, its label, its columns; and how sources are read."""
+"""Records of a source, each with a text, a label and columns; options of reading sources."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from textrnn.errors import UserError
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How the text is found in a source.
+    """Options of reading text from a source.
 
     Args:
-        text: the column that holds the text, in files of records and Hugging Face datasets: its name, or its number
-            from 1 on in a ``.csv`` or ``.tsv`` whose first line is a record like all others.
-        errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
-        documents: what a document is in plain text: a whole ``file``, or each ``line`` without its newline.
-        label: the column that holds the label, as `text`; None where labels are not read.
+        text: text column of record files and Hugging Face datasets: its name, or its number (from 1) in a ``.csv`` or
+            ``.tsv`` without a header line.
+        errors: handling of bytes that are not UTF-8: ``strict`` raises an error, ``replace`` substitutes U+FFFD.
+        documents: unit of a document in plain text: a whole ``file``, or each ``line`` without its newline.
+        label: label column, by name or number as `text`; None if labels are not read.
     """
 
     text: str = "text"
@@ -31,7 +31,7 @@ class SourceOptions:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read: the text, and the label if it is."""
+        """The columns to read: the text column, and the label column if there is one."""
         return [self.text] if self.label is None else [self.text, self.label]
 
     def __post_init__(self) -> None:
@@ -42,20 +42,20 @@ class SourceOptions:
 
 
 class TextBlock(NamedTuple):
-    """A block of a document. A document is one block or several; the last one ends it and may be empty."""
+    """A block of a document. A document has one or more blocks. Its last block ends it and may be empty."""
 
     text: str
     ends_document: bool
 
 
 class Record(NamedTuple):
-    """A document of a file of records, or of a Hugging Face dataset.
+    """A document from a record file or a Hugging Face dataset.
 
     Args:
-        text: of the document.
-        label: empty where there is none.
-        names: the columns that were read.
-        values: what the record has in each of them, as the file has it.
+        text: text of the document.
+        label: label of the document; empty if it has none.
+        names: names of the columns that were read.
+        values: value of each column, as it is in the file.
     """
 
     text: str
@@ -69,7 +69,16 @@ def as_documents(records: Iterable[Record]) -> Iterator[TextBlock]:
 
 
 def whole_characters(place: str, text: str, errors: str) -> str:
-    """The text, or an error: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    """Return the text without lone surrogates. JSON can contain them, UTF-8 cannot.
+
+    Args:
+        place: name of the record, for the message.
+        text: the text.
+        errors: as in `SourceOptions`.
+
+    Raises:
+        UserError: the text has a lone surrogate and `errors` is ``strict``.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -98,10 +107,10 @@ def text_value(source: object, value: object, options: SourceOptions) -> str:
 
 
 def label_value(source: object, value: object, names: Sequence[str] | None = None) -> str:
-    """A label as text: of a number its name, where the data set names its numbers."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: how pandas writes that none is there
+    """Return a label as text. An integer label becomes its class name if the dataset has class names."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # pandas writes a missing value as NaN
         return ""
-    if names and value == -1:  # the Hub's word for a label that is kept secret
+    if names and value == -1:  # the Hub's value for a hidden label
         return ""
     if isinstance(value, bool):
         return str(value).lower()
@@ -112,20 +121,20 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
     text = str(value).strip()
-    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # as tables write a whole number whose column has gaps
+    whole = re.fullmatch(r"([+-]?\d+)\.0+", text)  # tables write integers so if the column has missing values
     return whole[1] if whole else text
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, as part of one line."""
+    """Return the first line of another library's error message, or the error's type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def source_options(data: DataConfig) -> SourceOptions:
-    """How the sources of a run are read."""
+    """Return the options of reading the sources of a run."""
     return SourceOptions(text=data.text, errors=data.errors, documents=data.document)
 
 
 def labelled_options(data: DataConfig) -> SourceOptions:
-    """How the labelled sources of a run are read."""
+    """Return the options of reading the labelled sources of a run."""
     return replace(source_options(data), label=data.label)
