@@ -1,4 +1,4 @@
-"""What every tokenizer shares: the special tokens, the verbs, and the way it is kept in a file."""
+"""Base class of tokenizers, with special tokens, file format and checks."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from textrnn.files import write_atomically
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 PAD_ID, UNKNOWN_ID, BEGINNING_ID, END_ID = range(4)
-REPLACEMENT = "\ufffd"  # stands for what is no text: the unknown token, broken UTF-8
+REPLACEMENT = "\ufffd"  # for the unknown token and invalid UTF-8
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 1 << 28  # no vocabulary comes near it; a larger file is not ours and is not read
+MAX_FILE_BYTES = 1 << 28  # far above any vocabulary; a larger file is not a tokenizer and is not read
 
 AnyTokenizer = TypeVar("AnyTokenizer", bound="Tokenizer")
 
 
 class StreamDecoder(ABC):
-    """Turns ids into text while they are being generated.
+    """A decoder of ids to text during generation.
 
-    The texts of all `push` calls and of `finish`, joined, are what `Tokenizer.decode` gives for all ids at once.
-    Each of them is whole characters: a character spelled over several tokens comes out with the last of them.
+    The joined results of all `push` calls and of `finish` equal the result of `Tokenizer.decode` for all ids. Each
+    result has only whole characters: a character of several tokens is returned with its last token.
     """
 
     @abstractmethod
     def push(self, id: int) -> str:
-        """Take the next id; give the text that no later id can change, often `""`.
+        """Add the next id and return the text that later ids cannot change, often `""`.
 
         Raises:
             UserError: no token has this id.
@@ -43,11 +43,11 @@ class StreamDecoder(ABC):
 
     @abstractmethod
     def finish(self) -> str:
-        """Give what is still held back, bytes that never became a character as U+FFFD, and start afresh."""
+        """Return the remaining text, with U+FFFD for bytes that do not form a character, and reset the decoder."""
 
 
 class Utf8StreamDecoder(StreamDecoder):
-    """A stream decoder for tokens that each stand for some bytes of UTF-8."""
+    """A stream decoder for tokens that are bytes of UTF-8."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._token_bytes = token_bytes
@@ -64,11 +64,11 @@ class Utf8StreamDecoder(StreamDecoder):
 
 
 class Tokenizer(ABC):
-    """Text to integer ids and back.
+    """A tokenizer, which encodes text to integer ids and decodes ids to text.
 
-    Ids 0 to 3 are `SPECIAL_TOKENS` in every tokenizer. `encode` never adds them; the beginning and end of a document
-    are for the caller to mark. A text cut after a newline encodes as its two parts do, so a long text can be encoded
-    part by part.
+    Ids 0 to 3 are `SPECIAL_TOKENS` in every tokenizer. `encode` does not mark the beginning or end of a document; the
+    caller does. If a text is cut after a newline, the ids of its two parts are together those of the whole text. So a
+    long text can be encoded in parts.
     """
 
     kind: ClassVar[str]
@@ -77,25 +77,25 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def vocabulary_size(self) -> int:
-        """The number of ids, the special ones included."""
+        """The number of ids, including the special tokens."""
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Ids of a text, int32 `(tokens,)`, without special tokens.
+        """Return the ids of a text, int32 `(tokens,)`, without beginning, end and pad tokens.
 
         Raises:
-            UserError: it is no string, or holds a lone surrogate, which no UTF-8 file can.
+            UserError: the text is not a string, or has a lone surrogate, which is not valid in UTF-8.
         """
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]], after: str = "") -> str:
-        """Return the text of ids `(tokens,)`; pad, beginning and end read as nothing.
+        """Return the text of ids `(tokens,)`. Pad, beginning and end tokens are skipped.
 
         Args:
-            ids: the tokens.
-            after: the text that they continue, which is not repeated: `after + decode(ids, after)` reads as one text.
+            ids: the token ids.
+            after: text before the ids. It is not part of the result: `after + decode(ids, after)` is the whole text.
 
         Raises:
-            UserError: an id that no token has.
+            UserError: no token has one of the ids.
         """
         array = np.asarray(ids)
         if not array.size:
@@ -106,27 +106,27 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
-        """`decode` for at least one id, all of them in the vocabulary."""
+        """Decode one or more ids, which are all in the vocabulary, as `decode` does."""
 
     def pieces(self, text: str) -> list[str]:
-        """The text of each token of `encode(text)`, as it is written there where a token stands for a piece of it."""
+        """Return the text of each token of `encode(text)`, as written in the text if the tokenizer can tell."""
         return [self.token_text(int(id)) for id in self.encode(text)]
 
     @property
     def loses(self) -> str:
-        """What `decode(encode(text))` lacks of a text beside unknown words, for people; empty if nothing."""
+        """What `decode(encode(text))` loses besides unknown words, as text for the user; empty if nothing."""
         return ""
 
     def unknown(self, text: str) -> tuple[int, float]:
-        """How many words of a text become the unknown token, and the nats that it takes to spell them.
+        """Return the number of words of a text that become the unknown token, and the nats needed to spell them.
 
-        None, where what is unknown is spelled in tokens.
+        Both are 0 if the tokenizer spells unknown text with known tokens.
         """
         return 0, 0.0
 
     @abstractmethod
     def token_text(self, id: int) -> str:
-        """What one token reads as, for people; a token that is no text by itself is named in angle brackets.
+        """Return the text of one token for the user; a token that is not text has a name in angle brackets.
 
         Raises:
             UserError: no token has this id.
@@ -138,25 +138,25 @@ class Tokenizer(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the content, as 64 hexadecimal digits: the same before `save` and after `load`."""
+        """The SHA-256 of the content, as 64 hexadecimal digits. `save` and `load` do not change it."""
         return hashlib.sha256(self._to_bytes()).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process gets what the file holds."""
+        """Return what pickle needs to send the tokenizer to another process: the content of its file."""
         return type(self)._from_bytes, (self._to_bytes(),)
 
     def save(self, folder: Path) -> None:
-        """Write the file `file_name` into an existing folder.
+        """Write the file `file_name` to an existing folder.
 
         Raises:
-            UserError: the disk refuses.
+            UserError: the file cannot be written.
         """
         with write_atomically(folder / self.file_name) as temporary:
             temporary.write_bytes(self._to_bytes())
 
     @classmethod
     def load(cls: type[AnyTokenizer], folder: Path) -> AnyTokenizer:
-        """Read what `save` wrote.
+        """Load the tokenizer that `save` wrote to a folder.
 
         Raises:
             UserError: the file is missing, damaged, of another kind or of a newer format.
@@ -175,25 +175,38 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _to_bytes(self) -> bytes:
-        """The whole file: the same bytes for the same content, the format version first."""
+        """Return the content of the file, with the format version first. Equal tokenizers give equal bytes."""
 
     @classmethod
     @abstractmethod
     def _from_bytes(cls: type[AnyTokenizer], content: bytes) -> AnyTokenizer:
-        """The inverse of `_to_bytes`; a ValueError, its message one line, for anything else."""
+        """Build the tokenizer from the result of `_to_bytes`.
+
+        Raises:
+            ValueError: the content is not valid. The message is one line.
+        """
 
 
 def to_json(kind: str, fields: dict[str, Any]) -> bytes:
-    """The file of a tokenizer that is kept as JSON."""
+    """Return the content of the file of a tokenizer that is saved as JSON."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **fields}
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
 
 def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, Any]:
-    """The fields that `to_json` was given, checked by name and type; a ValueError for anything else."""
+    """Return the fields that were given to `to_json`.
+
+    Args:
+        content: content of the file.
+        kind: required kind of the tokenizer.
+        fields: required type of each field.
+
+    Raises:
+        ValueError: the content is not valid JSON, or has another version, kind or other fields.
+    """
     try:
         document = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # RecursionError: nested without end
+    except (ValueError, RecursionError) as error:  # RecursionError: nested too deep
         raise ValueError(f"it must be JSON in UTF-8, was: {error}; copy it again or train anew") from error
     if not isinstance(document, dict):
         raise ValueError("it must hold one JSON object; copy it again or train anew")
@@ -207,7 +220,7 @@ def from_json(content: bytes, kind: str, fields: dict[str, type]) -> dict[str, A
 
 
 def check_version(version: object) -> None:
-    """Refuse a format version that is not ours."""
+    """Raise a ValueError if the format version of a file is not `FORMAT_VERSION`."""
     if type(version) is int and version > FORMAT_VERSION:
         raise ValueError(f"its format version must be {FORMAT_VERSION}, was: {version}; update textrnn")
     if type(version) is not int or version != FORMAT_VERSION:
@@ -215,19 +228,19 @@ def check_version(version: object) -> None:
 
 
 def check_id(id: int | np.integer[Any], vocabulary_size: int) -> None:
-    """Refuse an id that no token has."""
+    """Raise a UserError if no token has this id."""
     if not 0 <= id < vocabulary_size:
         raise UserError(f"an id must be at least 0 and below the vocabulary size {vocabulary_size}, was: {id}")
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuse a training option below its range."""
+    """Raise a UserError if a training option is below its minimum."""
     if value < least:
         raise UserError(f"{name} must be at least {least}, was: {value}; raise it or leave it out")
 
 
 def check_text(text: str) -> None:
-    """Refuse what is no string, and a text that UTF-8 cannot spell."""
+    """Raise a UserError if a text is not a string or cannot be encoded as UTF-8."""
     if not isinstance(text, str):
         raise UserError(f"a text must be a string, was: {shown(text)}; give a string")
     if text.isascii():
@@ -243,7 +256,11 @@ def check_text(text: str) -> None:
 
 
 def training_texts(texts: Iterable[str]) -> Iterator[str]:
-    """Pass the texts on, and refuse what no tokenizer can learn from."""
+    """Yield the texts unchanged, and check them.
+
+    Raises:
+        UserError: `texts` is a single string, a text is not valid, or all texts are empty.
+    """
     if isinstance(texts, str):
         raise UserError("texts must be several strings, was one; put it in a list")
     empty = True

@@ -1,10 +1,10 @@
-"""Sources cut into chunks of text that can be read each by itself, and something done with every one of them.
+"""Chunks of a corpus, which can be read independently and processed in parallel.
 
-Where a chunk begins and ends depends on the sources alone, and lies where the reader cuts anyway (`read_text`): what
-is made of the chunks, in however many processes, is what one process makes of the whole text.
+The bounds of chunks depend only on the sources, and lie between blocks of the reader (`read_text`). So the result over
+all chunks is the same for any number of processes, and the same as for the whole text.
 
-Plain text files are cut by bytes, and whoever works on a chunk reads it from the file itself. Of every other source
-the records are read here, in order, and handed on.
+Plain text files are split by bytes, and each worker process reads its chunk from the file. The records of all other
+sources are read in this process, in order, and sent to the workers.
 """
 
 from __future__ import annotations
@@ -28,36 +28,41 @@ from textrnn.data.tokens.processes import Processes, Report
 from textrnn.errors import UserError
 from textrnn.hardware import cores
 
-# Of less text no process beside this one is started. Chunks grow with the text, so that a large one is not cut into
-# more files than a process may have open: there are so many of a size before the next ones are twice as long.
+# Text of a single chunk is processed without worker processes. After every OF_EACH_SIZE chunks the chunk size doubles,
+# so that a large text does not become more files than a process may open.
 CHUNK_BYTES = 32 << 20
 OF_EACH_SIZE = 128
 OF_LITTLE_WORK = 8
-HANDED_TO = 4  # processes at most, where text is handed on: so many chunks and one are in memory at a time
+HANDED_TO = 4  # maximum number of workers that text is sent to: one chunk more than this is in memory
 REPORT_BYTES = 1 << 20
 
 Divided = Iterator[tuple[bool, TextBlock]]
-"""Pieces of text, each with whether it is held out."""
+"""An iterator over pairs of an is-held-out flag and a text block."""
 
 
 class Chunk(Protocol):
-    """Some of the text."""
+    """A chunk of the text."""
 
     @property
     def index(self) -> int:
-        """Of all chunks, counted from 0."""
+        """The index among all chunks, from 0."""
 
     def read(self) -> Divided:
-        """Its pieces."""
+        """Yield the text blocks of the chunk."""
 
 
 @dataclass(frozen=True)
 class FileStretch:
-    """Spans of plain text files.
+    """A chunk of plain text files, as a list of spans.
 
     Args:
-        before: what comes before, where some text is held out: documents, if those are apart; else how many characters
-            are left, from here on, to train on.
+        index: index of the chunk.
+        spans: spans of the files.
+        options: options of reading.
+        separate_documents: whether documents are kept separate.
+        held_out: fraction of the text that is held out; None for none.
+        before: position of the chunk, if some text is held out. It is the number of documents before the chunk if
+            documents are separate, else the number of training characters left from the start of the chunk.
     """
 
     index: int
@@ -74,7 +79,7 @@ class FileStretch:
 
 @dataclass(frozen=True)
 class TextStretch:
-    """Text that was read already, or that is read here and now."""
+    """A chunk of text blocks that are in memory, or that are read while it is iterated."""
 
     index: int
     pieces: Iterable[tuple[bool, TextBlock]]
@@ -85,17 +90,17 @@ class TextStretch:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sources, how they are read, and how the work on them is done.
+    """Sources with the options of reading and of processing them.
 
     Args:
-        sources, options: as `read_text` takes them.
-        separate_documents: whether they are kept apart.
-        held_out: share of the text that is held out, above 0 and below 1; None for none.
-        processes: that work on it; 0 takes all cores. It changes nothing but the time it takes.
-        quiet: show no progress.
+        sources, options: as in `read_text`.
+        separate_documents: whether documents are kept separate.
+        held_out: fraction of the text that is held out, above 0 and below 1; None for none.
+        processes: number of processes; 0 means one per core. It changes only the time, not the result.
+        quiet: whether to hide the progress.
 
     Raises:
-        UserError: `held_out` is out of its range.
+        UserError: `held_out` is out of range.
     """
 
     sources: Sequence[str]
@@ -112,14 +117,14 @@ class Corpus:
             )
 
     def read(self) -> Divided:
-        """All of it, read in this process."""
+        """Yield the text blocks of the whole corpus, read in this process."""
         chunks = self.chunks()
         with self._progress("Reading") as report:
             for chunk in chunks:
                 yield from reported(chunk.read(), report)
 
     def training_texts(self) -> Iterator[str]:
-        """What is not held out, read in this process, a few megabytes at a time at most."""
+        """Return an iterator over the training text, read in this process in blocks of a few megabytes at most."""
         return (piece.text for is_held_out, piece in self.read() if not is_held_out)
 
     def each(
@@ -128,18 +133,19 @@ class Corpus:
         function: Callable[[Any, Report], Any],
         finished: Callable[[int], int | None] = lambda index: None,
     ) -> Generator[Any, None, None]:
-        """Give each chunk to a function; its results in the order of the text.
+        """Apply a function to each chunk; the results are in the order of the text.
 
         Args:
-            what: is done, for the progress that is shown.
-            function: ``(chunk, report) -> result``, which reports bytes of text as it goes; it and the results are
-                pickled where several processes do the work.
-            finished: bytes of text in the chunk of an index, if nothing need be done about it.
+            what: name of the activity, for the progress bar.
+            function: ``(chunk, report) -> result``. It reports the bytes of text it has processed. The function and the
+                results are pickled if there are several processes.
+            finished: function that maps the index of a chunk to its bytes of text if the chunk is finished and must be
+                skipped, else to None.
         """
         return self._each(self.chunks(), what, function, finished)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Its chunks; read each before you ask for the next."""
+        """Yield the chunks. The caller must read each chunk before it requests the next."""
         files = plain_files(self.sources)
         if files is None:
             for index, group in groupby(self._numbered(), key=itemgetter(0)):
@@ -149,7 +155,7 @@ class Corpus:
         if self.held_out is None:
             yield from chunks
             return
-        few = len(chunks) <= OF_LITTLE_WORK  # which are counted before processes have started
+        few = len(chunks) <= OF_LITTLE_WORK  # counting them takes less time than to start processes
         counting = replace(self, processes=1) if few else self
         counts = list(counting._each(iter(chunks), "Counting", count))
         total = sum(characters for characters, _ in counts)
@@ -179,7 +185,7 @@ class Corpus:
             yield FileStretch(index, tuple(spans), self.options, self.separate_documents)
 
     def _numbered(self) -> Iterator[tuple[int, bool, TextBlock]]:
-        """Pieces of sources that can only be read from their start, each with the index of its chunk."""
+        """Yield chunk index, is-held-out flag and block of sources that can only be read from their start."""
         before = 0
         if self.held_out is not None and not self.separate_documents:
             with self._progress("Counting") as report:
@@ -203,7 +209,7 @@ class Corpus:
         function: Callable[[Any, Report], Any],
         finished: Callable[[int], int | None] = lambda index: None,
     ) -> Generator[Any, None, None]:
-        first = next(chunks, None)  # before any progress is shown: what comes first may show some itself
+        first = next(chunks, None)  # before the progress bar: reading the first chunk may show its own
         if first is None:
             return
         with self._progress(what) as report:
@@ -214,7 +220,7 @@ class Corpus:
                 return size is None
 
             left: Iterator[Chunk] = filter(is_left, chain([first], chunks))
-            if isinstance(first, TextStretch):  # which may be the only one; the text of those that follow is handed on
+            if isinstance(first, TextStretch):  # it may be the only chunk; the text of later ones is sent to workers
                 yield from (function(chunk, report) for chunk in islice(left, 1))
             processes = self.processes or cores()
             if isinstance(first, TextStretch):
@@ -239,14 +245,14 @@ class Corpus:
         ) as progress:
 
             def report(size: int) -> None:
-                with lock:  # processes report from threads of their own
+                with lock:  # each worker reports from its own thread
                     progress.update(size)
 
             yield report
 
 
 def divide(pieces: Iterable[TextBlock], held_out: float | None, separate_documents: bool, before: int) -> Divided:
-    """Pieces, each with whether it is held out; `before` as that of a `FileStretch`."""
+    """Split text blocks into training and held-out blocks; `before` as in `FileStretch`."""
     if held_out is None:
         yield from ((False, piece) for piece in pieces)
     elif separate_documents:
@@ -263,7 +269,7 @@ def divide(pieces: Iterable[TextBlock], held_out: float | None, separate_documen
 
 
 def reported(pieces: Divided, report: Report) -> Divided:
-    """The same pieces; how many bytes they are is reported now and then."""
+    """Yield the blocks unchanged, and report their bytes about every `REPORT_BYTES`."""
     size = 0
     for is_held_out, piece in pieces:
         yield is_held_out, piece
@@ -275,7 +281,7 @@ def reported(pieces: Divided, report: Report) -> Divided:
 
 
 def count(chunk: Chunk, report: Report) -> tuple[int, int]:
-    """Characters of a chunk, and the documents that end in it."""
+    """Return the number of characters of a chunk, and of documents that end in it."""
     characters = documents = 0
     for _, piece in reported(chunk.read(), report):
         characters += len(piece.text)
@@ -284,15 +290,15 @@ def count(chunk: Chunk, report: Report) -> tuple[int, int]:
 
 
 def utf8_length(text: str) -> int:
-    """Bytes of a text as UTF-8."""
+    """Return the bytes of a text as UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def chunk_bytes(index: int) -> int:
-    """About how much text a chunk is."""
+    """Return the approximate bytes of text in the chunk of an index."""
     return CHUNK_BYTES << index // OF_EACH_SIZE
 
 
 def _whole(chunk: Chunk) -> Chunk:
-    """A chunk that can be handed to another process."""
+    """Return a chunk that can be pickled for another process."""
     return replace(chunk, pieces=tuple(chunk.read())) if isinstance(chunk, TextStretch) else chunk
