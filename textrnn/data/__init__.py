@@ -1,4 +1,5 @@
-"""Reads files, records and series, and makes ids or vectors of them on disk and batches in memory.
+"""The data package: readers of texts, records and series; token ids and vectors on disk; batches in memory.
 
-May be imported by all that reads data; needs no TensorFlow, and `datasets` for Hugging Face ids and parquet alone.
+Any module that reads data may import it. It does not need TensorFlow. It needs `datasets` only for Hugging Face
+datasets and parquet files.
 """

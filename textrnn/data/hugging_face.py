@@ -1,4 +1,4 @@
-"""Hugging Face datasets and parquet files, both read by `datasets`, which is imported where it is needed."""
+"""Hugging Face datasets and parquet files. Both are read with `datasets`, which is imported only when needed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HUB_SECONDS = 10
 
 
 def read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> Iterator[Record]:
-    """Yield the records of a file; `whole`: with all their columns."""
+    """Yield the records of a ``.parquet`` file; with `whole`, records have all columns of the file."""
     with reading_parquet(path) as load:
         names = load().column_names
         require_columns(path, names, options)
@@ -41,7 +41,11 @@ def read_parquet(path: Path, options: SourceOptions, whole: bool = False) -> Ite
 
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
-    """Open a ``.parquet`` as a streaming dataset, with the options of `datasets`; its errors become one line."""
+    """Yield a function that opens a ``.parquet`` file as a streaming dataset; it takes the options of `load_dataset`.
+
+    Raises:
+        UserError: the file cannot be read as parquet. The message is one line.
+    """
     import datasets
 
     files = {"data_files": [glob.escape(str(path.absolute()))], "split": "train", "streaming": True}
@@ -54,13 +58,13 @@ def reading_parquet(path: Path) -> Iterator[Callable[..., Any]]:
         yield load
     except UserError:
         raise
-    except Exception as error:  # of any library below `datasets`
+    except Exception as error:  # any library that `datasets` uses can raise
         raise UserError(f"{path} must be a parquet file: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A dataset of the Hugging Face Hub, or of its cache on this disk."""
+    """A dataset of the Hugging Face Hub, or of its local cache."""
 
     name: str
     config: str | None
@@ -70,17 +74,17 @@ class HubDataset:
         yield from as_documents(self.records(options))
 
     def load(self) -> Any:
-        """Return the split.
+        """Load the split.
 
         Raises:
-            UserError: it is neither on this disk nor to be had from the Hub.
+            UserError: the dataset is not in the local cache and cannot be downloaded from the Hub.
         """
         try:
             with _quiet_datasets(), _offline_without_answer():
                 import datasets
 
                 return datasets.load_dataset(self.name, self.config, split=self.split)
-        except Exception as error:  # of any library below `datasets`
+        except Exception as error:  # any library that `datasets` uses can raise
             raise UserError(
                 f"a source must be a file, a folder, builtin or a Hugging Face dataset; {self.name} is not on this "
                 f"disk and cannot be had from the Hub: {first_line(error)}{nearest_name(Path(self.name))}"
@@ -93,7 +97,7 @@ class HubDataset:
         yield from _read_records(self.name, records.select_columns(options.columns), options)
 
     def rows(self, options: SourceOptions) -> Iterator[Record]:
-        """Yield those of the split with all their columns."""
+        """Yield the records of the split with all their columns."""
         records = self.load()
         require_columns(self.name, records.column_names, options)
         yield from _read_records(self.name, records, options)
@@ -105,13 +109,13 @@ class HubDataset:
         return None
 
 
-_datasets_lock = threading.RLock()  # two threads that change a switch and restore it would leave it changed
+_datasets_lock = threading.RLock()  # without it, two threads that change and restore a setting could leave it changed
 
 
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
-    """Silence the log of `datasets` in the block: what it logs, it also raises."""
-    import datasets  # takes seconds and a hundred megabytes
+    """Silence the log of `datasets` inside the block. It raises an exception for every error that it logs."""
+    import datasets  # takes seconds and about 100 MB of memory
 
     with _datasets_lock:
         before = datasets.logging.get_verbosity()
@@ -124,7 +128,7 @@ def _quiet_datasets() -> Iterator[None]:
 
 @contextmanager
 def _offline_without_answer() -> Iterator[None]:
-    """Let `datasets` look only in its cache in the block if the Hub does not answer, else it retries for long."""
+    """Make `datasets` use only its cache inside the block if the Hub does not respond: its retries take long."""
     from datasets import config
 
     with _datasets_lock:
@@ -137,10 +141,10 @@ def _offline_without_answer() -> Iterator[None]:
 
 
 def record_batches(records: Any) -> Iterator[dict[str, list[Any]]]:
-    """Yield the records of a data set, `RECORDS_AT_ONCE` at a time, by column."""
+    """Yield batches of at most `RECORDS_AT_ONCE` records of a dataset, as one list of values per column."""
     batches = records.iter(RECORDS_AT_ONCE)
     while True:
-        with _quiet_datasets():  # not around the yield: the caller's log stays as it is
+        with _quiet_datasets():  # not around the yield: the caller's log level must not change
             batch = next(batches, None)
         if batch is None:
             return

@@ -1,4 +1,4 @@
-"""Where the sources of a run are: absolute paths in the run, bare names in its bundle, standard input in a file."""
+"""Paths of the sources of a run: absolute in the run, file names only in its bundle; standard input is a file."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from textrnn.config import Config, DataConfig
 from textrnn.errors import UserError
 
 STANDARD_INPUT = "-"
-KEPT_INPUT = "stdin"  # the name, without its ending, of the file that keeps standard input
+KEPT_INPUT = "stdin"  # file name, without its suffix, of the saved standard input
 
 
 def absolute_sources(config: Config) -> Config:
-    """Return a configuration that names the files that are there by absolute paths, wherever it is used later."""
+    """Return the configuration with absolute paths of all files that exist, so that any directory can use it."""
     return _each_place(config, _absolute)
 
 
 def without_folders(config: Config) -> Config:
-    """Return a configuration that names files without their folders, which mean nothing on another machine."""
+    """Return the configuration with file names instead of absolute paths, which other machines do not have."""
     return _each_place(config, lambda place: Path(place).name if Path(place).is_absolute() else place)
 
 
 def with_sources_of(config: Config, other: Config) -> Config:
-    """Return a configuration with the sources of another."""
+    """Return `config` with the training and validation sources of `other`."""
     return replace(config, data=replace(config.data, source=other.data.source, validation=other.data.validation))
 
 
 def with_kept_input(config: Config, folder: Path) -> Config:
-    """Return a configuration whose kept standard input is in the run folder, which may have been moved."""
+    """Return the configuration with the saved standard input in `folder`, the run folder, which may have moved."""
 
     def found(place: str) -> str:
         here = folder / Path(place).name
@@ -45,24 +45,24 @@ def with_kept_input(config: Config, folder: Path) -> Config:
 
 
 def names_a_column(data: DataConfig) -> bool:
-    """Return whether a text column is named, so that text on standard input is a table."""
+    """Return whether the configuration names a text column. Then text on standard input is a table."""
     return data.text != DataConfig().text
 
 
 def keep_input(sources: Sequence[str], folder: Path, in_columns: bool, later: Path | None = None) -> tuple[str, ...]:
-    """Write standard input to a file, where `-` is among the sources.
+    """Write standard input to a file, if `-` is one of the sources.
 
     Args:
-        sources: files, folders, ids, and `-` once at most.
-        folder: where to write it.
-        in_columns: whether what is neither JSON nor an archive is a table, not plain text.
-        later: what the folder will be called, if not `folder`.
+        sources: files, folders, Hugging Face ids, and at most one `-`.
+        folder: folder to write the file to.
+        in_columns: whether input that is neither JSON nor an archive is a table instead of plain text.
+        later: final path of the folder, if it will be renamed.
 
     Returns:
-        The sources, with the file in the place of `-`.
+        The sources, with `-` replaced by the path of the file.
 
     Raises:
-        UserError: standard input is closed or empty, or the disk refuses.
+        UserError: standard input is closed or empty, or the file cannot be written.
     """
     if STANDARD_INPUT not in sources:
         return tuple(sources)
@@ -83,7 +83,7 @@ def keep_input(sources: Sequence[str], folder: Path, in_columns: bool, later: Pa
 
 
 def _suffix(begin: bytes, in_columns: bool) -> str:
-    """Return the end of the name that says what bytes hold."""
+    """Return the file suffix for the type of the data, which its first bytes show."""
     if begin.startswith(b"PAR1"):
         return ".parquet"
     if begin.startswith(b"PK\x03\x04"):
@@ -94,12 +94,12 @@ def _suffix(begin: bytes, in_columns: bool) -> str:
             return ".jsonl" if isinstance(json.loads(text.partition("\n")[0]), dict) else ".txt"
     if in_columns and text.startswith("["):
         return ".json"
-    # Lines of fastText are plain text.
+    # fastText lines are plain text.
     return ".csv" if in_columns and not text.startswith("__label__") else ".txt"
 
 
 def _absolute(place: str) -> str:
-    with suppress(OSError, ValueError, RuntimeError):  # a name too long, a NUL in it, the home of nobody
+    with suppress(OSError, ValueError, RuntimeError):  # name too long, NUL in the name, home folder of an unknown user
         path = Path(place).expanduser()
         if place and path.exists():
             return str(path.absolute())

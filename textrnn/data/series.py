@@ -1,17 +1,17 @@
-"""A time series from its source: one vector of numbers a step, the last of them held out.
+"""Time series: one vector of numbers per time step, with the last steps held out.
 
-A source is a string, as in `textrnn.data.sources`; of files these are read, several of them one after the other:
+A source is a string, as in `textrnn.data.sources`. Several sources or files are concatenated. These are read:
 
-* ``.csv`` and ``.tsv``: a step a line, in the columns that are named or all that hold numbers, but for a first one that
-  counts the rows. Where fields are not separated by commas, a number may have a decimal comma. Where a number stands in
-  the first line it is a record like all others, and columns are named by their numbers, from 1 on;
-* ``.npz``: an array ``x``, or the one that is named or alone, ``(time,)`` or ``(time, features)``;
-* ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: a step a record, a column holding a number or a
-  list of them.
+* ``.csv`` and ``.tsv``: one time step per line. The values are in the named columns. By default these are all columns
+  with numbers, without a first column that counts the rows. A number may have a decimal comma if the delimiter is not a
+  comma. If the first line has a number, it is a record, and the columns are named by number, from 1;
+* ``.npz``: the named array, else the only array, else ``x``. Its shape is ``(time,)`` or ``(time, features)``;
+* ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: one time step per record. A column has a number or
+  a list of numbers.
 
-A column of dates is passed over, and puts the steps in the order of time.
+A column of dates is not a feature. It sets the time order of the steps.
 
-A value that is missing is an error: what should stand in its place is for whoever knows the series to say.
+A missing value is an error: only the user knows how to fill it.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from textrnn.data.vectors import require_width, to_numbers
 from textrnn.errors import UserError
 
 RECORDS_AT_ONCE = 1000
-SHORTEST_TRAINING = 3  # steps beside a forecast: two whose spread can be measured, and one to forecast from
+SHORTEST_TRAINING = 3  # steps besides the horizon: two to measure a standard deviation, one to forecast from
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """What is trained on and, after it in time, what is held out.
+    """A time series: the training part, followed in time by the held-out part.
 
     Attributes:
         values: float32 ``(time, features)``.
-        training: steps that are trained on, the first ones.
+        training: number of training steps, the first steps of `values`.
         columns: names of the features.
-        mean: float32 ``(features,)``, of what is trained on.
-        scale: float32 ``(features,)``, its standard deviation; 1 for a feature that never changes.
-        notes: as `read_series` collects them.
+        mean: float32 ``(features,)``, mean of the training part.
+        scale: float32 ``(features,)``, standard deviation of the training part; 1 for a constant feature.
+        notes: notes of `read_series`.
     """
 
     values: Array
@@ -74,7 +74,7 @@ class Series:
 
     @property
     def source_fingerprint(self) -> str:
-        """SHA-256, as hexadecimal digits, of the numbers and where they are cut."""
+        """The SHA-256, in hexadecimal digits, of the values and the number of training steps."""
         return hashlib.sha256(f"{self.values.shape} {self.training} ".encode() + self.values.tobytes()).hexdigest()
 
     def __str__(self) -> str:
@@ -90,17 +90,18 @@ def prepare_series(
     validation: Sequence[str] = (),
     horizon: int,
 ) -> Series:
-    """Read a series and cut it.
+    """Read a time series and split it into a training and a held-out part.
 
     Args:
-        sources: files, folders or Hugging Face ids, in the order of time.
-        columns: that hold the numbers; none lets the source decide.
-        held_out: the share of the last steps that is held out, if there is no validation; at least `horizon` steps.
-        validation: sources that go on where `sources` end, to be held out.
-        horizon: steps that are predicted at each step.
+        sources: files, folders or Hugging Face ids, in time order.
+        columns: names of the columns of numbers; if empty, they are detected.
+        held_out: fraction of the last steps to hold out if there is no `validation`; at least `horizon` steps are held
+            out.
+        validation: sources of the held-out part, which follows `sources` in time.
+        horizon: forecast horizon: steps predicted at each time step.
 
     Raises:
-        UserError: as `read_series`, or the series is too short for two forecasts, one of them to measure.
+        UserError: an error of `read_series`, or the series is too short to train on or to evaluate a forecast.
     """
     notes: list[str] = []
     values, names = read_series(sources, columns, notes)
@@ -127,16 +128,16 @@ def prepare_series(
 def read_series(
     sources: Sequence[str], columns: Sequence[str] = (), notes: list[str] | None = None
 ) -> tuple[Array, tuple[str, ...]]:
-    """Return numbers, float32 ``(time, features)``, of sources in the order of time, and the names of the features.
+    """Return the values of sources in time order, float32 ``(time, features)``, and the names of the features.
 
     Args:
-        sources: files, folders or Hugging Face ids, in the order of time.
-        columns: that hold the numbers; none lets the source decide.
-        notes: gets a line for each column that is not read and each change of order.
+        sources: files, folders or Hugging Face ids, in time order.
+        columns: names of the columns of numbers; if empty, they are detected.
+        notes: list that gets one line for each date or counter column that is left out and for each change of order.
 
     Raises:
-        UserError: a source is missing, not readable as what its name says, or lacks a column; no column holds numbers;
-            or a value is missing or not finite. The message names the line.
+        UserError: a source is missing, cannot be read as the type of its suffix, or lacks a column; no column has
+            numbers; a value is missing or not finite. The message names the line.
     """
     tables = [table for source in sources for table in _tables(source, columns)]
     if not tables:
@@ -217,13 +218,14 @@ def _in_time(
     others: Mapping[str, Sequence[str]],
     count: Sequence[float],
 ) -> _Table:
-    """Return a table of steps in the order of time.
+    """Return a table of steps in time order.
 
     Args:
-        steps: numbers of each, ``(features,)``.
-        columns: the names of the features that each column holds.
-        others: fields of the columns that are not read, by name.
-        count: numbers of the first column, exactly, if it is passed over where they count the rows.
+        source: name of the source, for messages.
+        steps: values of each step, ``(features,)``.
+        columns: names of the features of each column.
+        others: fields of the columns that are not read, by column name.
+        count: exact values of the first column if it may be a row counter, which is left out; else empty.
     """
     values, names, notes = _stacked(source, steps), [name for column in columns for name in column], []
     order = order_in_time(others, len(steps))
@@ -238,13 +240,13 @@ def _in_time(
 
 
 def _field(field: str) -> str:
-    """Remove the quotes that a .tsv keeps."""
+    """Strip spaces and the quotes that the reader keeps in a .tsv."""
     return field.strip().strip('"').strip()
 
 
 def _number(field: str) -> float | None:
     try:
-        return None if "_" in field else float(field)  # an underscore is a number to Python alone
+        return None if "_" in field else float(field)  # only Python allows underscores in numbers
     except ValueError:
         return None
 
@@ -261,7 +263,7 @@ def _read_npz(path: Path, columns: Sequence[str]) -> _Table:
             names = list(arrays)
             name = columns[0] if columns else names[0] if len(names) == 1 else "x"
             array = arrays[name] if name in names else None
-    except Exception as error:  # whatever zipfile, zlib and numpy make of damaged bytes
+    except Exception as error:  # damaged bytes raise various errors in zipfile, zlib and numpy
         raise UserError(f"{path} must be an .npz of numpy: {first_line(error)}; save it again") from error
     if array is None:
         raise UserError(f"the array must be one of {', '.join(names)!r:.200} in {path}, was: {name!r}; set data.values")
@@ -288,7 +290,7 @@ def _unbatched(batch: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _of_records(source: object, records: Iterable[tuple[str, dict[str, Any]]], columns: Sequence[str]) -> _Table:
-    """Yield a step for each record."""
+    """Return a table of one time step per record."""
     stated = bool(columns)
     steps: list[Array] = []
     widths: list[int] = []
@@ -367,16 +369,16 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], _Table]] = {
 }
 
 
-# What is trained on
+# Training windows
 
 
 class Window(NamedTuple):
-    """Windows of a series.
+    """A batch of windows of a series.
 
     Attributes:
         values: float32 ``(batch, warm_up + time, features)``, in units of the data.
-        targets: float32 ``(time, batch, horizon * features)``, the vectors after each of the last ones, the next first,
-            standardised.
+        targets: float32 ``(time, batch, horizon * features)``, standardised: for each of the last `time` steps the
+            next `horizon` vectors, the nearest first.
     """
 
     values: Array
@@ -388,11 +390,12 @@ class Windows:
 
     Args:
         series: the series.
-        batch_size: windows of a batch.
-        length: steps of each that have targets.
-        horizon: vectors that follow each step.
-        warm_up: steps before those, at most half of what there is beside them; they fill the state and have no targets.
-        seed: of the offsets.
+        batch_size: windows per batch.
+        length: steps with targets in each window.
+        horizon: forecast horizon in steps.
+        warm_up: steps without targets at the start of each window, which fill the state; at most half of the
+            training steps that remain beside `length` and `horizon`.
+        seed: random seed of the offsets.
     """
 
     def __init__(self, series: Series, batch_size: int, length: int, horizon: int, warm_up: int, seed: int) -> None:
@@ -406,14 +409,14 @@ class Windows:
         self._values, self._following = training, following(standardised, horizon)
 
     def batch(self, step: int) -> Window:
-        """Return the batch of a step; it depends on `seed` and `step` alone."""
+        """Return the batch of a training step. It depends only on `seed` and `step`."""
         starts = np.random.default_rng([self._seed, step]).integers(0, self._starts, self._batch_size)
         places = starts[:, None] + np.arange(self._length)
         return Window(self._values[places], self._following[places[:, self.warm_up :]].swapaxes(0, 1))
 
 
 def following(values: NDArray[Any], horizon: int) -> NDArray[Any]:
-    """Return the `horizon` vectors after each of ``(time, features)``: ``(time - horizon, horizon * features)``.
+    """Return the next `horizon` vectors of each step of ``(time, features)``: ``(time - horizon, horizon * features)``.
 
     >>> following(np.array([[1], [2], [3], [4]]), 2).tolist()
     [[2, 3], [3, 4]]

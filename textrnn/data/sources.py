@@ -1,26 +1,27 @@
-"""Sources of text, read document by document in bounded memory.
+"""Sources of text, read one document at a time in bounded memory.
 
 A source is a string:
 
-* ``builtin``: the Python language manual that CPython carries in ``pydoc_data.topics``; its documents are the topics,
-  in the order of their names. With labels: the short reviews of the folder ``reviews`` beside this file;
-* a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` hold a document a record, in the column
-  `SourceOptions.text`; every other name is plain text, and `SourceOptions.documents` says what a document is.
-  ``.gz`` may follow all but ``.parquet``. A ``.csv`` is quoted as in RFC 4180, and its delimiter is found: a comma,
-  semicolon, tab or bar, or what its first line ``sep=`` says. A ``.tsv`` is not quoted at all. Both start with the
-  names of their columns, unless columns are named by number; lines may end with a single ``\\r`` too. A ``.json`` or
-  ``.jsonl`` is an object a line, or one array of objects (which is read whole);
-* a folder: all files in it and below, in the order of their names, hidden ones left out;
-* a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``;
-  the split is ``train`` unless said. It is downloaded once to Hugging Face's own cache and read from there afterwards.
+* ``builtin``: the Python language manual in CPython's ``pydoc_data.topics``. Its documents are the topics, sorted by
+  name. For labelled text: the short reviews in the folder ``reviews`` next to this file;
+* a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` have one document per record, in the column
+  `SourceOptions.text`. All other files are plain text, and `SourceOptions.documents` defines their documents.
+  All files but ``.parquet`` may be compressed (``.gz``). A ``.csv`` is quoted as in RFC 4180. Its delimiter is
+  detected: a comma, semicolon, tab or bar, or the one of a first line ``sep=``. A ``.tsv`` is not quoted. Both start
+  with a header line, unless columns are named by number. Their lines may also end with a single ``\\r``. A ``.json``
+  or ``.jsonl`` has one object per line, or one array of objects (which is read into memory);
+* a folder: all files in it and its subfolders, sorted by name, without hidden files;
+* a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``.
+  The default split is ``train``. It is downloaded once to the cache of Hugging Face and then read from there.
 
-What is on this disk goes before what is on the Hub; a file named ``builtin`` is ``./builtin``.
+Local files have priority over datasets of the Hub. A file named ``builtin`` is given as ``./builtin``.
 
 Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
-marks the encoding and is no part of the text. A document without a single character is no document.
+marks the encoding and is not part of the text. Empty documents are skipped.
 
-Labelled text (`read_labelled`) is a record with its label; or a line of a plain text file that begins with
-``__label__NAME``, as fastText has it; or, in a folder without such files, a plain text file in the folder of its class.
+Labelled text (`read_labelled`) is one of these: a record with a label; a line of a plain text file that begins with
+``__label__NAME``, as in fastText; a plain text file in a folder that is named after its class, if the source folder has
+no record files.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ _WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 
 
 def read_documents(sources: Sequence[str], options: SourceOptions) -> Iterator[TextBlock]:
-    """Read sources, one after the other, in pieces of a few megabytes at most.
+    """Yield the text of sources, one after the other, in blocks of a few megabytes at most.
 
-    A long plain text is cut after a newline where there is one, and never between ``\\r`` and ``\\n``.
+    A long plain text is cut after a newline if possible, and never between ``\\r`` and ``\\n``.
 
     Raises:
-        UserError: a source is missing, not readable as what its name says, or without text.
+        UserError: a source is missing, cannot be read as the type of its suffix, or has no text.
     """
     for source, located in [(source, _locate(source)) for source in sources]:
         has_text = in_document = False
@@ -77,8 +78,9 @@ def read_whole(sources: Sequence[str], options: SourceOptions) -> Iterator[str]:
 def read_text(sources: Sequence[str], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
     """Yield the text of sources as a model reads it.
 
-    Documents apart are those of `read_documents`. Together they are one text: what a document is in plain text makes no
-    difference then, and one that does not end with a newline gets one before the next, so that no two words are glued.
+    Separate documents are those of `read_documents`. Otherwise the documents are joined to one text, and
+    `SourceOptions.documents` has no effect. A newline is put between two documents if the first does not end with one,
+    so that two words are never joined.
     """
     if separate_documents:
         yield from read_documents(sources, options)
@@ -92,10 +94,10 @@ def read_text(sources: Sequence[str], options: SourceOptions, separate_documents
 
 
 def plain_files(sources: Sequence[str]) -> list[tuple[Path, int]] | None:
-    """Return the files with text and their sizes in bytes; None if a source is more than plain text files.
+    """Return the non-empty files of the sources with their sizes in bytes; None if not all are uncompressed plain text.
 
     Raises:
-        UserError: a source is missing, not readable, or without text.
+        UserError: a source is missing, cannot be read, or has no text.
     """
     found: list[tuple[Path, int]] = []
     for source, located in [(source, _locate(source)) for source in sources]:
@@ -115,14 +117,16 @@ def plain_files(sources: Sequence[str]) -> list[tuple[Path, int]] | None:
 def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
     """Yield texts with their labels, in order.
 
-    Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
+    Records without text or label, and files of a folder without records, are skipped and counted.
 
     Args:
-        options: with the column of the label.
-        skipped: counts what is left out, by what it is.
+        sources: files, folders, Hugging Face ids or ``builtin``.
+        options: options of reading; they name the label column.
+        skipped: counter of skipped items by kind, updated in place.
 
     Raises:
-        UserError: a source is missing, not readable as what its name says, lacks a column, or has nothing labelled.
+        UserError: a source is missing, cannot be read as the type of its suffix, lacks a column, or has no labelled
+            text.
     """
     for source, located in [(source, _locate(source, labelled=True)) for source in sources]:
         found = False
@@ -143,12 +147,12 @@ def read_labelled(sources: Sequence[str], options: SourceOptions, skipped: Count
 
 
 def read_rows(source: str, options: SourceOptions) -> Iterator[Record]:
-    """Yield every record of a source with all its columns, in order, those without text too.
+    """Yield every record of a source with all its columns, in order, even if its text is empty.
 
-    Of plain text a record is a line of a file, or a file of a folder, and its column is `text`.
+    A record of plain text has the column `text`. It is a line of a single file, or a whole file of a folder.
 
     Raises:
-        UserError: the source is missing, not readable as what its name says, lacks the column, or has no record.
+        UserError: the source is missing, cannot be read as the type of its suffix, lacks the column, or has no record.
     """
     located, found = _locate(source, labelled=True), False
     for record in located.rows(options):
@@ -163,27 +167,27 @@ def _plain_record(text: str) -> Record:
 
 
 def source_fingerprint(sources: Sequence[str], options: SourceOptions) -> str:
-    """Compute the SHA-256, as hexadecimal digits, of what `read_documents` would read.
+    """Return the SHA-256, in hexadecimal digits, that identifies the text `read_documents` would read.
 
-    Files count by size and content, wherever they lie; those of a folder by their names inside it too, a single one by
-    the end of its name, which says how it is read. A Hugging Face dataset
-    counts by its name, configuration and split, so that a prepared one is found again without a network.
+    A file counts by its size and content, not by its location. A file of a folder also counts by its relative path, a
+    single file by its suffix, which decides how it is read. A Hugging Face dataset counts by its name, configuration
+    and split, so that a prepared dataset is found again without a network.
     """
     parts = [_locate(source, options.label is not None).identity() for source in sources]
     return hashlib.sha256(json.dumps([parts, asdict(options)]).encode()).hexdigest()
 
 
 def count_bytes(sources: Sequence[str]) -> int | None:
-    """Count the bytes of UTF-8 text in the sources; None if that is not known without reading them."""
+    """Return the bytes of UTF-8 text in the sources; None if they must be read to know it."""
     sizes = [_locate(source).text_bytes() for source in sources]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 class _Source(Protocol):
-    """A place that text is read from."""
+    """A source of text."""
 
     def read(self, options: SourceOptions) -> Iterator[TextBlock]:
-        """Yield the documents, block by block."""
+        """Yield the documents in blocks."""
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
         """Yield the documents with their labels."""
@@ -192,24 +196,25 @@ class _Source(Protocol):
         """Yield every record with all its columns."""
 
     def identity(self) -> list[Any]:
-        """Return what identifies this text, as JSON values."""
+        """Return JSON values that identify this text."""
 
     def text_bytes(self) -> int | None:
-        """Count the bytes of UTF-8 text; None if that is not known without reading."""
+        """Return the bytes of UTF-8 text; None if the source must be read to know it."""
 
 
 def _locate(source: str, labelled: bool = False) -> _Source:
-    """Find the source that a string names, without reading it; `labelled`: whether its labels are wanted."""
+    """Return the source that a string names, without reading it; `labelled`: whether labels will be read."""
     if source == "builtin":
         return _reviews() if labelled else _Manual()
     return find(source)
 
 
 def find(source: str) -> Files | HubDataset:
-    """Find a source on this disk or on the Hub, without reading it.
+    """Return the files or the Hub dataset that a source string names, without reading them.
 
     Raises:
-        UserError: nothing on this disk has that name, and it is not how a Hugging Face dataset is named.
+        UserError: no file or folder has this name, and it is not a valid name of a Hugging Face dataset; or the file is
+            a workbook.
     """
     try:
         path = Path(source).expanduser()
@@ -221,7 +226,7 @@ def find(source: str) -> Files | HubDataset:
             return files
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, the home of nobody
+    except (OSError, ValueError, RuntimeError) as error:  # name too long, NUL in it, home folder of an unknown user
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
             f"a source must be a file or folder that can be read, {source!r:.60} is not: {reason}"
@@ -249,7 +254,7 @@ def _is_hidden(path: PurePath) -> bool:
 
 
 class _Manual:
-    """The Python language manual that comes with CPython: 459,000 characters in Python 3.10, 511,000 in 3.13."""
+    """The Python language manual of CPython: 459,000 characters in Python 3.10, 511,000 in 3.13."""
 
     def topics(self) -> list[str]:
         try:
@@ -277,7 +282,7 @@ class _Manual:
 
 @dataclass(frozen=True)
 class Files:
-    """One file, or those of a folder."""
+    """A single file, or all files of a folder."""
 
     folder: Path
     paths: tuple[Path, ...]
@@ -291,7 +296,7 @@ class Files:
                 yield from read_plain(path, options)
 
     def records(self, options: SourceOptions, skipped: Counter[str]) -> Iterator[Record]:
-        """Yield those of the files that hold any; the others are counted."""
+        """Yield the records of all files that have records. Count the other files in `skipped`."""
         for path in self.paths:
             if text_suffix(path) in _RECORD_READERS:
                 yield from _RECORD_READERS[text_suffix(path)](path, options)
@@ -304,7 +309,7 @@ class Files:
 
     @cached_property
     def class_files(self) -> frozenset[Path]:
-        """The plain text files of a folder a class; none where the folder has files of records."""
+        """The plain text files in the class folders of a folder; none if the folder has record files."""
         if not self.is_folder or any(text_suffix(path) in _RECORD_READERS for path in self.paths):
             return frozenset()
         return frozenset(path for path in self.paths if len(path.relative_to(self.folder).parts) > 1)
@@ -314,7 +319,7 @@ class Files:
         return Record(text, label_value(path, path.relative_to(self.folder).parts[0]))
 
     def rows(self, options: SourceOptions) -> Iterator[Record]:
-        """Yield those of files of records, the lines of a plain text file, and of a folder each such file as one."""
+        """Yield each record of record files, each line of a single text file, each plain text file of a folder."""
         for path in self.paths:
             if text_suffix(path) == ".parquet":
                 yield from read_parquet(path, options, whole=True)
@@ -344,7 +349,7 @@ class Files:
 
 
 def _reviews() -> Files:
-    """Return the built-in example: short reviews in English and Chinese, with labels."""
+    """Return the files of the built-in labelled data: short reviews in English and Chinese, written for textrnn."""
     folder = Path(__file__).with_name("reviews")
     return Files(folder, tuple(sorted(folder.glob("*.jsonl"))))
 
@@ -354,10 +359,11 @@ def _without_text(source: str) -> UserError:
 
 
 def table_notes(sources: Sequence[str], labelled: bool = False) -> list[str]:
-    """Return what a user should know of how tables are read, a line each: delimiters that are not the ordinary ones.
+    """Return notes for the user about how tables are read, one line each: unusual delimiters, labels from folder names.
 
     Args:
-        labelled: whether labels are read, which may be the names of folders.
+        sources: files, folders, Hugging Face ids or ``builtin``.
+        labelled: whether labels are read; only then the notes mention folder names that are used as labels.
     """
     notes = []
     for source in sources:

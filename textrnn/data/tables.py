@@ -1,4 +1,4 @@
-"""Tables in text files: .csv and .tsv with their delimiters and quotes, .json and .jsonl, labels of fastText."""
+"""Readers of tables in text files: .csv and .tsv with delimiters and quotes, .json and .jsonl, fastText labels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from textrnn.data.records import Record, SourceOptions, label_value, require_col
 from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened, text_suffix, whole_lines
 from textrnn.errors import UserError
 
-# A quote that is never closed would otherwise take the rest of a .csv into memory as one field.
+# Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
 LONGEST_FIELD = 64 << 20  # characters
-SAMPLED_LINES = 200  # at most, by which the delimiter of a .csv is found
+SAMPLED_LINES = 200  # at most, read to find the delimiter of a .csv
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT = "__label__"
 
 
 @cache
 def _csv_parser() -> Any:
-    """Return the parser of `csv` as a module of its own, whose field size limit the caller's `csv` does not share."""
+    """Return a private copy of the `csv` parser, so that its field size limit does not change the caller's `csv`."""
     spec = find_spec("_csv")
     if spec is None or spec.loader is None:
         raise ImportError("Python must have its module _csv")
@@ -37,7 +37,7 @@ def _csv_parser() -> Any:
 
 
 def delimiter_of(path: Path) -> str:
-    """Return the delimiter of a ``.csv`` or ``.tsv``, of `DELIMITERS` or what a first line ``sep=`` says."""
+    """Return the delimiter of a ``.csv`` or ``.tsv``: one of `DELIMITERS`, or that of a first line ``sep=``."""
     lines = whole_lines(path, "replace", newline_of(path))
     sample, characters = list[str](), 0
     for line in islice(lines, SAMPLED_LINES):
@@ -53,7 +53,7 @@ def delimiter_of(path: Path) -> str:
     rows = {delimiter: _sampled_rows(sample, delimiter, is_whole) for delimiter in DELIMITERS}
     widths = {delimiter: {len(row) for row in found} for delimiter, found in rows.items() if len(found) > 1}
     agreeing = {delimiter: max(found) for delimiter, found in widths.items() if len(found) == 1 and max(found) > 1}
-    # A comma goes before others, unless it stands in numbers alone: 1,5;2,5
+    # The comma has priority, unless it only occurs in numbers: 1,5;2,5
     if "," in agreeing and not (";" in agreeing and _has_decimal_commas(rows[";"])):
         return ","
     agreeing.pop(",", None)
@@ -63,7 +63,7 @@ def delimiter_of(path: Path) -> str:
 
 
 def _said_delimiter(line: str) -> str:
-    """Return the delimiter that a first line ``sep=;`` names, as spreadsheets write it; empty for any other line."""
+    """Return the delimiter that a first line ``sep=;`` of a spreadsheet names; empty for any other line."""
     said = re.fullmatch(r"\"?sep=(.)\"?[\r\n]*", line, re.IGNORECASE)
     return said[1] if said else ""
 
@@ -73,11 +73,11 @@ def _sampled_rows(lines: Sequence[str], delimiter: str, is_whole: bool) -> list[
         rows = list(filter(None, _csv_parser().reader(lines, delimiter=delimiter)))
     except _csv_parser().Error:
         return []
-    return rows if is_whole else rows[:-1]  # the last may be cut
+    return rows if is_whole else rows[:-1]  # the last row may be cut
 
 
 def _has_decimal_commas(rows: Iterable[Sequence[str]]) -> bool:
-    """Return whether some fields have a comma, and all that do are numbers with a decimal comma."""
+    """Return whether some fields have a comma, and all of these fields are numbers with a decimal comma."""
     with_comma = [field for row in rows for field in row if "," in field]
     return bool(with_comma) and all(DECIMAL_COMMA.fullmatch(field.strip()) for field in with_comma)
 
@@ -86,14 +86,14 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of each line of a ``.csv`` or ``.tsv`` that is not empty, with the number of the line.
+    """Yield the line number and the fields of each record of a ``.csv`` or ``.tsv``. Empty lines are skipped.
 
     Raises:
-        UserError: the file is malformed, or a line has not as many fields as the first.
+        UserError: the file is malformed, or a record does not have as many fields as the first one.
     """
     parser = _csv_parser()
     delimiter = delimiter_of(path)
-    record: list[str] = []  # its lines
+    record: list[str] = []  # lines of the current record
     lines = _kept_in(record, whole_lines(path, errors, newline_of(path)))
     if text_suffix(path) == ".tsv":
         rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
@@ -104,7 +104,7 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
         for row in rows:
             is_separator = rows.line_num == 1 and _said_delimiter(record[0])
             record.clear()
-            if not row or is_separator:  # an empty line is no record
+            if not row or is_separator:  # an empty line is not a record
                 continue
             width = width or len(row)
             if len(row) != width:
@@ -131,13 +131,13 @@ def _kept_in(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
 
 
 def _line_of_quote(lines: Sequence[str], delimiter: str) -> int:
-    """Return the line, from 1 on, in which the quoted field opens that makes a record malformed; 0 if none does."""
+    """Return the number, from 1, of the line that opens the malformed quoted field of a record; 0 if there is none."""
     found, state = 0, "start"
     for number, line in enumerate(lines, 1):
         for character in line:
             if state == "quoted":
                 state = "closing" if character == '"' else "quoted"
-            elif character == '"' and state in ("start", "closing"):  # one after another is a quote inside the field
+            elif character == '"' and state in ("start", "closing"):  # two quotes in a row are a quote inside the field
                 found = number if state == "start" else found
                 state = "quoted"
             elif character == delimiter or character in "\r\n":
@@ -150,7 +150,7 @@ def _line_of_quote(lines: Sequence[str], delimiter: str) -> int:
 
 
 def header(fields: Sequence[str]) -> list[str]:
-    """Return the names of columns that a first line holds, without the blanks and byte order marks around them."""
+    """Return the column names of a header line, without spaces and byte order marks around them."""
     return [field.strip().strip("\ufeff").strip() for field in fields]
 
 
@@ -160,7 +160,7 @@ def read_table(path: Path, options: SourceOptions) -> Iterator[Record]:
     if first is None:
         return
     names = header(first)
-    # By number, unless all names in the file are numbers: the first record of one without names may hold "1".
+    # Columns are named by number, unless all names in the file are numbers. A first record may hold "1" too.
     if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in names):
         names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
     require_columns(path, names, options)
@@ -171,7 +171,7 @@ def read_table(path: Path, options: SourceOptions) -> Iterator[Record]:
 
 
 def is_fasttext(path: Path) -> bool:
-    """Return whether the first line that is not empty begins with a label of fastText."""
+    """Return whether the first non-empty line begins with a fastText label."""
     with opened(path) as file:
         start = file.read(1 << 10)
     return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(FASTTEXT.encode())
@@ -191,10 +191,10 @@ def read_fasttext(path: Path, options: SourceOptions) -> Iterator[Record]:
 
 
 def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each object of a ``.json`` or ``.jsonl``, with its place for messages.
+    """Yield each object of a ``.json`` or ``.jsonl`` with its place for messages, as in ``FILE line 7``.
 
     Raises:
-        UserError: the file is malformed, or holds something else.
+        UserError: the file is malformed, or has JSON values that are not objects.
     """
     lines = whole_lines(path, errors)
     for number, line in enumerate(lines, 1):

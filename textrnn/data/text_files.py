@@ -1,4 +1,4 @@
-"""Files of bytes as text: UTF-8 in bounded blocks, whole lines, documents."""
+"""Readers of UTF-8 text files: bounded blocks, whole lines, documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textrnn.data.records import SourceOptions, TextBlock
 from textrnn.errors import UserError
 
 BLOCK_BYTES = 4 << 20
-SAMPLED_CHARACTERS = 1 << 18  # by which the ends of lines, and the delimiter of a table, are found
+SAMPLED_CHARACTERS = 1 << 18  # read to find the line ending and the delimiter of a table
 _SIGNATURES = {
     b"\x89PNG\r\n": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -32,14 +32,14 @@ _SIGNATURES = {
 
 
 class Span(NamedTuple):
-    """Some blocks of a plain text file, which can be read without what comes before them.
+    """Consecutive blocks of a plain text file, which can be read without the blocks before them.
 
     Args:
         path: the file.
-        first: the block it starts with, counted from 0.
-        end: the first block that it no longer has.
+        first: index of the first block, from 0.
+        end: index after the last block.
         block_bytes: bytes of a block.
-        after_newline: start with a newline, as the text before ends without one.
+        after_newline: whether to put a newline before the text, because the text before it ends without one.
     """
 
     path: Path
@@ -57,7 +57,7 @@ def ends_with_newline(path: Path) -> bool:
 
 
 def read_spans(spans: Sequence[Span], options: SourceOptions, separate_documents: bool) -> Iterator[TextBlock]:
-    """Yield the blocks of `read_text` in these spans; they do not depend on where the text was cut into spans."""
+    """Yield the blocks of `read_text` that lie in these spans. The blocks do not depend on how spans cut the text."""
     by_line = separate_documents and options.documents == "line"
     for span in spans:
         pieces = decode(span.path, options.errors, span)
@@ -71,7 +71,7 @@ def read_spans(spans: Sequence[Span], options: SourceOptions, separate_documents
 
 
 def text_suffix(path: Path) -> str:
-    """Return the suffix that says what the file holds: ``.csv`` for ``reviews.CSV.gz``."""
+    """Return the suffix that gives the file type: ``.csv`` for ``reviews.CSV.gz``."""
     return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
@@ -88,7 +88,13 @@ def read_plain(path: Path, options: SourceOptions) -> Iterator[TextBlock]:
 
 
 def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBlock]:
-    """Yield the text of a file, or a span of it, block by block as one document."""
+    """Yield the text of a file as one document, one `TextBlock` per block of bytes.
+
+    With `span`, yield only the blocks of the span; they are cut as those of the whole file.
+
+    Raises:
+        UserError: the file is binary, or is not UTF-8 and `errors` is ``strict``.
+    """
     first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
     with opened(path) as file:
         begin = _end_of_block(file, first - 1, size) if first else 0
@@ -106,7 +112,7 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBl
             is_last = not block
             end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)
             try:
-                # Not being last, it leaves a character that is cut at the end for the next piece.
+                # Unless the block is the last, a character that is cut at its end is left for the next block.
                 text, used = codecs.utf_8_decode(data[:end], errors, is_last)
             except UnicodeDecodeError as error:
                 raise UserError(
@@ -120,7 +126,7 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBl
 
 
 def _end_of_block(file: BinaryIO, block: int, size: int) -> int:
-    """Return the byte at which a block that is not the last ends, from the block alone."""
+    """Return the byte offset where the text of a block ends, from the block alone. It must not be the last one."""
     file.seek(block * size)
     data = file.read(size)
     if newline := data.rfind(b"\n") + 1:
@@ -136,17 +142,17 @@ def starts_line(span: Span) -> bool:
 
 
 def is_mark(path: Path) -> bool:
-    """Return whether a file holds a byte order mark alone."""
+    """Return whether a file has only a byte order mark."""
     with path.open("rb") as file:
         return file.read(4) == codecs.BOM_UTF8
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes, unpacked if its name ends in ``.gz``.
+    """Open a file for reading bytes, decompressed if its name ends in ``.gz``.
 
     Raises:
-        UserError: it cannot be read, or is no whole gzip file.
+        UserError: the file cannot be read, or is not a complete gzip file.
     """
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -169,7 +175,7 @@ def _refuse_binary(path: Path, start: bytes) -> None:
 
 
 def split_lines(pieces: Iterable[TextBlock]) -> Iterator[TextBlock]:
-    """Make each line a document, without its newline. Only ``\\n`` and ``\\r\\n`` end a line."""
+    """Yield each line as a document, without its newline. Only ``\\n`` and ``\\r\\n`` end a line."""
     for piece in pieces:
         *lines, rest = piece.text.split("\n")
         yield from (TextBlock(line.removesuffix("\r"), True) for line in lines)
@@ -181,7 +187,7 @@ def split_lines(pieces: Iterable[TextBlock]) -> Iterator[TextBlock]:
 
 
 def whole_lines(path: Path, errors: str, newline: str = "\n") -> Iterator[str]:
-    """Yield the lines of a file with their newlines; nothing else ends one."""
+    """Yield the lines of a file with their newlines. Only `newline` ends a line."""
     start = ""
     for piece in decode(path, errors):
         for line in io.StringIO(piece.text, newline=newline):
@@ -194,14 +200,14 @@ def whole_lines(path: Path, errors: str, newline: str = "\n") -> Iterator[str]:
 
 
 def newline_of(path: Path) -> str:
-    """Return what ends the lines of a table: ``\\r`` where no ``\\n`` is near its start, as old spreadsheets write."""
+    """Return the newline of a table: ``\\r`` if its start has no ``\\n``, as in files of old spreadsheets."""
     with opened(path) as file:
         start = file.read(SAMPLED_CHARACTERS)
     return "\r" if b"\r" in start and b"\n" not in start else "\n"
 
 
 def nearest_name(path: Path) -> str:
-    """Return a hint at a file with a like name, for a message; empty where there is none."""
+    """Return a hint that names a file with a similar name, for a message; empty if there is none."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

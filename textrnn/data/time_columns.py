@@ -1,4 +1,4 @@
-"""Columns of a table that say when a step was: those that count, and dates, which decide the order of the steps."""
+"""Time columns of a table: row counters and dates. They set the order of the steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 INDEX_NAMES = ("", "index", "unnamed: 0")
-FEWEST_COUNTED = 3  # values that rise by the same number by more than chance
+FEWEST_COUNTED = 3  # fewer values can have equal differences by chance
 
 _DAYS = (
     "%Y-%m-%d",
@@ -39,14 +39,17 @@ _FRACTION_AND_ZONE = re.compile(r"(?<=:\d\d)(\.\d+)?\s*(Z|UTC|[+-]\d\d:?\d\d)?$"
 
 
 class Order(NamedTuple):
-    """In which order rows follow each other in time: their places, and what a user should know of it."""
+    """The time order of rows: their indices in this order, and a note for the user."""
 
     places: Sequence[int]
     note: str
 
 
 def counts(name: str, values: Sequence[float]) -> bool:
-    """Return whether a column numbers its rows: whole numbers, each as much more than the one before."""
+    """Return whether a column counts the rows: integers with a constant difference that is not 0.
+
+    A column with fewer than `FEWEST_COUNTED` values must have a name of `INDEX_NAMES` and the difference 1.
+    """
     if not all(float(value).is_integer() for value in values):
         return False
     steps = {later - earlier for earlier, later in itertools.pairwise(values)}
@@ -56,9 +59,10 @@ def counts(name: str, values: Sequence[float]) -> bool:
 
 
 def dates_of(fields: Sequence[str]) -> list[datetime] | None:
-    """Return the dates of a column, of one of `FORMATS`; None where not all of them are dates.
+    """Return the dates of a column in one of `FORMATS`; None if no format fits all fields.
 
-    Day and month change places in some formats: of two that fit, the one in whose order the rows stand is taken.
+    Some formats differ only in the order of day and month. If several formats fit, the first one in which the dates
+    are sorted, ascending or descending, is used.
     """
     fields = [_FRACTION_AND_ZONE.sub("", field.strip()) for field in fields]
     if not fields or not any(character.isdigit() for character in fields[0]):
@@ -68,12 +72,12 @@ def dates_of(fields: Sequence[str]) -> list[datetime] | None:
 
 
 def is_compact_dates(fields: Sequence[str]) -> bool:
-    """Return whether a column holds days that are written as one number, 20240131."""
+    """Return whether a column holds dates that are written as one number, such as 20240131."""
     return all(len(field) == len("20240131") and field.isdigit() for field in fields) and dates_of(fields) is not None
 
 
 def order_of_count(name: str, values: Sequence[float]) -> Order | None:
-    """Return the order of rows by a column that `counts`; None where they stand in it."""
+    """Return the order of rows by a column that `counts`; None if the rows are already in this order."""
     if len(values) < FEWEST_COUNTED or values[0] < values[-1]:
         return None
     return Order(range(len(values) - 1, -1, -1), f"the column {name!r} falls, the rows are read from the last on")
@@ -91,14 +95,14 @@ def _rises(dates: Sequence[datetime]) -> bool:
 
 
 def order_in_time(columns: Mapping[str, Sequence[str]], rows: int) -> Order | None:
-    """Return the order of rows by the first column of dates; None where there is none.
+    """Return the order of rows by the first column of dates; None if there is no such column.
 
-    Dates that rise leave the rows as they are. Those that fall turn them round; those in no order put them in order,
-    unless a date stands twice, which no order of time can be made of.
+    Ascending dates keep the rows. Descending dates reverse them. Unsorted dates sort the rows, unless a date occurs
+    twice: then the time order is not defined, and the rows keep their order.
 
     Args:
-        columns: fields of columns that are not read as numbers, by name.
-        rows: of the table.
+        columns: fields of the columns that are not read as numbers, by column name.
+        rows: number of rows of the table.
     """
     dates, name = next(((dates, name) for name, fields in columns.items() if (dates := dates_of(fields))), (None, ""))
     if dates is None:

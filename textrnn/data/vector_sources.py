@@ -1,18 +1,18 @@
-"""Sources of vectors over time, each with a label, read record by record in bounded memory.
+"""Sources of labelled vector sequences, read one record at a time in bounded memory.
 
-A source is a string, as in `textrnn.data.sources`; of files these are read:
+A source is a string, as in `textrnn.data.sources`. These files are read:
 
 * ``.npz``: arrays ``x`` (records, time), (records, time, features) or (records, rows, columns, channels), and ``y``
-  (records,) or (records, outputs), under other names if `VectorOptions` says so. Nothing is ever unpickled;
-* IDX, as MNIST has it: ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` beside it, ``.gz`` or not;
-* ``.csv`` and ``.tsv``: a sequence a record, the value of each step in a column of its own. A sequence may be shorter
-  than the others: its last fields are empty then. Where the first line is a record like all others, columns are named
-  by their numbers, from 1 on;
-* ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: a column holds nested lists of numbers, or images
-  as Hugging Face stores them. Several columns of lists stand side by side at each step; several columns of single
-  numbers follow each other in time.
+  (records,) or (records, outputs). `VectorOptions` may give other names. Nothing is unpickled;
+* IDX, the format of MNIST: ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` in the same folder, with or
+  without ``.gz``;
+* ``.csv`` and ``.tsv``: one sequence per record, one column per time step. If a sequence is shorter than the others,
+  its last fields are empty. If there is no header line, columns are named by number, from 1;
+* ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: a column has nested lists of numbers, or images in
+  the format of Hugging Face. Several columns of lists become features of the same time steps. Several columns of single
+  numbers become consecutive time steps.
 
-``builtin`` are the handwritten digits of scikit-learn, if that is installed: 8 rows of 8 values, ten classes.
+``builtin`` names the handwritten digits of scikit-learn, if it is installed: 8 rows of 8 values, ten classes.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ from textrnn.data.vectors import STEPS, require_width, to_numbers, to_sequence
 from textrnn.errors import UserError
 
 BLOCK_BYTES = 1 << 20
-LARGEST_RECORD = 256 << 20  # bytes; a file that says more of itself is taken for damaged
+LARGEST_RECORD = 256 << 20  # bytes; a file whose header gives a larger size is treated as damaged
 
 Target = str | tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class VectorOptions:
-    """How sequences are found in a source.
+    """Options of reading sequences from a source.
 
     Args:
-        values: the columns that hold the numbers; none lets the source decide.
-        label: the column that holds the label. Of an ``.npz`` without an array of this name it is ``y``.
-        steps: what is read at a step, ``rows`` of an array or single ``values``.
-        errors: what becomes of bytes that are not UTF-8: ``strict`` raises, ``replace`` puts U+FFFD in their place.
-        needs_label: whether a source must have the label; else it may, and no label is read.
+        values: names of the columns of numbers; if empty, they are detected.
+        label: name of the label column. In an ``.npz`` without an array ``label``, the default means ``y``.
+        steps: unit of a time step: ``rows`` of an array, or single ``values``.
+        errors: handling of bytes that are not UTF-8: ``strict`` raises an error, ``replace`` substitutes U+FFFD.
+        needs_label: whether a source must have the label column. If false, the column is optional and is not used.
     """
 
     values: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class VectorOptions:
 
 
 class _Raw(NamedTuple):
-    """A record as a source holds it: its place for people, its array, its label; None where it lacks one."""
+    """A raw record of a source: its place for messages, its array and its label; None for a missing value or label."""
 
     place: str
     value: Any
@@ -92,18 +92,20 @@ def read_vectors(
     features: int = 0,
     is_valued: bool = False,
 ) -> Iterator[tuple[NDArray[Any], Target]]:
-    """Yield sequences ``(time, features)``, uint8 or float32, each with its label, or for regression its numbers.
+    """Yield sequences ``(time, features)``, uint8 or float32, each with its class label or its regression targets.
 
-    Records that lack one of the two, and files of a folder that hold no records, are left out and counted.
+    Records without values or label, and files of a folder without records, are skipped and counted.
 
     Args:
-        skipped: counts what is left out, by what it is.
-        features: values a step that every sequence must have, as those trained on had; 0 for those of the first.
-        is_valued: whether a label is numbers, as a regression has them.
+        sources: files, folders, Hugging Face ids or ``builtin``.
+        options: options of reading.
+        skipped: counter of skipped items by kind, updated in place.
+        features: required number of features, that of the training data; 0 means that of the first sequence.
+        is_valued: whether labels are the numbers of a regression.
 
     Raises:
-        UserError: a source is missing, not readable as what its name says, lacks a column, holds what is no finite
-            number, or has nothing labelled; or sequences differ in features.
+        UserError: a source is missing, cannot be read as the type of its suffix, lacks a column, has a value that is
+            not a finite number, or has no labelled record; or sequences have different numbers of features.
     """
     like, outputs = "those trained on had" if features else "the first had", 0
     for source in sources:
@@ -138,10 +140,10 @@ def read_vectors(
 def read_unlabelled(
     source: str, options: VectorOptions, skipped: Counter[str], features: int
 ) -> Iterator[tuple[NDArray[Any], int]]:
-    """Yield the sequences of a source with or without labels, each with its number, from 1 on.
+    """Yield sequences as `read_vectors`, each with its record number, from 1. Labels are optional and not read.
 
     Raises:
-        UserError: as there.
+        UserError: an error of `read_vectors`, except one about labels.
     """
     found = False
     records = _records(source, replace(options, needs_label=False), skipped)
@@ -161,10 +163,13 @@ def read_unlabelled(
 
 
 def vectors_fingerprint(sources: Sequence[str], options: VectorOptions) -> str:
-    """Compute the SHA-256 of what `read_vectors` would read; files count as in `source_fingerprint`."""
+    """Return the SHA-256, in hexadecimal digits, that identifies the data `read_vectors` would read.
+
+    Files count as in `source_fingerprint`.
+    """
     parts = [_identity(source) for source in sources]
     decides = asdict(options)
-    del decides["needs_label"]  # which those that are read have
+    del decides["needs_label"]  # `read_vectors` always reads the label
     return hashlib.sha256(json.dumps([parts, decides]).encode()).hexdigest()
 
 
@@ -211,21 +216,21 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _label(place: str, value: Any, options: VectorOptions) -> str:
-    """Return a class; empty if there is none."""
+    """Return the class of a record; empty if it has none."""
     if isinstance(value, list) and len(value) == 1:
         (value,) = value
     return whole_characters(place, label_value(place, value), options.errors)
 
 
 def _outputs(place: str, value: Any) -> tuple[float, ...]:
-    """Return the numbers of a regression; empty if there are none."""
+    """Return the regression targets of a record; empty if it has none."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return ()
     try:
         numbers = np.atleast_1d(np.asarray(float(value) if isinstance(value, str) else value, np.float64))
     except (TypeError, ValueError):
         numbers = np.zeros((0, 0))
-    if numbers.shape == (1,) and np.isnan(numbers[0]):  # how pandas writes that none is there
+    if numbers.shape == (1,) and np.isnan(numbers[0]):  # pandas writes a missing value as NaN
         return ()
     with np.errstate(over="ignore"):
         is_finite = np.isfinite(numbers.astype(np.float32)).all()
@@ -237,14 +242,18 @@ def _outputs(place: str, value: Any) -> tuple[float, ...]:
     return tuple(numbers.tolist())
 
 
-# How columns are named when a model is used.
+# Part of messages: the options of the command line that name columns.
 _BY_COMMAND = " (or --values, --label)"
 
 # Arrays in files
 
 
 def _each(path: Path, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Any]:
-    """Yield the records of an array ``(records, ...)`` from here to the file's end: arrays, or plain values."""
+    """Yield the records of an array ``(records, ...)`` from the rest of a file, as arrays or Python scalars.
+
+    Raises:
+        UserError: the size of a record is out of range, or the file is shorter or longer than the array.
+    """
     size = math.prod(shape[1:]) * dtype.itemsize
     if not 0 < size <= LARGEST_RECORD:
         raise UserError(
@@ -272,7 +281,7 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 
 
 def _idx_labels(path: Path) -> Path | None:
-    """Return the file of labels that belongs to a file of images."""
+    """Return the label file of an image file; None if there is none."""
     name = _IDX_IMAGES.sub(r"labels\1idx1-ubyte", path.name)
     if name == path.name:
         return None
@@ -341,7 +350,7 @@ def _read_npz(path: Path, options: VectorOptions) -> Iterator[_Raw]:
                     yield _Raw(f"{path} record {number}", value, _plain(target))
     except UserError:
         raise
-    except Exception as error:  # whatever zipfile, zlib and numpy make of damaged bytes
+    except Exception as error:  # damaged bytes raise various errors in zipfile, zlib and numpy
         raise UserError(f"{path} must be an .npz of numpy: {first_line(error)}; save it again") from error
 
 
@@ -357,7 +366,11 @@ def _names_in_npz(path: Path, names: Sequence[str], options: VectorOptions) -> t
 
 
 def _npy(path: Path, name: str, file: Any) -> tuple[tuple[int, ...], Iterator[Any]]:
-    """Return the shape of an array in an ``.npz``, and its records."""
+    """Return the shape of an array in an ``.npz``, and an iterator over its records.
+
+    Raises:
+        UserError: the array does not hold plain numbers.
+    """
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
@@ -370,13 +383,13 @@ def _npy(path: Path, name: str, file: Any) -> tuple[tuple[int, ...], Iterator[An
         )
     if not is_fortran:
         return shape, _each(path, file, shape, dtype)
-    # Column after column: a record is whole only at the end, so all of it is read.
+    # In column-major order no record is complete before the end, so the whole array is read.
     data = file.read()
     return shape, iter(np.frombuffer(data, dtype).reshape(shape, order="F"))
 
 
 def _plain(value: Any) -> Any:
-    """Convert a label to a Python value."""
+    """Return a NumPy label as a Python value."""
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return value.decode() if isinstance(value, bytes) else value
 
@@ -391,13 +404,13 @@ def _read_delimited(path: Path, options: VectorOptions) -> Iterator[_Raw]:
         return
     names = header(first[1])
     numbered = [[str(number) for number in range(start, start + len(names))] for start in (0, 1)]
-    # By number, unless the file names its columns so, as pandas writes those that nobody named.
+    # Columns are named by number, unless the header has these numbers, as pandas writes unnamed columns.
     if names not in numbered and all(name.isdecimal() for name in (*options.values, options.label)):
         names, rows = numbered[1], chain([first], rows)
     columns = _value_columns(path, dict.fromkeys(names, "number"), options)
     if options.values:
         places = [names.index(name) for name in columns]
-    else:  # as many as there are, even where two have one name
+    else:  # all columns but the label, even if two have the same name
         places = [place for place in range(len(names)) if names[place] != options.label]
     label = names.index(options.label) if options.needs_label else None
     for line, row in rows:
@@ -407,7 +420,7 @@ def _read_delimited(path: Path, options: VectorOptions) -> Iterator[_Raw]:
         try:
             value = np.array([float(field) for field in fields])
         except ValueError as error:
-            pairs = zip(fields, places, strict=False)  # without those that ended the record
+            pairs = zip(fields, places, strict=False)  # without the empty fields at the end
             wrong, name = next((field, names[place]) for field, place in pairs if not _is_number(field))
             raise UserError(
                 f"a column of values must hold numbers, {path} line {line} has {wrong!r:.60} in the column {name!r}; "
@@ -455,7 +468,7 @@ def _read_hub(source: HubDataset, options: VectorOptions) -> Iterator[_Raw]:
 
 
 def _table_columns(source: object, features: Mapping[str, Any], options: VectorOptions) -> tuple[list[str], list[str]]:
-    """Return the columns of the numbers, and that of the label if it is needed."""
+    """Return the value columns of a table, and its label column if it is needed."""
     kinds = {name: _kind_of_feature(feature) for name, feature in features.items()}
     return _value_columns(source, kinds, options), [options.label] if options.needs_label else []
 
@@ -474,7 +487,7 @@ def _is_image(feature: Any) -> bool:
 
 
 def _dtype(feature: Any) -> str:
-    """Return the type of the numbers in nested lists, as `datasets` names it; empty if it holds none."""
+    """Return the dtype, as named by `datasets`, of the numbers in nested lists; empty if the feature has no dtype."""
     while not isinstance(getattr(feature, "dtype", None), str):
         feature = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
         if feature is None:
@@ -507,7 +520,7 @@ def _read_table(
 
 
 def _decoded(place: str, image: Mapping[str, Any] | None) -> NDArray[Any] | None:
-    """Decode an image to ``(rows, columns)`` or ``(rows, columns, channels)``."""
+    """Decode an image to an array ``(rows, columns)`` or ``(rows, columns, channels)``; None if there is no image."""
     if image is None:
         return None
     try:
@@ -523,20 +536,22 @@ def _decoded(place: str, image: Mapping[str, Any] | None) -> NDArray[Any] | None
             mode = modes.get(picture.mode, picture.mode)
             array: NDArray[Any] = np.array(picture.convert(mode) if mode != picture.mode else picture)
             return array
-    except Exception as error:  # whatever Pillow makes of damaged bytes
+    except Exception as error:  # damaged bytes raise various errors in Pillow
         raise UserError(
             f"an image must be one that Pillow can read, {place} is not: {first_line(error)}; mend it, or leave it out"
         ) from error
 
 
 def _value_columns(source: object, kinds: Mapping[str, str], options: VectorOptions) -> list[str]:
-    """Return the columns that hold the numbers: those named, or the one array, or all single numbers.
+    """Return the value columns of a table: the named columns, else the only array column, else all number columns.
 
     Args:
-        kinds: ``array``, ``number`` or ``other``, by column.
+        source: name of the source, for messages.
+        kinds: kind of each column by name: ``array``, ``number`` or ``other``.
+        options: options that name columns.
 
     Raises:
-        UserError: one that is named is not there, or none is named and several could be meant.
+        UserError: a named column is missing, or no column is named and the choice is ambiguous.
     """
     label = [("label", options.label)] if options.needs_label else []
     for what, name in (*(("values", name) for name in options.values), *label):
@@ -560,7 +575,10 @@ def _value_columns(source: object, kinds: Mapping[str, str], options: VectorOpti
 
 
 def _joined(place: str, values: Sequence[Any]) -> Any:
-    """Join columns of a record to one array: numbers one after the other, lists side by side; None for a gap."""
+    """Return the values of several columns of a record as one array; None if one is missing.
+
+    Numbers become consecutive steps. Arrays are stacked along a new last axis.
+    """
     if len(values) == 1:
         return values[0]
     if any(value is None for value in values):
@@ -588,5 +606,5 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
 
 
 def vector_options(data: DataConfig) -> VectorOptions:
-    """Return how the sources of vectors of a run are read."""
+    """Return the options of reading the vector sources of a run."""
     return VectorOptions(data.values, data.label, data.steps, data.errors)

@@ -1,6 +1,6 @@
-"""Sequences of vectors, as a model reads them: rows of an image, frames of audio, values of a series.
+"""Sequences of vectors as model input: rows of an image, frames of audio, values of a series.
 
-A record is an array of numbers of one to three dimensions; `arrange` says which of them are a step:
+A record is a numeric array of one to three dimensions. `arrange` splits it into time steps:
 
     array                       by rows                         by values
     (n,)                        (n, 1)                          (n, 1)
@@ -23,18 +23,18 @@ STEPS = ("rows", "values")
 
 
 def arrange(array: NDArray[Any], steps: str) -> NDArray[Any]:
-    """Arrange one record as a sequence ``(time, features)`` of the same type.
+    """Return one record as a sequence ``(time, features)`` of the same dtype.
 
     Args:
-        array: of one to three dimensions.
-        steps: what is read at a step: ``rows``, or ``values`` row by row.
+        array: record of one to three dimensions.
+        steps: unit of a time step: ``rows``, or single ``values``, row by row.
     """
     sequence: NDArray[Any] = arrange_all(array[None], steps)[0]
     return sequence
 
 
 def arrange_all(arrays: NDArray[Any], steps: str) -> NDArray[Any]:
-    """Arrange many records of one shape: ``(records, ...)`` to ``(records, time, features)``."""
+    """Apply `arrange` to many records of the same shape: ``(records, ...)`` to ``(records, time, features)``."""
     if steps not in STEPS:
         raise UserError(f"steps must be rows or values, was: {steps}")
     shape = arrays.shape[1:]
@@ -44,13 +44,15 @@ def arrange_all(arrays: NDArray[Any], steps: str) -> NDArray[Any]:
 
 
 def to_sequence(value: object, steps: str, place: str) -> NDArray[Any]:
-    """Check and arrange one record, an array or nested lists: ``(time, features)``, uint8 or float32.
+    """Check and arrange one record: ``(time, features)``, uint8 if the record is uint8, else float32.
 
     Args:
-        place: which record it is, for people: ``record 17``.
+        value: array or nested lists.
+        steps: as in `arrange`.
+        place: name of the record, for messages: ``record 17``.
 
     Raises:
-        UserError: it is no array of one to three dimensions, or not all of it are finite numbers.
+        UserError: the record does not have one to three dimensions, or has values that are not finite numbers.
     """
     array = to_numbers(value, place)
     if not 1 <= array.ndim <= 3:
@@ -62,10 +64,10 @@ def to_sequence(value: object, steps: str, place: str) -> NDArray[Any]:
 
 
 def to_numbers(value: object, place: str) -> NDArray[Any]:
-    """Convert an array or nested lists to an array of the same shape, uint8 if it was, else float32.
+    """Convert an array or nested lists to an array of the same shape, uint8 if the input is uint8, else float32.
 
     Raises:
-        UserError: not all of it are finite numbers in the range of float32, or its lists differ in length.
+        UserError: a value is not a finite number in the range of float32, or the lists have different lengths.
     """
     try:
         given = np.asarray(value)
@@ -77,7 +79,7 @@ def to_numbers(value: object, place: str) -> NDArray[Any]:
         return given
     if given.dtype.kind not in "biuf":
         raise UserError(f"a record must hold numbers alone, {place} has: {shown(value)}; mend it, or leave it out")
-    with np.errstate(over="ignore"):  # too large becomes infinite
+    with np.errstate(over="ignore"):  # values that are too large become infinite
         numbers = given.astype(np.float32)
     finite = np.isfinite(numbers)
     if not finite.all():
@@ -88,11 +90,16 @@ def to_numbers(value: object, place: str) -> NDArray[Any]:
 
 
 def require_width(sequence: NDArray[Any], features: int, place: str, like: str = "the model reads") -> None:
-    """Raise a UserError unless a step of the sequence ``(time, features)`` has this number of values.
+    """Raise an error unless the sequence ``(time, features)`` has the given number of features.
 
     Args:
-        place: which record it is, for people: ``record 17``.
-        like: whose width it must have: ``the first had``.
+        sequence: the sequence.
+        features: required number of features.
+        place: name of the record, for the message: ``record 17``.
+        like: what sets the required number, for the message: ``the first had``.
+
+    Raises:
+        UserError: the number of features is different.
     """
     if sequence.shape[1] != features:
         raise UserError(
@@ -104,11 +111,12 @@ def require_width(sequence: NDArray[Any], features: int, place: str, like: str =
 def padded(
     sequences: Sequence[NDArray[Any]], length: int = 0, batch_size: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Pad sequences ``(time, features)`` of any lengths to a batch, with zeros after the end of each.
+    """Pad one or more sequences ``(time, features)`` with zeros at the end, and stack them to a batch.
 
     Args:
-        length: steps of the batch, if more than the longest has.
-        batch_size: rows of the batch, if more than there are sequences; those behind them are empty.
+        sequences: sequences of any lengths.
+        length: minimum number of steps of the batch.
+        batch_size: minimum number of rows of the batch; added rows are empty.
 
     Returns:
         values: float32 ``(batch, time, features)``.

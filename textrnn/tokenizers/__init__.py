@@ -1,4 +1,4 @@
-"""Text to ids and back: by characters, words or pieces of words."""
+"""Tokenizers of characters, words or subwords, which encode text to ids and decode ids to text."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ KINDS: dict[str, TokenizerClass] = {
 
 
 def load_tokenizer(folder: Path, kind: str) -> Tokenizer:
-    """Read the tokenizer of a kind (`"char"`, `"word"` or `"sentencepiece"`) from the folder it was saved in.
+    """Load the tokenizer of a kind (`"char"`, `"word"` or `"sentencepiece"`) from the folder it was saved in.
 
     Raises:
-        UserError: an unknown kind; a file that is missing, damaged, of another kind or of a newer format.
+        UserError: the kind is unknown; the file is missing, damaged, of another kind or of a newer format.
     """
     return _tokenizer_class(kind).load(folder)
 
@@ -58,7 +58,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], **options: Any) -> Tokenize
     """Train a tokenizer of a kind (`"char"`, `"word"` or `"sentencepiece"`); the options are those of its `train`.
 
     Raises:
-        UserError: an unknown kind or option (the nearest is named), or what `train` of the kind refuses.
+        UserError: the kind or an option is unknown (the message suggests the nearest), or an error of `train`.
     """
     tokenizer_class = _tokenizer_class(kind)
     parameters = inspect.signature(tokenizer_class.train).parameters.values()

@@ -1,4 +1,4 @@
-"""One token a character; characters never seen in training are spelled as bytes, so nothing is lost."""
+"""Character tokenizer. Unknown characters are spelled as bytes, so encoding is lossless."""
 
 from __future__ import annotations
 
@@ -31,40 +31,41 @@ FIRST_CHARACTER = FIRST_DIGIT + 16
 
 UNICODE_SIZE = 0x110000
 MISSING = -1
-ENCODE_BLOCK = 1 << 16  # characters; what a block needs stays in the processor's cache
+ENCODE_BLOCK = 1 << 16  # characters; the data of a block fits the CPU cache
 COUNT_BLOCK = 1 << 20
 
-NOT_UTF8 = b"\xff"  # what a digit without its partner stands for: it decodes to U+FFFD
+NOT_UTF8 = b"\xff"  # for a digit without a second digit: it decodes to U+FFFD
 
 
 class CharTokenizer(Tokenizer):
-    """One token a character.
+    """A tokenizer with one token per character.
 
-    The vocabulary is the special tokens, sixteen hexadecimal digits, then the characters by code point. A character
-    that is not in it is spelled by the digits of its UTF-8 bytes, two tokens a byte. Sixteen digits rather than 256
-    bytes: the rows they add to the embedding and the softmax are seldom used, and text never seen in training is rare.
+    The vocabulary has the special tokens, sixteen hexadecimal digits, then the characters sorted by code point. An
+    unknown character is spelled by the hexadecimal digits of its UTF-8 bytes, two tokens per byte. There are sixteen
+    digit tokens instead of 256 byte tokens, because their rows in the embedding and the softmax are seldom used:
+    unknown characters are rare.
 
-    `decode(encode(text)) == text` for every valid string. Ids that spell no valid UTF-8 decode to U+FFFD.
+    `decode(encode(text)) == text` for every valid string. Ids that are not valid UTF-8 decode to U+FFFD.
     """
 
     kind = "char"
     file_name = "tokenizer.json"
 
     def __init__(self, characters: str) -> None:
-        """Build the tokenizer from its characters, which must be in strictly rising order.
+        """Build the tokenizer from its characters, which must be distinct and sorted by code point.
 
         Raises:
-            UserError: they are not, or one is a lone surrogate.
+            UserError: the characters are not sorted or not distinct, or one is a lone surrogate.
         """
         check_text(characters)
         codes = _code_points(characters)
         if np.any(codes[1:] <= codes[:-1]):
             raise UserError("characters must be distinct and in the order of their code points; train again")
         self._characters = characters
-        # The last entry stands for every code point above those known.
+        # The last entry is for all code points above the largest known one.
         self._ids = np.full(int(codes[-1]) + 2 if codes.size else 1, MISSING, dtype=np.int32)
         self._ids[codes] = np.arange(FIRST_CHARACTER, FIRST_CHARACTER + codes.size)
-        # ASCII comes first in the order, so that its ids fit a byte; 0, the pad, is no character's and marks a gap.
+        # ASCII characters come first, so their ids fit a byte. The value 0, the pad id, marks an unknown character.
         ascii_ids = np.zeros(256, dtype=np.uint8)
         ascii_codes = codes[codes < 128]
         ascii_ids[ascii_codes] = self._ids[ascii_codes]
@@ -74,16 +75,16 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocabulary_size: int | None = None, min_count: int = 1) -> CharTokenizer:
-        """Learn the characters of some texts.
+        """Train the tokenizer on some texts.
 
         Args:
-            texts: The corpus, in pieces of any size.
-            vocabulary_size: Maximum number of ids, the 20 special ones and digits included; the rarest characters are
-                left out. Without it all are kept.
-            min_count: Characters seen less often are left out.
+            texts: the corpus, in blocks of any size.
+            vocabulary_size: maximum number of ids, including the 20 special tokens and digits. The rarest characters
+                are left out. None keeps all characters.
+            min_count: minimum count of a character in the corpus; rarer ones are left out.
 
         Raises:
-            UserError: no text, a lone surrogate, or an option out of its range.
+            UserError: there is no text, a text has a lone surrogate, or an option is out of range.
         """
         _check_options(vocabulary_size, min_count)
         counts = cls.count(training_texts(texts))
@@ -91,7 +92,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def count(cls, texts: Iterable[str]) -> Counter[str]:
-        """Count the characters of some texts."""
+        """Return the count of each character in some texts."""
         counts = np.zeros(UNICODE_SIZE, dtype=np.int64)
         for block in _blocks(texts, COUNT_BLOCK):
             seen = np.bincount(_code_points(block))
@@ -103,7 +104,7 @@ class CharTokenizer(Tokenizer):
     def from_counts(
         cls, counts: Iterable[Counter[str]], *, vocabulary_size: int | None = None, min_count: int = 1
     ) -> CharTokenizer:
-        """Build the tokenizer that `train` makes from the counted texts; options as there."""
+        """Build the tokenizer from counts, as `train` builds it from the counted texts; options as in `train`."""
         _check_options(vocabulary_size, min_count)
         total: Counter[str] = Counter()
         for some in counts:
@@ -124,7 +125,7 @@ class CharTokenizer(Tokenizer):
         try:
             blocks = [self._encode_block(text[start : start + ENCODE_BLOCK]) for start in starts]
         except UnicodeEncodeError:
-            check_text(text)  # names the place in the whole text
+            check_text(text)  # its message has the position in the whole text
             raise
         return np.concatenate(blocks, dtype=np.int32) if blocks else np.empty(0, dtype=np.int32)
 
@@ -138,7 +139,7 @@ class CharTokenizer(Tokenizer):
         missing = ids == MISSING
         if not missing.any():
             return ids
-        # Widen each gap to two ids for every byte of its character, then fill all gaps at once.
+        # Replace each unknown character by two ids for each of its bytes, for all unknown characters at once.
         widths = np.ones(ids.size, dtype=np.intp)
         gaps = codes[missing]
         widths[missing] = 2 * (1 + (gaps >= 0x80) + (gaps >= 0x800) + (gaps >= 0x10000))
@@ -180,13 +181,13 @@ class CharTokenizer(Tokenizer):
 
 
 class _CharStreamDecoder(Utf8StreamDecoder):
-    """Joins two digits to a byte before the bytes join to characters."""
+    """A stream decoder that joins two digits to a byte, and bytes to characters."""
 
     _high: int | None = None
 
     def push(self, id: int) -> str:
         if not FIRST_DIGIT <= id < FIRST_CHARACTER:
-            # A special token in between changes nothing, as in `decode`.
+            # A special token between two digits has no effect, as in `decode`.
             lone = self._lone_digit() if id == UNKNOWN_ID or id > END_ID else ""
             return lone + super().push(id)
         digit = id - FIRST_DIGIT
@@ -227,7 +228,7 @@ def _text(codes: NDArray[np.integer[Any]]) -> str:
 
 
 def _blocks(texts: Iterable[str], size: int) -> Iterator[str]:
-    """Join short texts and cut long ones, so that each count is over about `size` characters."""
+    """Yield blocks of about `size` characters: short texts are joined, and long texts are cut."""
     waiting: list[str] = []
     length = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""Pieces of words, learned by SentencePiece (Kudo and Richardson, 2018); every text can be spelled and read back."""
+"""Subword tokenizer of SentencePiece (Kudo and Richardson, 2018). Encoding is lossless."""
 
 from __future__ import annotations
 
@@ -33,46 +33,46 @@ from textrnn.tokenizers.base import (
 )
 
 MODEL_TYPES = ("unigram", "bpe")
-SPACE = "\u2581"  # SentencePiece's own spelling of a space
+SPACE = "\u2581"  # SentencePiece's symbol for a space
 
-# Characters that are always spelled as bytes and that no piece goes across: control characters, the newline among
-# them, and two that SentencePiece keeps for itself.
+# Characters that are always spelled as bytes and never part of a piece: control characters, which include the newline,
+# and two characters that SentencePiece reserves.
 APART = "\x00-\x1f\x7f\u2581\u2585"
 PARTS = re.compile(f"[{APART}]+|[^{APART}]{{1,65536}}")
 IS_APART = re.compile(f"[{APART}]")
 
-# Training skips sentences of more than 4192 bytes; 1000 characters are 4000 at most. Cut at a space where there is one.
+# Training skips sentences of more than 4192 bytes; 1000 characters have at most 4000. Cut at a space if possible.
 SENTENCES = re.compile(rf"[^{APART}]{{1,1000}}(?=[ {APART}]|\Z)|[^{APART}]{{1,1000}}")
-# Training on more takes time, and memory: about 20 bytes a character.
+# Training on more text takes more time and memory: about 20 bytes per character.
 MAX_TRAINING_CHARACTERS = 20_000_000
-TRAINING_THREADS = 4  # a fixed number: the sums, and so the pieces, depend on it
+TRAINING_THREADS = 4  # fixed, because the sums, and so the pieces, depend on it
 
 HEADER = re.compile(rb"textrnn-sentencepiece (\d{1,9}) ([0-9a-f]{64})\n")
 DEFAULT_VOCABULARY, SMALLEST_VOCABULARY = 8000, len(SPECIAL_TOKENS) + 256 + 1
-CHARACTERS_A_PIECE = 20  # of a text that decides by itself how many pieces it gets
-ATTEMPTS = 4  # to find a size that SentencePiece accepts
+CHARACTERS_A_PIECE = 20  # of the text, for the default vocabulary size
+ATTEMPTS = 4  # to find a vocabulary size that SentencePiece accepts
 TOO_LARGE = re.compile(r"set it to a value <= (\d+)")
 TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Pieces of words.
+    """A tokenizer of subwords, called pieces in SentencePiece.
 
-    The vocabulary is the special tokens, the 256 bytes, then the pieces. Characters in no piece, and all control
-    characters, are spelled as their UTF-8 bytes, one token a byte; a newline is one such token.
+    The vocabulary has the special tokens, the 256 bytes, then the pieces. Characters that are in no piece, and all
+    control characters, are spelled as their UTF-8 bytes, one token per byte. A newline is one such token.
 
     `decode(encode(text)) == text` for every valid string: text is not normalised and all whitespace is kept. Ids that
-    spell no valid UTF-8 decode to U+FFFD.
+    are not valid UTF-8 decode to U+FFFD.
     """
 
     kind = "sentencepiece"
     file_name = "tokenizer.model"
 
     def __init__(self, model: bytes) -> None:
-        """Build the tokenizer from a SentencePiece model as `train` makes it.
+        """Build the tokenizer from a serialised SentencePiece model that `train` created.
 
         Raises:
-            UserError: it is no such model.
+            UserError: the bytes are not such a model.
         """
         from sentencepiece import SentencePieceProcessor
 
@@ -100,17 +100,17 @@ class SentencePieceTokenizer(Tokenizer):
     def train(
         cls, texts: Iterable[str], *, vocabulary_size: int | None = None, model_type: str = "unigram"
     ) -> SentencePieceTokenizer:
-        """Learn pieces from some texts; the same texts give the same pieces.
+        """Train the tokenizer on some texts. The same texts give the same pieces.
 
         Args:
-            texts: The corpus. Of more than 20 million characters a random sample of lines is used.
-            vocabulary_size: Number of ids, the 260 special ones and bytes included. None lets the text decide:
-                one for each 20 characters, 8,000 at most, and as many as the text has pieces for.
+            texts: the corpus. If it has more than 20 million characters, a random sample of lines is used.
+            vocabulary_size: exact number of ids, including the 260 special tokens and bytes. None selects it from the
+                text: about one id for each 20 characters, at most 8,000, changed to a size that the text allows.
             model_type: `"unigram"` (Kudo, 2018) or `"bpe"` (Sennrich, Haddow and Birch, 2016).
 
         Raises:
-            UserError: no text, a lone surrogate, an option out of its range, or a vocabulary larger than the text
-                has pieces for or smaller than it has characters for; the message names the limit.
+            UserError: there is no text, a text has a lone surrogate, an option is out of range, or the vocabulary size
+                is too large or too small for the text. The message gives the limit.
         """
         if model_type not in MODEL_TYPES:
             raise UserError(f"model_type must be one of {', '.join(MODEL_TYPES)}, was: {model_type!r}")
@@ -176,9 +176,9 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def _sample(sentences: Iterable[str]) -> list[str]:
-    """Draw sentences of at most `MAX_TRAINING_CHARACTERS` together, each with the same probability.
+    """Return a random sample of at most `MAX_TRAINING_CHARACTERS`; all sentences have the same probability.
 
-    Whenever there are too many, about half are dropped, and of those to come half as many are taken.
+    Whenever the sample is too large, about half of it is dropped, and the rate for later sentences is halved.
     """
     draw = random.Random(0).random
     kept: list[str] = []
@@ -197,7 +197,11 @@ def _sample(sentences: Iterable[str]) -> list[str]:
 
 
 def _learned(sentences: Sequence[str], vocabulary_size: int, model_type: str) -> bytes:
-    """Return the SentencePiece model of some sentences; raise a RuntimeError if they have fewer pieces."""
+    """Train SentencePiece on some sentences and return the serialised model.
+
+    Raises:
+        RuntimeError: the sentences do not allow this vocabulary size.
+    """
     from sentencepiece import SentencePieceTrainer
 
     model = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Word tokens: one for each word. White space, and words never seen in training, are lost."""
+"""Word tokenizer. Encoding loses the whitespace between words and the unknown words."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ SPLITS = ("space", "punctuation")
 NEWLINE = "\n"
 LEADING_TOKENS = (*SPECIAL_TOKENS, NEWLINE)
 
-# Ideographs and what is written among them (Unicode script Han), as a character class.
+# Ideographs and related characters (Unicode script Han), as a character class.
 HAN = "\u2e80-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 WIDE = f"[{HAN}，。、；：？！（）《》〈〉「」『』【】〔〕“”‘’…—·～．]"
 WIDE_PAIR = re.compile(WIDE * 2)
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}…，。、；：？！）》〉」』】〕")
 NO_SPACE_AFTER = frozenset("([{（《〈「『【〔")
 
-# Distinct words kept while counting; above it the rarest go, so that memory stays within a few hundred MB.
+# Maximum number of distinct words while counting. The rarest are dropped, so that memory is a few hundred MB.
 MOST_COUNTED = 2_000_000
 
 
 class WordTokenizer(Tokenizer):
-    """One token a word, and one for each newline.
+    """A tokenizer with one token per word and one per newline.
 
-    With `split="space"` words are what stands between whitespace. With `split="punctuation"` a word is a run of
-    letters, digits, underscores and combining marks; every other visible character is a token by itself, and so is
-    every Chinese character.
+    With `split="space"` words are separated by whitespace. With `split="punctuation"` a word is a run of letters,
+    digits, underscores and combining marks. Every other visible character is a separate token, and so is every Chinese
+    character.
 
-    The vocabulary is the special tokens, the newline, then the words by falling count, the order that an adaptive
-    softmax needs. The word `<unk>` in a text, as in Penn Treebank and WikiText, is the unknown token.
+    The vocabulary has the special tokens, the newline, then the words by descending count, as adaptive softmax needs.
+    The word `<unk>` in a text, as in Penn Treebank and WikiText, is the unknown token.
 
-    This tokenizer loses text: a word that is not in the vocabulary reads back as `<unk>`; blanks, tabs, carriage
-    returns and other whitespace read back as one space, or as none beside a newline; with `lowercase` capitals are
-    gone; with `split="punctuation"` spaces around punctuation are set by rule. What it keeps it keeps for good:
-    `encode(decode(encode(text)))` equals `encode(text)`.
+    Encoding is lossy. A word that is not in the vocabulary decodes to `<unk>`. Spaces, tabs, carriage returns and other
+    whitespace decode to one space, or to nothing next to a newline. With `lowercase` the text decodes to lower case.
+    With `split="punctuation"` rules set the spaces around punctuation. Nothing else is lost, however often a text is
+    encoded: `encode(decode(encode(text)))` equals `encode(text)`.
     """
 
     kind = "word"
@@ -68,7 +68,7 @@ class WordTokenizer(Tokenizer):
         """Build the tokenizer from its words, without the special tokens and the newline.
 
         Raises:
-            UserError: a word that is empty, holds whitespace, is `<unk>` or comes twice.
+            UserError: a word is empty, has whitespace, is `<unk>` or occurs twice.
         """
         self._lowercase = lowercase
         self._split = split
@@ -92,18 +92,18 @@ class WordTokenizer(Tokenizer):
         lowercase: bool = False,
         split: str = "space",
     ) -> WordTokenizer:
-        """Learn the words of some texts.
+        """Train the tokenizer on some texts.
 
         Args:
-            texts: The corpus; no word goes on from one text to the next.
-            vocabulary_size: Maximum number of ids, the special ones and the newline included; the rarest words are left
-                out. Without it all are kept.
-            min_count: Words seen less often are left out.
-            lowercase: Read capitals as small letters.
+            texts: the corpus. The end of a text ends a word.
+            vocabulary_size: maximum number of ids, including the special tokens and the newline. The rarest words are
+                left out. None keeps all words.
+            min_count: minimum count of a word in the corpus; rarer ones are left out.
+            lowercase: whether to convert text to lower case.
             split: `"space"` or `"punctuation"`, see the class.
 
         Raises:
-            UserError: no text, a lone surrogate, or an option out of its range.
+            UserError: there is no text, a text has a lone surrogate, or an option is out of range.
         """
         _check_options(vocabulary_size, min_count)
         counts = cls.count(training_texts(texts), lowercase=lowercase, split=split)
@@ -113,7 +113,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def count(cls, texts: Iterable[str], *, lowercase: bool = False, split: str = "space") -> Counter[str]:
-        """Count the words of some texts; if they are very many, the rarest are left out."""
+        """Return the count of each word in some texts. Above `MOST_COUNTED` words the rarest are dropped."""
         reader = cls([], lowercase=lowercase, split=split)
         return _added(reader._read(line) for text in texts for line in text.split(NEWLINE))
 
@@ -127,7 +127,7 @@ class WordTokenizer(Tokenizer):
         lowercase: bool = False,
         split: str = "space",
     ) -> WordTokenizer:
-        """Build the tokenizer that `train` makes from the counted texts; options as there."""
+        """Build the tokenizer from counts, as `train` builds it from the counted texts; options as in `train`."""
         _check_options(vocabulary_size, min_count)
         total = _added(counts)
         del total[SPECIAL_TOKENS[UNKNOWN_ID]]
@@ -151,11 +151,11 @@ class WordTokenizer(Tokenizer):
         return (match[0] for match in self._pattern.finditer(text))
 
     def pieces(self, text: str) -> list[str]:
-        """Return the words as they are written, unknown ones too, each with the blanks before it."""
+        """Return the words as written in the text, even unknown ones, each with the whitespace before it."""
         check_text(text)
         ends = [match.end() for match in self._pattern.finditer(text.lower() if self._lowercase else text)]
-        if self._lowercase and len(text.lower()) != len(text):  # a capital that has two small letters moves all places
-            text = text.lower()
+        if self._lowercase and len(text.lower()) != len(text):
+            text = text.lower()  # the lower case of some capitals has two characters, which shifts positions
         return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     @property
@@ -165,7 +165,7 @@ class WordTokenizer(Tokenizer):
         return ", ".join([*lost, "which blanks and how many stand between words"])
 
     def unknown(self, text: str) -> tuple[int, float]:
-        """Count as the base class does; ``<unk>`` in a text is a word like any other."""
+        """Return the number of unknown words and the nats to spell them; a literal ``<unk>`` is not unknown."""
         literal = SPECIAL_TOKENS[UNKNOWN_ID]
         words = [word for word in self._read(text) if word not in self._ids and word != literal]
         return len(words), sum(map(self._spelling.nats, words)) if words else 0.0
@@ -182,7 +182,7 @@ class WordTokenizer(Tokenizer):
         return self._tokens[id]
 
     def stream_decoder(self, after: str = "") -> StreamDecoder:
-        # By the words as they are written: one that is not in the vocabulary may be punctuation too.
+        # Use the words as written, because an unknown word may be punctuation.
         words = self._pattern.findall(after)
         is_complete = not after or after[-1].isspace()
         last = words[-1] if words else NEWLINE
@@ -203,13 +203,13 @@ class WordTokenizer(Tokenizer):
 
 
 class _WordStreamDecoder(StreamDecoder):
-    """Puts the space before each word.
+    """A stream decoder that puts spaces before words.
 
     Args:
-        tokens: of all ids.
-        by_rule: whether spaces around punctuation follow rules.
-        last: the word before the first one, or a newline.
-        ends_with_space: whether a space stands there already.
+        tokens: token of each id.
+        by_rule: whether rules set the spaces around punctuation.
+        last: the word before the first id, or a newline.
+        ends_with_space: whether the text before the first id is empty or ends with whitespace.
     """
 
     def __init__(self, tokens: Sequence[str], *, by_rule: bool, last: str, ends_with_space: bool) -> None:
@@ -234,7 +234,7 @@ class _WordStreamDecoder(StreamDecoder):
     def _are_close(self, left: str, right: str) -> bool:
         if NEWLINE in (left, right):
             return True
-        # All of these are tokens of one character, which end the token beside them with or without a space.
+        # These tokens have one character and are separated from their neighbours even without a space.
         return self._by_rule and (
             right in NO_SPACE_BEFORE or left in NO_SPACE_AFTER or WIDE_PAIR.fullmatch(left + right) is not None
         )
@@ -247,7 +247,7 @@ def _check_options(vocabulary_size: int | None, min_count: int) -> None:
 
 
 def _added(counted: Iterable[Iterable[str]]) -> Counter[str]:
-    """Merge words, or counts of words, into one count of at most `MOST_COUNTED` words."""
+    """Add words, or counts of words, to one count of at most `MOST_COUNTED` words."""
     counts: Counter[str] = Counter()
     floor = 0
     for some in counted:
@@ -268,10 +268,11 @@ def _pattern(split: str) -> re.Pattern[str]:
 
 @functools.cache
 def _marks() -> str:
-    r"""Return combining marks and the two joiners, which `\w` lacks, as a character class.
+    r"""Return the content of a character class: combining marks and the two joiners, which `\w` lacks.
 
-    Without them most words of the scripts of India, and every decomposed accent, would fall apart. Only those of the
-    basic plane: `re` looks them up in a table, and anything above in a list, which is much slower.
+    Without them, most words of Indian scripts and all decomposed accents would be split. Only marks of the Basic
+    Multilingual Plane are included: `re` looks them up in a table, but searches a list for others, which is much
+    slower.
     """
     marks = [chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M")]
     return "\u200c\u200d" + "".join(marks)

@@ -1,4 +1,4 @@
-"""Turns text into token ids on disk, by several processes, and opens them without reading them into memory.
+"""The tokens package: text is tokenised to files by several processes; the token ids are memory-mapped.
 
-May be imported by all of training and by metrics.
+The training modules and the metrics may import it.
 """

@@ -1,21 +1,21 @@
-"""Text to token ids on disk, and token ids to batches.
+"""Datasets of token ids on disk, and batches of them.
 
-`prepare` tokenises sources once, in bounded memory and several processes, into memory-mapped files, the shards.
-`Batches` and `evaluation_batches` read them as parallel streams, so that the state of the network can be carried from
-one batch to the next.
+`prepare` tokenises sources once, in bounded memory and several processes, to memory-mapped files, the shards.
+`Batches` and `evaluation_batches` read them as parallel streams, so that the hidden state of the network can be carried
+from one batch to the next.
 
-Held-out text is chosen by characters or documents, not tokens, so that it is the same for every tokenizer and can be
-kept from the tokenizer's own training (`Corpus.training_texts`):
+Held-out text is selected by characters or documents, not by tokens. So it is the same for every tokenizer, and the
+tokenizer is not trained on it (`Corpus.training_texts`):
 
-* documents together: the end of the text, ``text[int(len(text) * (1 - held_out)):]``;
-* documents apart: every document at which ``int(index * held_out)`` steps up; for 0.1, every tenth.
+* joined documents: the end of the text, ``text[int(len(text) * (1 - held_out)):]``;
+* separate documents: every document at which ``int(index * held_out)`` increases; for 0.1, every tenth.
 
 A folder of prepared text::
 
-    tokens-HASH/train.json          what it is, and its shards; written last
-                train-00000.bin     the ids of a chunk of text (`chunks`)
-                held_out...         the same of what is held out
-                00000.json          the shards of a chunk, while others are still to come
+    tokens-HASH/train.json          metadata and list of shards; written last
+                train-00000.bin     token ids of a chunk of text (`chunks`)
+                held_out...         the same for the held-out text
+                00000.json          shards of a finished chunk, until all chunks are finished
 """
 
 from __future__ import annotations
@@ -50,15 +50,18 @@ COUNTED_AT_ONCE = 1 << 22  # tokens
 
 @dataclass(frozen=True, eq=False)
 class TokenDataset:
-    """Token ids on disk, and what they stand for.
+    """Token ids on disk, with the size of their text.
 
     Attributes:
         path: the ``.json`` file; the shards are in the same folder.
-        ids: memory-mapped, ``(tokens,)``, of the smallest unsigned type that holds the vocabulary; an array, or of
-            several shards what is read like one.
-        characters, bytes: of the text, as Unicode and as UTF-8; ends of documents are not counted.
-        documents: how many end in it.
-        counted: the words of the text too, and what the tokenizer did not know of it; None of what is trained on.
+        ids: memory-mapped token ids, ``(tokens,)``, of the smallest unsigned dtype that holds the vocabulary: an array
+            for one shard, `ShardedIds` for several.
+        tokens: number of token ids.
+        characters, bytes: size of the text in Unicode characters and in UTF-8 bytes, without ends of documents.
+        documents: number of documents that end in the text.
+        tokenizer_fingerprint, source_fingerprint: fingerprints of the tokenizer and of the sources.
+        separate_documents: whether every document ends with END_ID.
+        counted: size of the text with its words and unknown words; None if they were not counted, as in training data.
     """
 
     path: Path
@@ -74,7 +77,7 @@ class TokenDataset:
 
     @property
     def size(self) -> TextSize:
-        """Of the text; no words where they were not counted."""
+        """The size of the text, with 0 words if words were not counted."""
         return self.counted or TextSize(self.characters, self.bytes, 0)
 
     @classmethod
@@ -83,11 +86,11 @@ class TokenDataset:
 
         Args:
             path: the file.
-            whole: read every shard from end to end to see that it has not changed; else its length and some blocks of
-                it are looked at.
+            whole: whether to read every shard completely to check that it has not changed; else only its length and
+                some blocks are checked.
 
         Raises:
-            UserError: a file is missing, of another format version, or not what was written; the message names it.
+            UserError: a file is missing, has another format version, or has changed. The message names it.
         """
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -108,11 +111,11 @@ class TokenDataset:
 
     @property
     def summary(self) -> str:
-        """How much it is, for people."""
+        """The number of tokens and characters, as text for the user."""
         return f"{self.tokens:,} tokens of {self.characters:,} characters"
 
     def first(self, tokens: int) -> TokenDataset:
-        """Return its first tokens; characters, bytes and documents are counted in proportion."""
+        """Return the dataset of the first tokens. Characters, bytes and documents are scaled in proportion."""
         if tokens >= self.tokens:
             return self
         share = tokens / self.tokens
@@ -140,26 +143,30 @@ def prepare(
     fingerprint: str | None = None,
     quiet: bool = False,
 ) -> tuple[TokenDataset, TokenDataset | None]:
-    """Tokenise sources into `folder`, or open what is there from an earlier call for the same text and tokenizer.
+    """Tokenise sources into `folder`, or open the datasets of an earlier call for the same text and tokenizer.
 
-    A call that was ended goes on from the shards that it finished, and one that is damaged is made again. Folders are
-    named after everything that decides their content, so those of other text or another tokenizer stay untouched.
+    An interrupted call continues from its finished shards. A damaged shard is written again. The name of the subfolder
+    depends on everything that determines its content, so datasets of another text or tokenizer are not changed.
 
     Args:
-        separate_documents: end every document with END_ID, which as an input also says that the next one starts; else
-            they are joined, a newline between two that have none.
-        held_out: share of the text that goes to a dataset of its own, above 0 and below 1; None for none.
-        processes: that tokenise, if the text is long; 0 takes all cores. The ids are the same for every number.
-        measured: whether models are measured on the first dataset, so that its words are counted, as those of the
-            held-out one are.
-        fingerprint: of the sources, as `source_fingerprint` gives it, if it is known.
-        quiet: show no progress.
+        tokenizer: the tokenizer.
+        sources: files, folders, Hugging Face ids or ``builtin``.
+        options: options of reading.
+        folder: folder of prepared datasets; each call uses a subfolder.
+        separate_documents: whether to end every document with END_ID, which as an input also marks the start of the
+            next one. Otherwise documents are joined, with a newline between them if there is none.
+        held_out: fraction of the text for the held-out dataset, above 0 and below 1; None for no such dataset.
+        processes: number of processes that tokenise a long text; 0 means one per core. The ids do not depend on it.
+        measured: whether models are evaluated on the first dataset. Then its words are counted, as those of the
+            held-out dataset always are.
+        fingerprint: result of `source_fingerprint`, if it is known.
+        quiet: whether to hide the progress.
 
     Returns:
-        The dataset to train on, and the held-out one (None if `held_out` is).
+        The training dataset, and the held-out dataset (None if `held_out` is None).
 
     Raises:
-        UserError: a source cannot be read, the disk refuses, a process dies, or one of the two datasets would be empty.
+        UserError: a source cannot be read, a file cannot be written, a process dies, or a dataset would be empty.
     """
     corpus = Corpus(sources, options, separate_documents, held_out, processes, quiet)
     source = fingerprint or source_fingerprint(sources, options)
@@ -170,36 +177,36 @@ def prepare(
     paths = [folder / f"{part}.json" for part in parts]
     try:
         datasets = [TokenDataset.open(path) for path in paths]
-    except UserError:  # not there, or not whole
+    except UserError:  # missing or incomplete
         _write(tokenizer, corpus, folder, parts, measured, source)
         datasets = [TokenDataset.open(path) for path in paths]
     return datasets[0], None if held_out is None else datasets[1]
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether an earlier call of `prepare` with this folder stopped between its shards."""
+    """Return whether a call of `prepare` with this folder was interrupted after it had finished some shards."""
     return any(folder.glob("tokens-*/[0-9]*.json"))
 
 
 def piece_ids(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> NDArray[np.int32]:
-    """Return the ids of a block, int32 ``(tokens,)``; separate documents end with their end token."""
+    """Return the ids of a text block, int32 ``(tokens,)``. Separate documents end with END_ID."""
     ids = tokenizer.encode(piece.text)
     return np.append(ids, np.int32(END_ID)) if piece.ends_document and separate_documents else ids
 
 
 def piece_size(tokenizer: Tokenizer, piece: TextBlock, separate_documents: bool) -> TextSize:
-    """Return the size of a block; the end of a separate document counts as a word."""
+    """Return the size of a text block. The end of a separate document counts as a word."""
     size = text_size(tokenizer, piece.text)
     return replace(size, words=size.words + (piece.ends_document and separate_documents))
 
 
 Shards = dict[str, Shard]
-"""Those of one chunk of text, by the dataset they belong to; one that got nothing of it has none."""
+"""The shards of one chunk of text by dataset name. A dataset that gets no text of the chunk has no entry."""
 
 
 @dataclass(frozen=True)
 class _Tokenize:
-    """Writes the shards of a chunk, and a file that says so."""
+    """A function that writes the shards of a chunk, and a ``.json`` file that lists them."""
 
     tokenizer: Tokenizer
     folder: Path
@@ -215,7 +222,7 @@ class _Tokenize:
         try:
             return chunk.index, self._write(chunk, report)
         except UserError as error:
-            if isinstance(error.__cause__, OSError):  # which does not reach another process
+            if isinstance(error.__cause__, OSError):  # the cause is lost between processes
                 raise (DiskFull if error.__cause__.errno in FULL else Unfinished)(str(error)) from error
             raise
 
@@ -243,7 +250,7 @@ class _Tokenize:
 def _write(
     tokenizer: Tokenizer, corpus: Corpus, folder: Path, parts: Sequence[str], measured: bool, source: str
 ) -> None:
-    """Write the shards that are not there yet, and when all of them are whole the ``.json`` of each dataset."""
+    """Write the missing shards. When all are complete, write the ``.json`` of each dataset."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -259,7 +266,7 @@ def _write(
         raise DiskFull(f"{error}; {_room_needed(folder, corpus, found, tokenize.dtype)}") from error
     except (Unfinished, ProcessDied):
         raise
-    except UserError:  # the text has to be mended, and is another one then
+    except UserError:  # the user must change the text, so its shards are useless
         shutil.rmtree(folder)
         raise
     finally:
@@ -290,13 +297,13 @@ def _write(
 
 
 def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[int, Shards]:
-    """Return the chunks whose shards are complete."""
+    """Return the shards of all finished chunks, by chunk index. Missing or changed shards are ignored."""
     records: dict[int, dict[str, Any]] = {}
     try:
         for part in parts:
             for shard in json.loads((folder / f"{part}.json").read_text(encoding="utf-8"))["shards"]:
                 records.setdefault(int(Path(shard["name"]).stem.rpartition("-")[2]), {})[part] = shard
-    except (OSError, ValueError, KeyError, TypeError):  # not all was finished, or its size is not known
+    except (OSError, ValueError, KeyError, TypeError):  # not all chunks were finished, or the file is damaged
         records = {}
     for path in folder.glob("[0-9]*.json"):
         try:
@@ -316,7 +323,7 @@ def _finished(folder: Path, parts: Sequence[str], dtype: np.dtype[Any]) -> dict[
 
 
 def _room_needed(folder: Path, corpus: Corpus, found: Mapping[int, Shards], dtype: np.dtype[Any]) -> str:
-    """Return the free space of a full disk, as the end of a message."""
+    """Return the end of the message about a full disk: free and needed space, and how to continue."""
     shards = [shard for shards in found.values() for shard in shards.values()]
     done = sum(shard.bytes for shard in shards)
     line = f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB are left"
@@ -332,7 +339,7 @@ def _write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def count_tokens(ids: Ids, vocabulary_size: int) -> NDArray[np.int64]:
-    """Return how often each token occurs in ids ``(tokens,)``, ``(vocabulary,)``, in bounded memory."""
+    """Return the count of each token, int64 ``(vocabulary,)``, in ids ``(tokens,)``. Memory is bounded."""
     counts = np.zeros(vocabulary_size, np.int64)
     for begin in range(0, len(ids), COUNTED_AT_ONCE):
         counts += np.bincount(np.asarray(ids[begin : begin + COUNTED_AT_ONCE]), minlength=vocabulary_size)
@@ -342,17 +349,17 @@ def count_tokens(ids: Ids, vocabulary_size: int) -> NDArray[np.int64]:
 class Batches:
     """Batches of parallel streams, for truncated back-propagation through time with carried state.
 
-    In each epoch the corpus, closed to a ring and turned by a random offset, is cut into `batch_size` contiguous
-    streams of equal length, which are read `sequence_length` tokens at a time. Up to one batch of tokens at the end is
-    left out; the next offset moves it elsewhere. Once an epoch, one stream reads across the junction of the ring from
-    the last token of the corpus to the first, as if the text went on: one false transition in the whole corpus.
+    In each epoch, the corpus is treated as a ring and rotated by a random offset. It is cut into `batch_size`
+    contiguous streams of equal length. Each step reads `sequence_length` tokens of every stream. Up to one batch of
+    tokens at the end is left out; the next epoch has another offset and leaves out others. Once per epoch, one stream
+    continues from the last token of the corpus to the first: one false transition in the whole corpus.
 
     Args:
-        ids: ``(tokens,)``, any integer type; not copied, so it may be memory-mapped and larger than memory, and lie in
-            several shards.
-        batch_size: parallel streams.
-        sequence_length: tokens a stream reads in one step.
-        seed: of the offsets.
+        ids: token ids ``(tokens,)``, of any integer dtype. They are not copied, so they may be memory-mapped, in
+            several shards and larger than memory.
+        batch_size: number of parallel streams.
+        sequence_length: tokens per stream and step.
+        seed: random seed of the offsets.
 
     Raises:
         UserError: there are fewer than ``batch_size * (sequence_length + 1)`` tokens.
@@ -373,11 +380,11 @@ class Batches:
         self._sequence_length = sequence_length
 
     def batch(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32], bool]:
-        """Return the batch of a step, counted from 0 through all epochs; it depends on `seed` and `step` alone.
+        """Return the batch of a step, which is counted from 0 over all epochs. It depends only on `seed` and `step`.
 
         Returns:
-            inputs ``(batch, time)``; targets ``(batch, time)``, the tokens that follow them; whether an epoch starts
-            here and the carried state must be reset.
+            inputs int32 ``(batch, time)``; targets int32 ``(batch, time)``, the next tokens; whether an epoch starts
+            and the carried state must be reset.
         """
         epoch, index = divmod(step, self.steps_per_epoch)
         offset = np.random.Generator(np.random.PCG64([self.seed, epoch])).integers(len(self.ids))
@@ -389,17 +396,19 @@ class Batches:
 def evaluation_batches(
     ids: Ids, batch_size: int, sequence_length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
-    """Yield every token but the first as a target exactly once, in parallel streams with carried state.
+    """Yield batches in which every token but the first is a target exactly once, for evaluation with carried state.
 
-    The corpus is cut into `batch_size` contiguous streams, each of which starts by reading the last token of the one
-    before. Only the start of a stream lacks the context before it: fewer streams measure more exactly, if slower.
+    The corpus is cut into `batch_size` contiguous parallel streams. The first input of a stream is the last token of
+    the stream before it. Only the start of a stream lacks context, so fewer streams are more exact, but slower.
 
     Args:
-        ids: ``(tokens,)``, any integer type.
+        ids: token ids ``(tokens,)``, of any integer dtype.
+        batch_size: number of parallel streams.
+        sequence_length: tokens per stream and batch.
 
     Yields:
         inputs int32 ``(batch, time)``; targets int32 ``(batch, time)``; weights float32 ``(batch, time)``, 1 for a
-        target and 0 for the filling at the end of a stream. All batches have the same shape.
+        target and 0 for padding at the end of a stream. All batches have the same shape.
 
     Raises:
         UserError: there are fewer than two tokens.

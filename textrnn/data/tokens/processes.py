@@ -1,11 +1,11 @@
-"""A pool of processes that do one kind of task.
+"""A pool of worker processes that run one function.
 
-They are fresh interpreters that import what the task needs and no more: forking a process in which TensorFlow runs is
-not safe. `concurrent.futures.ProcessPoolExecutor` cannot serve here: its spawned processes import the main script
-again, so that a script without a guard fails, and some of them outlive a parent that is killed. These end when their
-input does.
+The workers are new interpreters that import only what the function needs: it is not safe to fork a process that runs
+TensorFlow. `concurrent.futures.ProcessPoolExecutor` does not fit. Its spawned processes import the main script again,
+so a script without a ``__main__`` guard fails. Some of them also survive when the parent is killed. The workers here
+exit when their standard input is closed.
 
-Every wait has an end. A process that does not end within `GRACE_SECONDS` of being asked to is killed.
+Every wait is bounded. A worker that does not exit within `GRACE_SECONDS` after a request is killed.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from typing import IO, Any
 from textrnn.errors import UserError
 
 Report = Callable[[int], None]
-"""A function that is called with the part of a task that was just done."""
+"""A function that is called with the amount of work done since its last call."""
 GO_ON = "give the same command again (if the run is there, with --resume)"
 START = "from textrnn.data.tokens.processes import work; work()"
-GRACE_SECONDS = 5.0  # for a process to remove what is half written
+GRACE_SECONDS = 5.0  # for a worker to remove incomplete files
 
 
 class ProcessDied(UserError):
-    """A process was ended while it worked."""
+    """The error when a worker process dies during a task."""
 
 
 class Processes:
-    """Some processes, each of which does one task at a time.
+    """A pool of worker processes. Each worker runs one task at a time.
 
     Args:
-        processes: how many.
-        function: ``(task, report) -> result``; it, the tasks and the results are pickled.
-        report: called here with what `function` reports; from several threads.
-        doing: what the processes do, for the message when one dies.
+        processes: number of workers.
+        function: ``(task, report) -> result``. The function, the tasks and the results are pickled.
+        report: function that is called in this process with the reports of `function`, from several threads.
+        doing: activity of the workers, for the message when one dies.
     """
 
     def __init__(self, processes: int, function: Callable[[Any, Report], Any], report: Report, doing: str) -> None:
@@ -56,12 +56,12 @@ class Processes:
         self._function = pickle.dumps(function)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads = ThreadPoolExecutor(processes)
-        self._lock = Lock()  # of `_processes` and `_ended`
+        self._lock = Lock()  # guards `_processes` and `_ended`
         self._ended = False
-        self._prepared: set[subprocess.Popen[bytes]] = set()  # those that have the function
-        self._idle: LifoQueue[subprocess.Popen[bytes] | None] = LifoQueue()  # the last is the first to work again
+        self._prepared: set[subprocess.Popen[bytes]] = set()  # workers that have received the function
+        self._idle: LifoQueue[subprocess.Popen[bytes] | None] = LifoQueue()  # the last to finish is used first
         for _ in range(processes):
-            self._idle.put(None)  # which is started when there is work for it
+            self._idle.put(None)  # a worker is started when it is needed
 
     def __enter__(self) -> Processes:
         return self
@@ -69,13 +69,13 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes: those at work too, if something went wrong."""
+        """End all workers. After an error, terminate those that are busy too."""
         with self._lock:
             self._ended = True
         for process in self._processes:
             if kind is not None:
                 process.terminate()
-            else:  # all are idle
+            else:  # all workers are idle
                 _close(process.stdin)
         deadline = time.monotonic() + GRACE_SECONDS
         for process in self._processes:
@@ -84,13 +84,13 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._threads.shutdown(cancel_futures=True)  # what they waited for has ended
+        self._threads.shutdown(cancel_futures=True)  # the workers they waited for have ended
         for process in self._processes:
             _close(process.stdin)
             _close(process.stdout)
 
     def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Yield the results in the order of the tasks; at most one task more than workers is held."""
+        """Yield the results in the order of the tasks. At most one task more than there are workers is in memory."""
         running: deque[Future[Any]] = deque()
         for task in tasks:
             running.append(self._threads.submit(self._do, task))
@@ -104,7 +104,7 @@ class Processes:
         try:
             writing, reading = process.stdin, process.stdout
             if writing is None or reading is None:
-                raise BrokenPipeError  # never: both were asked for
+                raise BrokenPipeError  # cannot happen: both pipes exist
             if process not in self._prepared:
                 writing.write(self._function)
                 self._prepared.add(process)
@@ -125,7 +125,7 @@ class Processes:
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         with self._lock:
-            if self._ended:  # a task that was handed over while the others were ended
+            if self._ended:  # the task was submitted while the pool ended
                 raise CancelledError
             process = subprocess.Popen(
                 [sys.executable, "-c", START],
@@ -139,7 +139,7 @@ class Processes:
     def _obituary(self, process: subprocess.Popen[bytes]) -> str:
         try:
             code = process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:  # it closed its output, or wrote what is no result, and goes on
+        except subprocess.TimeoutExpired:  # it closed its output, or wrote no valid result, but still runs
             process.kill()
             code = process.wait()
         cause = f"exit code {code}"
@@ -155,25 +155,25 @@ class Processes:
 
 def _close(pipe: IO[bytes] | None) -> None:
     if pipe:
-        with suppress(OSError):  # what was meant for a process that is dead
+        with suppress(OSError):  # unsent data for a dead process
             pipe.close()
 
 
 def work() -> None:
-    """Read a function and then tasks from standard input, and write what becomes of them to standard output."""
+    """Read a function and then tasks from standard input, and write reports, results and errors to standard output."""
     is_asked_to_end = False
 
     def end(*_: object) -> None:
-        # An exception, so that what is half written is removed. Where it is lost, as in a finalizer, the flag ends the
-        # loop after the task.
+        # The exception makes context managers remove incomplete files. If it is lost, as in a finalizer, the flag ends
+        # the loop after the task.
         nonlocal is_asked_to_end
         is_asked_to_end = True
         sys.exit()
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides what Ctrl-C ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     signal.signal(signal.SIGTERM, end)
     tasks, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that is printed gets between the results
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # printed text must not mix with the results
 
     def answer(what: str, value: Any) -> None:
         pickle.dump((what, value), results, pickle.HIGHEST_PROTOCOL)
@@ -189,5 +189,5 @@ def work() -> None:
                 answer("failed", error)
             except Exception:
                 answer("failed", RuntimeError(traceback.format_exc()))
-    except (EOFError, BrokenPipeError):  # no more tasks, or nobody who waits for them
+    except (EOFError, BrokenPipeError):  # no more tasks, or the parent is gone
         os._exit(0)

@@ -1,4 +1,4 @@
-"""Token ids in several files, read as one array."""
+"""Shards: files of token ids that are read as one array."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Unfinished(UserError):
-    """A shard could not be made now: what is finished can be gone on from."""
+    """The error when a shard could not be written; a later call can continue from the finished shards."""
 
 
 class DiskFull(Unfinished):
-    """It could not be written for want of room."""
+    """The error when a shard could not be written because the disk is full."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of token ids, and what it was when it was written.
+    """A file of token ids, with counts and checksums from the time it was written.
 
     Attributes:
-        name: of the file, inside its folder.
-        tokens, characters, bytes, documents: as those of a `TokenDataset`.
-        sha256: of the whole file.
-        sample: SHA-256 of some blocks spread over the file, which takes no time to find again.
-        counted: the words of its text too, and what the tokenizer did not know of it; None where it is trained on.
+        name: file name in its folder.
+        tokens, characters, bytes, documents: counts as in `TokenDataset`.
+        sha256: SHA-256 of the whole file.
+        sample: SHA-256 of some blocks spread over the file, which is fast to compute.
+        counted: size of the text with its words and unknown words; None if they were not counted, as in training data.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Shard:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Shard:
-        """Build a shard from the result of `to_dict`."""
+        """Return the shard from the result of `to_dict`."""
         counted = record.get("counted")
         return cls(**{**record, "counted": TextSize(**counted) if counted else None})
 
@@ -59,15 +59,15 @@ class Shard:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def open(self, folder: Path, dtype: np.dtype[Any], whole: bool = False) -> NDArray[Any]:
-        """Open its ids, memory-mapped, ``(tokens,)``.
+        """Return the memory-mapped ids, ``(tokens,)``.
 
         Args:
-            folder: where it lies.
-            dtype: of the ids.
-            whole: read the file from end to end, and not its samples alone, to see that nothing has changed.
+            folder: folder of the file.
+            dtype: dtype of the ids.
+            whole: whether to read the whole file, not only its sample, to check that it has not changed.
 
         Raises:
-            ValueError: it is missing, or not what was written; the message names it.
+            ValueError: the file is missing, or has changed. The message names it.
         """
         path = folder / self.name
         try:
@@ -82,11 +82,11 @@ class Shard:
 
 
 class ShardWriter:
-    """A shard that is being written to the file `path` stands for.
+    """A writer of one shard.
 
     Args:
-        path: a temporary one, in a folder where it will have its name.
-        dtype: of the ids in the file.
+        path: temporary path of the file, which is renamed when it is complete.
+        dtype: dtype of the ids in the file.
     """
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
@@ -101,11 +101,11 @@ class ShardWriter:
         self._file.close()
 
     def write(self, ids: NDArray[Any], text: str, ends_document: bool, counted: TextSize | None = None) -> None:
-        """Add the ids of a text, and count what they stand for; `counted` where its words are counted too."""
+        """Append the ids of a text, and add its size to the counts; `counted` if its words are counted too."""
         data = ids.astype(self._dtype).data
         self._file.write(data)
         self._digest.update(data)
-        del data  # before the text is copied
+        del data  # free the memory before the text is encoded
         self.tokens += len(ids)
         self.characters += len(text)
         self.bytes += len(text) if text.isascii() else len(text.encode())
@@ -114,13 +114,13 @@ class ShardWriter:
             self.counted = counted if self.counted is None else self.counted + counted
 
     def shard(self, path: Path) -> Shard:
-        """Return the shard that was written, after it has its name."""
+        """Return the shard, when its file has its final name `path`."""
         counts = (self.tokens, self.characters, self.bytes, self.documents)
         return Shard(path.name, *counts, self._digest.hexdigest(), sample(path), self.counted)
 
 
 def sample(path: Path) -> str:
-    """Compute the SHA-256 of `SAMPLES` blocks spread evenly over a file, with its first and its last."""
+    """Return the SHA-256 of `SAMPLES` blocks spread evenly over a file, which include the first and the last."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         last = max(0, path.stat().st_size - SAMPLE_BYTES)
@@ -131,12 +131,13 @@ def sample(path: Path) -> str:
 
 
 class ShardedIds:
-    """Ids in several arrays one after the other, read like one array ``(tokens,)`` that is not copied.
+    """Token ids in several arrays, read as one concatenated array ``(tokens,)`` without a copy.
 
-    Only what reading takes: `len`, one index, slices without a step, `take`; `numpy.asarray` makes an array of it.
+    It only supports what reading needs: `len`, a single index, slices with step 1 and `take`. `numpy.asarray` copies it
+    to an array.
 
     Args:
-        parts: at least one, of one type, none of them empty.
+        parts: one or more non-empty arrays of the same dtype.
     """
 
     def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
@@ -157,7 +158,7 @@ class ShardedIds:
     @overload
     def __getitem__(self, key: slice) -> ShardedIds | NDArray[Any]: ...
     def __getitem__(self, key: int | np.integer[Any] | slice) -> Any:
-        """Return an id, or a slice without copying: an array if it lies in one part, else a `ShardedIds`."""
+        """Return an id, or a slice of ids without a copy: an array if it lies in one part, else a `ShardedIds`."""
         if not isinstance(key, slice):
             return self.take(np.asarray(key), mode="raise")[()]
         begin, end, step = key.indices(len(self))
@@ -173,11 +174,11 @@ class ShardedIds:
         return joined(cut)
 
     def take(self, positions: Any, mode: str = "raise") -> NDArray[Any]:
-        """Return the ids at some positions, integers of any shape, as `numpy.take` does.
+        """Return the ids at some positions, as `numpy.take` does.
 
         Args:
-            positions: from 0 on, or from the end if negative.
-            mode: what becomes of those beyond the ends: ``raise`` an IndexError, ``wrap`` around, or ``clip``.
+            positions: integers of any shape, counted from 0, or from the end if negative.
+            mode: handling of positions out of range, as in `numpy.take`: ``raise`` an IndexError, ``wrap`` or ``clip``.
         """
         places, length = np.asarray(positions), len(self)
         if mode == "wrap":
@@ -208,5 +209,5 @@ Ids = ShardedIds | NDArray[Any]
 
 
 def joined(parts: Sequence[NDArray[Any]]) -> Ids:
-    """Join arrays one after the other; a single array is returned as it is."""
+    """Return the concatenation of arrays without a copy; a single array is returned itself."""
     return parts[0] if len(parts) == 1 else ShardedIds(parts)

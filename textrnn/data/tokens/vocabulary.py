@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus, learned from the part of it that is trained on, whatever its size."""
+"""Training of a tokenizer on the training part of a corpus of any size."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ COUNTING: dict[str, tuple[type[CharTokenizer] | type[WordTokenizer], tuple[str, 
     "char": (CharTokenizer, ()),
     "word": (WordTokenizer, ("lowercase", "split")),
 }
-"""Kinds that are learned by counting, chunk by chunk, and the options that decide what is counted."""
+"""The kinds of tokenizers that are trained by counting, chunk by chunk, with the options that affect the counts."""
 
 
 def learn_tokenizer(kind: str, corpus: Corpus, **options: Any) -> Tokenizer:
-    """Train a tokenizer on the training text; the options are those of its `train`.
+    """Train a tokenizer of a kind on the text that is not held out; the options are those of its `train`.
 
-    Characters and words are counted in several processes, each chunk of text by itself, so that the result is the
-    same for every number of them. SentencePiece learns from a sample, which is drawn in this process. Memory is bounded
-    for all.
+    Characters and words are counted in several processes, one chunk of text at a time. The result does not depend on
+    the number of processes. SentencePiece is trained on a sample, which is drawn in this process. Memory is bounded for
+    all kinds.
 
     Raises:
-        UserError: as `train_tokenizer`, and where the text cannot be read.
+        UserError: an error of `train_tokenizer`, or the text cannot be read.
     """
     if kind not in COUNTING:
         return train_tokenizer(kind, corpus.training_texts(), **options)
-    train_tokenizer(kind, ["a"], **options)  # refuses options before all is read
+    train_tokenizer(kind, ["a"], **options)  # raises errors about options before the text is read
     tokenizer_class, deciding = COUNTING[kind]
     count = _Count(kind, {name: options[name] for name in deciding if name in options})
     with closing(corpus.each("Counting tokens", count)) as counted:
         found = filter(None, counted)
         first = next(found, None)
-        if first is None:  # nothing but blanks, or nothing at all
+        if first is None:  # the text is blank or empty
             return train_tokenizer(kind, corpus.training_texts(), **options)
         return tokenizer_class.from_counts(chain([first], found), **options)
 
