@@ -143,6 +143,16 @@ def test_a_finished_run_whose_bundle_is_gone_writes_it_again(trained: Path, tmp_
     assert (result.code, result.out) == (0, f"{tmp_path / 'run' / 'bundle'}\n")
 
 
+def test_a_classification_whose_classes_join_others_gets_a_hint(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "news.csv", [(text, labels) for text, labels in articles(80, seed=1) if labels])
+    tiny = ("--set", "train.epochs=0.1", "--set", "train.evaluations=1", "--set", "model.hidden_dim=4")
+    result = call("train", source, "--task", "classification", "--out", tmp_path / "run", *tiny)
+    assert "classes join others, as 'law|" in result.err
+    assert "--task multilabel" in result.err
+    plain = write_csv(tmp_path / "plain.csv", [(text, labels[:1]) for text, labels in articles(80, seed=1) if labels])
+    assert "multilabel" not in call("train", plain, "--task", "classification", "--out", tmp_path / "two", *tiny).err
+
+
 def test_wrong_settings_and_labels_are_refused_in_one_line(tmp_path: Path) -> None:
     source = write_csv(tmp_path / "news.csv", articles(40, seed=1))
     multilabel = ("train", source, "--out", tmp_path / "run", "--task", "multilabel")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import DataConfig
 from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
-from textrnn.data.labels import Labels
+from textrnn.data.labels import Labels, MultiLabels
 from textrnn.data.records import labelled_options
 from textrnn.data.sources import source_fingerprint
 from textrnn.tokenizers import train_tokenizer
@@ -76,6 +76,18 @@ class TextClassification(Task):
             with held_out:
                 rest = prepare_labelled(tokenizer, held_out, digests.get("data.validation"))
         return Prepared(tokenizer, (train, rest[0]))
+
+    def notes(self, prepared: Prepared) -> Sequence[str]:
+        """Return a hint where some classes are several of the others, as ``billing|refund`` is."""
+        classes = set(prepared.parts[0].labels)
+        joined = [
+            label for label in sorted(classes) if len(parts := MultiLabels().parts(label)) > 1 and classes >= {*parts}
+        ]
+        if not joined:
+            return ()
+        return (
+            f"{len(joined)} classes join others, as {joined[0]!r}; if a text has several labels: --task multilabel",
+        )
 
     def _corpus(self, run: Run) -> LabelledCorpus:
         data = run.config.data

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import DataConfig
 from textrnn.data.labels import AUTO, Labels, MultiLabels
 from textrnn.errors import UserError
 from textrnn.training.tasks.classification.task import TextClassification
+from textrnn.training.tasks.task import Prepared
 
 if TYPE_CHECKING:
     from textrnn.training.tasks.classification.trainer import ClassifierTrainer
@@ -26,6 +27,9 @@ class MultilabelClassification(TextClassification):
         if not data.label_separator:
             raise UserError(f"data.label_separator must be {AUTO} or a text between labels, was empty; leave it out")
         return MultiLabels(data.label_separator, data.label_names)
+
+    def notes(self, prepared: Prepared) -> Sequence[str]:
+        return ()
 
     def trainer_class(self) -> type[ClassifierTrainer]:
         from textrnn.training.tasks.multilabel.trainer import MultilabelTrainer
