@@ -37,7 +37,7 @@ ROOMS = [
     {"textrnn.runtime"},
     {"textrnn"},
     {"textrnn.training"},
-    {"textrnn.training.network"},
+    {"textrnn.training.network", "textrnn.training.direct"},
     {"textrnn.training.distributed"},
     {"textrnn.training.export"},
     {"textrnn.training.loop"},

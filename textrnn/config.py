@@ -237,6 +237,11 @@ class ModelConfig:
     )
     """Classification: read a text in parallel segments of this many tokens, each from a zero state (Johnson & Zhang
     2016). 0: one segment."""
+    direct_ngrams: int = field(
+        default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 5, "3 suits most texts; 0 is no direct path")
+    )
+    """Classification: a direct path from n-grams of up to this many tokens to the classes, fitted before the training
+    and added to the network's output. One token less is tried too."""
     recurrence: str = field(default="dense", metadata=_for(EVERY_RUN) | _one_of("dense", "diagonal", "rotation"))
     """The matrix U: dense; diagonal (IndRNN, Li et al. 2018); or rotations of pairs of units (a complex diagonal,
     Orvieto et al. 2023)."""

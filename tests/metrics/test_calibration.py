@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from textrnn.metrics.calibration import Bin, expected_calibration_error, fit_temperature, reliability
+from textrnn.metrics.calibration import Bin, expected_calibration_error, fit_scales, fit_temperature, reliability
 
 Predictions = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -156,3 +156,37 @@ def test_every_text_is_in_its_bin(example: Predictions, bins: int) -> None:
     measured = expected_calibration_error(probs, targets, bins)
     assert 0 <= measured <= 1
     assert measured == pytest.approx(error)
+
+
+# Scales of two models
+
+
+@given(predictions(), st.integers(0, 2**32 - 1))
+def test_no_scales_have_a_lower_loss(example: Predictions, seed: int) -> None:
+    first, targets = example
+    second = np.random.default_rng(seed).normal(size=first.shape) * 3
+    scales = np.array(fit_scales(first, second, targets))
+    assert np.all((scales >= 0.05) & (scales <= 20))
+
+    def loss(scales: NDArray[np.float64]) -> float:
+        return (
+            mean_nats(scales[0] * first + scales[1] * second, targets) * len(targets) + ((scales - 0.5) ** 2).sum() / 2
+        )
+
+    for step in ([0.01, 0], [-0.01, 0], [0, 0.01], [0, -0.01], [0.01, 0.01], [-0.01, 0.01]):
+        assert loss(np.clip(scales + step, 0.05, 20)) >= loss(scales) - 1e-9
+
+
+def test_scales_without_a_text_are_those_of_the_mean_of_two_models() -> None:
+    nothing = np.zeros((0, 3))
+    assert fit_scales(nothing, nothing, np.zeros(0, np.int64)) == (0.5, 0.5)
+
+
+def test_of_two_models_the_better_one_weighs_more() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 3, 500)
+    good = generator.normal(size=(500, 3)) + 3 * np.eye(3)[targets]
+    noise = generator.normal(size=(500, 3))
+    of_good, of_noise = fit_scales(good, noise, targets)
+    assert of_good > 1
+    assert of_noise < 0.15

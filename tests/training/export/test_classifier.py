@@ -50,7 +50,7 @@ OTHERS = {
 VOCABULARY_SIZE, CLASSES = 11, 3
 TEMPERATURE = 1.7
 SETTINGS = Config(task="classification", data=DataConfig(max_length=100))
-CALIBRATION = Calibration(TEMPERATURE, 0.2, 0.1)
+CALIBRATION = Calibration(TEMPERATURE, 0.0, 0.2, 0.1)
 
 
 def model_of(config: ModelConfig, vocabulary_size: int = VOCABULARY_SIZE, classes: int = CLASSES) -> Classifier:
@@ -124,6 +124,7 @@ def test_a_bundle_is_whole(tokenizer: WordTokenizer, held_out: TextBatches, tmp_
     assert (manifest.kind, manifest.precision, manifest.labels) == ("classifier", "float32", ("0", "1"))
     assert manifest.metrics["calibration"] == {
         "temperature": TEMPERATURE,
+        "direct_scale": 0.0,
         "calibration_error_before": 0.2,
         "calibration_error": 0.1,
     }

@@ -19,7 +19,7 @@ import textrnn
 from textrnn.classification import probabilities
 from textrnn.data.labelled_texts import TextDataset
 from textrnn.errors import UserError
-from textrnn.metrics.calibration import fit_temperature
+from textrnn.training.direct.model import DirectPath
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.tasks.classification.trainer import ClassifierTrainer, class_weights
@@ -116,7 +116,9 @@ def test_the_seed_decides_where_training_starts_and_what_it_reads(tmp_path: Path
 
 def test_training_stops_early_and_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {3: 0.6, 6: 0.5, 9: 0.7, 12: 0.5, 15: 0.4}  # the third and the fourth are no better
-    trainer = trainer_of(tmp_path / "run", train__patience=2, train__evaluations=10, train__epochs=3)
+    trainer = trainer_of(
+        tmp_path / "run", train__patience=2, train__evaluations=10, train__epochs=3, model__direct_ngrams=0
+    )
 
     def step() -> float:
         trainer.model.output_bias.assign_add([0.0, 1.0])
@@ -147,7 +149,7 @@ def test_a_run_writes_its_report_and_its_bundle(trained_classifier: TrainedRun) 
     names = {name for name in files_of(trained_classifier.folder) if not name.startswith("data/")}
     assert names == {
         *("config.json", "tokenizer.json", "data", "checkpoint.npz", "best.npz", "history.jsonl", "curves.png"),
-        *("report.json", "report.txt", "report.png"),
+        *("direct.npz", "report.json", "report.txt", "report.png"),
         *("bundle", "bundle/manifest.json", "bundle/model.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
     }
     assert trained_classifier.result.out == f"{trained_classifier.folder / 'bundle'}\n"
@@ -205,33 +207,42 @@ def test_mistakes_are_told_as_the_source_has_them(trained_classifier: TrainedRun
         assert mistake["text"] in plain
 
 
-def test_the_temperature_is_the_best_one_and_is_in_the_bundle(trained_classifier: TrainedRun) -> None:
+def test_the_scales_are_the_best_ones_and_are_in_the_bundle(trained_classifier: TrainedRun) -> None:
     run = open_run(trained_classifier.folder, quiet=True)
     tokenizer, parts = prepare(run)
     trainer = ClassifierTrainer(run, tokenizer, *parts)
     trainer.best_weights()
-    logits, targets = trainer.held_out_logits()
-    temperature = fit_temperature(logits, targets)
-    assert abs(temperature - 1) > 0.02
+    held_out = trainer.held_out.dataset
+    texts = [held_out.text(index, run.config.data.max_length) for index in range(len(held_out))]
+    direct = DirectPath.load(run.folder / "direct.npz")
+    assert direct
+    network, directly, targets = trainer.held_out_outputs(), direct.logits(texts), held_out.targets
 
     model = textrnn.load(trained_classifier.folder)
     stored = model.manifest.metrics["calibration"]
-    assert stored["temperature"] == report_of(run.folder)["temperature"] == pytest.approx(temperature)
-    assert stored["calibration_error"] == pytest.approx(report_of(run.folder)["calibration_error"], abs=1e-6)
-    best = nats_of(logits / temperature, targets).mean()
-    assert model.manifest.metrics["held_out"]["nats"] == pytest.approx(best, abs=1e-5)
-    for other in (0.9, 1.1):
-        assert nats_of(logits / (temperature * other), targets).mean() > best
+    report = report_of(run.folder)
+    assert stored["calibration_error"] == pytest.approx(report["calibration_error"], abs=1e-6)
+    scales = np.array([1 / stored["temperature"], stored["direct_scale"]])
+    assert scales == pytest.approx([1 / report["temperature"], report["direct_scale"]])
 
-    # It is in the weights of the graph, so that whoever runs it has it.
+    def loss(scales: NDArray[np.float64]) -> float:
+        """The summed loss, with the normal prior of the scales."""
+        nats = nats_of(scales[0] * network + scales[1] * directly, targets)
+        return float(nats.sum() + ((scales - 0.5) ** 2).sum() / 2)
+
+    for other in ([0.9, 1], [1.1, 1], [1, 0.9], [1, 1.1]):
+        assert loss(scales * other) > loss(scales)
+
+    # They are in the weights of the graph, so that whoever runs it has them.
     graph = onnx.load(run.bundle / "model.onnx").graph
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     _, arrays = load_checkpoint(run.best)
     for name in ("output_kernel", "output_bias"):
-        np.testing.assert_allclose(weights[name], arrays[name] / temperature, rtol=1e-5)
-    held_out = trainer.held_out.dataset
-    probs = model.predict([held_out.text(index, 10**9) for index in range(len(held_out))])
-    np.testing.assert_allclose(probs, probabilities(logits / temperature), atol=1e-4)
+        np.testing.assert_allclose(weights[name], arrays[name] * scales[0], rtol=1e-5)
+    np.testing.assert_allclose(weights["direct_weights"], direct.weights * scales[1], rtol=1e-5)
+    logits = scales[0] * network + scales[1] * directly
+    assert model.manifest.metrics["held_out"]["nats"] == pytest.approx(nats_of(logits, targets).mean(), abs=1e-5)
+    np.testing.assert_allclose(model.predict(texts), probabilities(logits), atol=1e-4)
 
 
 # Settings of another task

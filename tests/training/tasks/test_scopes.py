@@ -92,6 +92,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "model.memory": ("9", "model.recurrence=rotation"),
     "model.mixing": ("relu|glu",),
     "model.stride": ("2", "model.layers=2"),
+    "model.direct_ngrams": ("1|2",),
     "model.pooling": ("last", "model.segment_length=0"),
     "model.horizon": ("3",),
     "model.weight_drop": ("0.9", "model.recurrence=dense"),

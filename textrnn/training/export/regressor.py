@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from textrnn.config import Config, ModelConfig
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.metrics.regression import Scaling, errors
-from textrnn.training.export.whole_sequence import Array, SequenceExporter, whole_sequence_graph
+from textrnn.training.export.whole_sequence import Array, Inputs, SequenceExporter, whole_sequence_graph
 from textrnn.training.network.classifier import Classifier
 from textrnn.training.network.layers import fold_input_scale
 
@@ -39,7 +39,7 @@ class RegressorExporter(SequenceExporter):
     def graph(self, in_8_bits: bool) -> onnx.ModelProto:
         return regress_graph(self.model.config, self.model.arrays(), self.scaling, in_8_bits)
 
-    def as_model(self, outputs: NDArray[Any]) -> NDArray[Any]:
+    def as_model(self, outputs: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
         return np.asarray(self.scaling.standardised(outputs))
 
     def figures(self, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,7 +21,9 @@ from textrnn.data.labelled import Batches
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.runtime.sessions import Sessions
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
+from textrnn.training.direct.model import DirectPath
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
+from textrnn.training.export.direct_graph import add_direct_path, direct_constants
 from textrnn.training.export.exporter import Exporter, relative, require_close, run_graph
 from textrnn.training.export.layer_graphs import join, layer_over_time, tensors
 from textrnn.training.export.quantization import stored_in_8_bits
@@ -60,8 +62,8 @@ class SequenceExporter(Exporter):
         """Build the graph."""
 
     @abstractmethod
-    def as_model(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """Return outputs of the graph as the model gives them, ``(batch, outputs)``."""
+    def as_model(self, outputs: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
+        """Return outputs of the graph for some inputs as the model gives them, ``(batch, outputs)``."""
 
     @abstractmethod
     def figures(self, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -88,7 +90,8 @@ class SequenceExporter(Exporter):
             (outputs,) = run_graph(session, *inputs)
             if precision == "float32":
                 expected = np.asarray(self.model(*inputs))
-                worst = float(np.maximum(worst, relative(self.as_model(outputs) - expected, expected)))  # NaN stays
+                difference = relative(self.as_model(outputs, inputs) - expected, expected)
+                worst = float(np.maximum(worst, difference))  # NaN stays
         require_close(worst, self.what)
         return worst
 
@@ -105,7 +108,11 @@ class SequenceExporter(Exporter):
 
 
 def whole_sequence_graph(
-    config: ModelConfig, weights: dict[str, Any], output: str, in_8_bits: bool = False
+    config: ModelConfig,
+    weights: dict[str, Any],
+    output: str,
+    in_8_bits: bool = False,
+    direct: DirectPath | None = None,
 ) -> onnx.ModelProto:
     """Build the graph of a model that reads whole sequences.
 
@@ -118,6 +125,7 @@ def whole_sequence_graph(
         weights: the weights as the graph multiplies them, by name.
         output: name of the output.
         in_8_bits: whether large matrices are stored as int8.
+        direct: the direct path, whose logits are added to the output.
     """
     outputs = len(weights["output_bias"])
     features = len(weights["input_mean"]) if "input_mean" in weights else 0
@@ -141,6 +149,8 @@ def whole_sequence_graph(
         "stride_end": np.array([np.iinfo(np.int64).max]),
         "stride": np.array([config.stride]),
     }
+    if direct:
+        weights, constants = {**weights, **direct.arrays()}, {**constants, **direct_constants(direct)}
     if in_8_bits:
         weights = stored_in_8_bits(nodes, weights)
     shape = nodes.add("Shape", "vectors" if features else "ids")
@@ -200,7 +210,8 @@ def whole_sequence_graph(
         pooled.insert(0, nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero"))
         pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", vectors, real)), some))
     joined = nodes.add("Concat", *pooled, axis=1)
-    nodes.add("Add", nodes.add("MatMul", joined, "output_kernel"), "output_bias", output=output)
+    bias = nodes.add("Add", add_direct_path(nodes, direct), "output_bias") if direct else "output_bias"
+    nodes.add("Add", nodes.add("MatMul", joined, "output_kernel"), bias, output=output)
     inputs = [value("ids", TensorProto.INT32, "batch", "time")]
     if features:
         inputs = [

@@ -51,6 +51,7 @@ class TextClassification(Task):
                 "embedding_dropout": 0.3,
                 "activation": "relu",
                 "max_excitation": 0.98,
+                "direct_ngrams": 3,
             },
             "train": {"batch_size": 32, "warmup_steps": 50},
         }

@@ -12,18 +12,27 @@ from numpy.typing import NDArray
 from textrnn.classification import probabilities
 from textrnn.config import Config
 from textrnn.data.labelled import LabelledDataset
-from textrnn.data.labelled_texts import texts_of_records
+from textrnn.data.labelled_texts import TextDataset, texts_of_records
 from textrnn.data.labels import describe
 from textrnn.data.records import labelled_options
-from textrnn.metrics.calibration import expected_calibration_error, fit_temperature, reliability
+from textrnn.metrics.calibration import (
+    expected_calibration_error,
+    fit_scales,
+    fit_temperature,
+    mean_nats,
+    reliability,
+)
 from textrnn.metrics.classification_report import Metrics, confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.direct.fitting import Examples, fit_direct_path
+from textrnn.training.direct.model import DirectPath
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 MISTAKES = 20  # listed in the report
+DIRECT = "direct.npz"  # file of a run folder: the direct path
 
 
 class ClassifierTrainer(SupervisedTrainer):
@@ -47,6 +56,9 @@ class ClassifierTrainer(SupervisedTrainer):
         self.tokenizer = tokenizer
         loss = self.loss(train, run.config)
         super().__init__(run, tokenizer, train, held_out, len(train.labels), loss, distribution)
+        self.direct: DirectPath | None = None
+        if isinstance(train, TextDataset) and isinstance(held_out, TextDataset) and distribution.is_chief:
+            self.direct = self._direct_path(train, held_out)
 
     def loss(self, train: LabelledDataset, config: Config) -> Callable[[Any, Any], Any]:
         """Return the loss of a batch, a function of logits and targets."""
@@ -73,10 +85,9 @@ class ClassifierTrainer(SupervisedTrainer):
         ]
 
     def measure(self) -> dict[str, Any]:
-        """Evaluate at the temperature with the lowest held-out loss: overconfidence is calibrated afterwards."""
-        logits, targets = self.held_out_logits()
-        probs = self.probabilities(logits / fit_temperature(*self.decisions(logits, targets)))
-        return self.history(self.metrics(probs, targets))
+        """Evaluate at the scales with the lowest held-out loss: overconfidence is calibrated afterwards."""
+        logits, targets, _ = self.calibrated()
+        return self.history(self.metrics(self.probabilities(logits), targets))
 
     def history(self, metrics: Any) -> dict[str, Any]:
         """Return the figures that the history holds."""
@@ -85,19 +96,56 @@ class ClassifierTrainer(SupervisedTrainer):
     def describe(self, measured: Mapping[str, Any]) -> str:
         return f"{super().describe(measured)}, accuracy {measured['held_out_accuracy']:.2%}"
 
-    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """Return logits ``(texts, classes)`` of the held-out texts, and their targets."""
-        return self.held_out_outputs(), self.held_out.dataset.targets
+    def calibrated(self) -> tuple[NDArray[np.float64], NDArray[Any], Calibration]:
+        """Fit the scales of network and direct path on the held-out texts.
 
-    def calibrate(self) -> Calibration:
-        """Fit the temperature on the held-out texts, and measure the calibration error without and with it."""
-        logits, targets = self.decisions(*self.held_out_logits())
-        temperature = fit_temperature(logits, targets)
-        before, after = (expected_calibration_error(probabilities(logits / t), targets) for t in (1.0, temperature))
-        return Calibration(temperature, before, after)
+        Returns:
+            calibrated logits ``(texts, classes)`` of the held-out texts, their targets, and the calibration, with the
+            calibration error without it.
+        """
+        logits, targets = self.held_out_outputs(), self.held_out.dataset.targets
+        decided, right = self.decisions(logits, targets)
+        if self.direct is None:
+            summed, factor, direct_scale = logits, 1 / fit_temperature(decided, right), 0.0
+            calibrated = logits * factor
+        else:
+            directly = self._held_out_directly
+            factor, direct_scale = fit_scales(decided, self.decisions(directly, targets)[0], right)
+            summed, calibrated = (logits + directly) / 2, logits * factor + directly * direct_scale
+        before, after = (
+            expected_calibration_error(probabilities(self.decisions(each, targets)[0]), right)
+            for each in (summed, calibrated)
+        )
+        return calibrated, targets, Calibration(1 / factor, direct_scale, before, after)
+
+    def _direct_path(self, train: TextDataset, held_out: TextDataset) -> DirectPath | None:
+        """Return the direct path, which is fitted once and kept in the run's folder; None for a model without."""
+        config = self.run.config
+        if not config.model.direct_ngrams:
+            return None
+        path, fingerprint = self.run.folder / DIRECT, self.progress.fingerprint
+        of_train, of_held_out = (
+            Examples([part.text(number, config.data.max_length) for number in range(len(part))], part.targets)
+            for part in (train, held_out)
+        )
+        direct = DirectPath.load(path, fingerprint)
+        if direct is None:
+            weights = class_weights(train, config.train.class_weights) if train.targets.ndim == 1 else None
+            order, seed = config.model.direct_ngrams, config.seed
+            direct = fit_direct_path(of_train, of_held_out, train.labels, order, self._scale, weights, seed=seed)
+            direct.save(path, fingerprint)
+        self._held_out_directly = direct.logits(of_held_out.texts)
+        return direct
+
+    def _scale(self, logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, float]:
+        """Return the factor of logits ``(texts, classes)`` with the lowest loss, and that loss."""
+        decided, right = self.decisions(logits, targets)
+        factor = 1 / fit_temperature(decided, right)
+        return factor, mean_nats(decided * factor, right)
 
     def exporter(self) -> ClassifierExporter:
-        return ClassifierExporter(self.model, self.tokenizer, self.held_out, self.calibrate(), self.run.config)
+        _, _, calibration = self.calibrated()
+        return ClassifierExporter(self.model, self.tokenizer, self.held_out, calibration, self.run.config, self.direct)
 
     def finish(self) -> None:
         """Write the report, then the bundle."""
@@ -108,9 +156,8 @@ class ClassifierTrainer(SupervisedTrainer):
     def report(self) -> None:
         """Write ``report.json``, ``.txt`` and ``.png``: figures, calibration and mistakes on held-out records."""
         train, held_out, data = self.batches.dataset, self.held_out.dataset, self.run.config.data
-        calibration = self.calibrate()
-        logits, targets = self.held_out_logits()
-        probs = self.probabilities(logits / calibration.temperature)
+        logits, targets, calibration = self.calibrated()
+        probs = self.probabilities(logits)
         mistakes = self.mistakes(probs, targets)
         records = held_out.records[[mistake.place for mistake in mistakes]].tolist()
         if self.tokenizer:
@@ -122,9 +169,10 @@ class ClassifierTrainer(SupervisedTrainer):
             "skipped": describe(train.skipped) or "nothing",
             "longer_than_max_length": int((train.lengths > data.max_length).sum()) if self.tokenizer else 0,
             "temperature": calibration.temperature,
+            "direct_scale": calibration.direct_scale,
             "calibration_error_before": calibration.error_before,
         }
-        decided, right = self.decisions(logits / calibration.temperature, targets)
+        decided, right = self.decisions(logits, targets)
         write_report(
             self.run.folder,
             self.metrics(probs, targets),

@@ -51,10 +51,9 @@ class MultilabelTrainer(ClassifierTrainer):
         return f"held out {measured['held_out_loss']:.4f} nats a label, micro F1 {measured['held_out_micro_f1']:.2%}"
 
     def exporter(self) -> ClassifierExporter:
-        calibration = self.calibrate()
-        logits, targets = self.held_out_logits()
-        thresholds = fit_thresholds(sigmoid(logits / calibration.temperature), targets)
-        arguments = (self.model, self.tokenizer, self.held_out, calibration, self.run.config)
+        logits, targets, calibration = self.calibrated()
+        thresholds = fit_thresholds(sigmoid(logits), targets)
+        arguments = (self.model, self.tokenizer, self.held_out, calibration, self.run.config, self.direct)
         return MultilabelExporter(*arguments, thresholds=thresholds)
 
     def _names(self, chosen: NDArray[np.bool_]) -> str:

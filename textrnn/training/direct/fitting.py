@@ -1,0 +1,349 @@
+"""Fits the direct path: which n-grams it reads, and their weights.
+
+Each column is a logistic regression of one class against the others. The weights start at the log-count ratios of naive
+Bayes (Wang & Manning 2012) or at zero, and are trained by Adagrad (Duchi et al. 2011). Held-out texts choose the length
+of the n-grams, the start and the number of passes; if those texts are few, folds of the training texts choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.training.direct.model import (
+    CHUNK,
+    DirectPath,
+    Ngrams,
+    Texts,
+    as_logits,
+    chunks,
+    joined,
+    ngrams_of,
+    weighted_sums,
+)
+from textrnn.training.direct.ngrams import NgramTable, hashes, identities
+
+MOST_NGRAMS = 1 << 17
+MOST_WEIGHTS = 3_000_000
+MOST_COUNTS = 20_000_000  # counts of n-grams by class in memory at once
+MOST_TOKENS = 8_000_000  # of the training texts; more are not read, so that memory is bounded
+MANY_TOKENS = 1_000_000  # training tokens, from which on shorter n-grams are not tried
+ENOUGH_HELD_OUT = 200  # texts, from which on they choose alone
+FOLDS = 5
+LARGEST_BATCH, SMALLEST_BATCH, BATCHES_A_PASS = 128, 8, 20
+RATE = 0.3  # of Adagrad
+FIRST_PASSES = 3  # of every candidate; the best one then goes on
+MOST_PASSES, PATIENCE = 20, 2  # passes at most, and those in a row that improve nothing
+SMOOTHING = 1.0  # added to each count of naive Bayes
+
+Array = NDArray[np.float64]
+Targets = NDArray[np.integer[Any]]
+
+
+class Examples(NamedTuple):
+    """Texts with their targets.
+
+    Attributes:
+        texts: each ids ``(tokens,)``.
+        targets: ``(texts,)`` numbers of classes; or ``(texts, classes)``, 1 for each class of a text.
+    """
+
+    texts: Texts
+    targets: Targets
+
+
+Scale = Callable[[Array, Targets], tuple[float, float]]
+"""From logits ``(texts, classes)`` and targets: the factor of the logits with the lowest loss, and that loss."""
+
+
+class Weights(NamedTuple):
+    """Weights in training, which changes them in place.
+
+    Attributes:
+        ngrams: float32 ``(n-grams + 1, columns)``; no text has row 0.
+        bias: float32 ``(columns,)``.
+    """
+
+    ngrams: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def logits(self, read: Ngrams) -> Array:
+        """Compute logits ``(texts, classes)``."""
+        return as_logits(weighted_sums(self.ngrams, read) + self.bias)
+
+    def times(self, factor: float) -> Weights:
+        """Return a copy, multiplied."""
+        return Weights(self.ngrams * np.float32(factor), self.bias * np.float32(factor))
+
+
+class Sample(NamedTuple):
+    """Texts as the weights read them.
+
+    Attributes:
+        read: their n-grams.
+        columns: float32 ``(texts, columns)``: 1 where the column is true of the text.
+        of_text: float32 ``(texts,)``: weight of each text in the loss.
+    """
+
+    read: Ngrams
+    columns: NDArray[np.float32]
+    of_text: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def some(self, numbers: NDArray[Any]) -> Sample:
+        """Return some of the texts, by their numbers."""
+        return Sample(self.read.some(numbers), self.columns[numbers], self.of_text[numbers])
+
+
+Start = Callable[[Sample], Weights]
+
+
+class Judge(NamedTuple):
+    """Texts that choose: those that a model was not fitted to, which are the folds of the training texts, or others.
+
+    Attributes:
+        parts: pairs of texts to fit to and n-grams of texts to measure on.
+        targets: targets of all texts to measure on, one part after the other.
+        scale: function that measures their logits.
+    """
+
+    parts: list[tuple[Sample, Ngrams]]
+    targets: Targets
+    scale: Scale
+
+    def measure(self, weights: list[Weights]) -> tuple[float, float]:
+        """Return factor and loss of weights, those of each part."""
+        logits = [own.logits(read) for own, (_, read) in zip(weights, self.parts, strict=True)]
+        return self.scale(np.concatenate(logits), self.targets)
+
+
+def fit_direct_path(
+    train: Examples,
+    held_out: Examples,
+    labels: tuple[str, ...],
+    order: int,
+    scale: Scale,
+    class_weights: NDArray[np.float32] | None = None,
+    pretrained: DirectPath | None = None,
+    seed: int = 0,
+) -> DirectPath:
+    """Fit a direct path whose logits have the scale that suits held-out texts.
+
+    Args:
+        train: texts to fit to.
+        held_out: texts to choose by.
+        labels: the classes.
+        order: tokens of the longest n-gram; one less is tried too.
+        scale: function that measures logits.
+        class_weights: weight of the texts of each class, ``(classes,)``; None weighs all alike.
+        pretrained: a path of the same classes and tokens; its weights are one more start.
+        seed: seed of the order of the texts, and of the folds.
+    """
+    train = _bounded(train, seed)
+    columns = as_columns(train.targets, len(labels))
+    of_text = np.ones(len(columns), np.float32)
+    if class_weights is not None and train.targets.ndim == 1:
+        of_text = class_weights[train.targets]
+    candidates = []
+    is_large = sum(len(text) for text in train.texts) > MANY_TOKENS
+    for length in (order,) if is_large else dict.fromkeys((order, max(1, order - 1))):
+        table, hashed = choose_ngrams(train.texts, columns, length)
+        sample = Sample(ngrams_of(table, train.texts), columns, of_text)
+        starts: list[Start] = [partial(naive_bayes, ngrams=len(hashed)), partial(zeros, ngrams=len(hashed))]
+        if pretrained is not None:
+            known = pretrained.weights[np.append(0, pretrained.table.look_up(hashed))]
+            starts.append(partial(_known, weights=Weights(known, pretrained.bias)))
+        judge = _judge(sample, train.targets, table, held_out, scale, seed)
+        candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
+    for candidate in candidates:
+        candidate.train(FIRST_PASSES)
+    best = min(candidates, key=lambda each: each.nats)
+    best.train(MOST_PASSES)
+    return DirectPath(best.table, *best.weights(), labels)
+
+
+class Candidate:
+    """Weights that are trained from one start.
+
+    Attributes:
+        table: their n-grams.
+        nats: lowest loss so far.
+    """
+
+    def __init__(self, start: Start, sample: Sample, judge: Judge, table: NgramTable, seed: int) -> None:
+        self.table = table
+        self._start, self._sample, self._judge, self._seed = start, sample, judge, seed
+        weights = [start(of) for of, _ in judge.parts]
+        self._start_factor, self.nats = judge.measure(weights)
+        weights = [own.times(self._start_factor) for own in weights]
+        self._best, self._best_factor, self._best_passes = [own.times(1.0) for own in weights], 1.0, 0
+        self._passes = 0
+        self._runs = [passes(of, own, seed) for (of, _), own in zip(judge.parts, weights, strict=True)]
+
+    def train(self, most: int) -> None:
+        """Train up to pass `most`, or until nothing improves."""
+        while self._passes < most and self._passes - self._best_passes < PATIENCE:
+            self._passes += 1
+            weights = [next(run) for run in self._runs]
+            factor, nats = self._judge.measure(weights)
+            if nats < self.nats:
+                self._best, self._best_factor = [own.times(1.0) for own in weights], factor
+                self.nats, self._best_passes = nats, self._passes
+
+    def weights(self) -> Weights:
+        """Return the best weights, at the scale that the judge found; those of folds are trained on all texts again."""
+        if len(self._best) == 1:
+            return self._best[0].times(self._best_factor)
+        weights = self._start(self._sample).times(self._start_factor)
+        for _ in islice(passes(self._sample, weights, self._seed), self._best_passes):
+            pass  # trained in place
+        return weights.times(self._best_factor)
+
+
+def as_columns(targets: Targets, classes: int) -> NDArray[np.float32]:
+    """Return what the columns shall be 1 for, ``(texts, columns)``; two classes share one column."""
+    if targets.ndim > 1:
+        return targets.astype(np.float32)
+    of_columns = np.arange(classes) if classes > 2 else np.array([1])
+    return np.asarray(targets[:, None] == of_columns, np.float32)
+
+
+def _bounded(train: Examples, seed: int) -> Examples:
+    """Return so many of the texts, drawn at random, that they have at most `MOST_TOKENS`."""
+    lengths = np.array([len(text) for text in train.texts], np.int64)
+    if lengths.sum() <= MOST_TOKENS:
+        return train
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(lengths))
+    chosen = np.sort(order[np.cumsum(lengths[order]) <= MOST_TOKENS])
+    return Examples([train.texts[number] for number in chosen], train.targets[chosen])
+
+
+# Which n-grams
+
+
+def choose_ngrams(
+    texts: Texts, columns: NDArray[np.float32], order: int, most: int = MOST_NGRAMS
+) -> tuple[NgramTable, NDArray[np.int64]]:
+    """Choose the n-grams that tell most of the classes.
+
+    All are kept if they are few enough. Else those that occur in one text are left out, and of the others those are
+    kept whose log-count ratio is large for the number of texts that they occur in.
+
+    Args:
+        texts: each ids ``(tokens,)``.
+        columns: ``(texts, columns)``, 1 where the column is true of the text.
+        order: tokens of the longest n-gram.
+        most: number of n-grams to keep at most.
+
+    Returns:
+        their table, and their hashes ``(n-grams, 3)`` in the order of their numbers.
+    """
+    most = min(most, MOST_WEIGHTS // columns.shape[1])
+    lengths = [len(text) for text in texts]
+    parts = list(chunks(lengths, CHUNK))
+    seen = []
+    for begin, end in parts:
+        hashed, owners = hashes(*joined(texts[begin:end]), order)
+        seen.append(np.unique(np.stack([identities(hashed), owners], axis=1), axis=0)[:, 0])
+    known, counts = np.unique(np.concatenate(seen), return_counts=True)
+    seen.clear()
+    fewest = 1
+    while np.sum(counts >= fewest) > (most if fewest == 1 else max(most, MOST_COUNTS // columns.shape[1])):
+        fewest += 1
+    known = known[counts >= fewest]
+    kept = np.zeros((len(known), 3), np.int64)
+    by_column = np.zeros((len(known), columns.shape[1]))
+    of_all = np.zeros(len(known))
+    for begin, end in parts:
+        hashed, owners = hashes(*joined(texts[begin:end]), order)
+        places = np.searchsorted(known, identities(hashed))
+        places = np.minimum(places, len(known) - 1)
+        is_known = known[places] == identities(hashed)
+        kept[places[is_known]] = hashed[is_known]
+        pairs = np.unique(owners[is_known] << 32 | places[is_known])
+        places, owners = pairs & 0xFFFFFFFF, begin + (pairs >> 32)
+        of_all += np.bincount(places, minlength=len(known))
+        for column in range(columns.shape[1]):
+            true = columns[owners, column] > 0
+            by_column[:, column] += np.bincount(places[true], minlength=len(known))
+    if len(known) > most:
+        telling = np.abs(log_count_ratios(by_column, of_all)).max(axis=1) * np.sqrt(of_all)
+        kept = kept[np.sort(np.argsort(-telling, kind="stable")[:most])]
+    return NgramTable.build(order, kept), kept
+
+
+def log_count_ratios(by_column: Array, of_all: Array) -> Array:
+    """Compute the log-count ratios of naive Bayes, ``(n-grams, columns)``.
+
+    Args:
+        by_column: texts with each n-gram of which each column is true, ``(n-grams, columns)``.
+        of_all: texts with each n-gram, ``(n-grams,)``.
+    """
+    of, other = by_column + SMOOTHING, of_all[:, None] - by_column + SMOOTHING
+    ratios: Array = np.log(of / of.sum(axis=0)) - np.log(other / other.sum(axis=0))
+    return ratios
+
+
+# Their weights
+
+
+def naive_bayes(sample: Sample, ngrams: int) -> Weights:
+    """Return log-count ratios as weights of this many n-grams."""
+    numbers, owners = sample.read.numbers, sample.read.owners
+    of_all = np.bincount(numbers, minlength=ngrams + 1).astype(np.float64)
+    by_column = np.stack(
+        [np.bincount(numbers[true[owners] > 0], minlength=ngrams + 1) for true in sample.columns.T], axis=1
+    ).astype(np.float64)
+    ratios = np.pad(log_count_ratios(by_column[1:], of_all[1:]), ((1, 0), (0, 0)))
+    return Weights(ratios.astype(np.float32), np.zeros(ratios.shape[1], np.float32))
+
+
+def zeros(sample: Sample, ngrams: int) -> Weights:
+    """Return weights of 0 of this many n-grams."""
+    columns = sample.columns.shape[1]
+    return Weights(np.zeros((ngrams + 1, columns), np.float32), np.zeros(columns, np.float32))
+
+
+def _known(sample: Sample, weights: Weights) -> Weights:
+    return weights.times(1.0)
+
+
+def passes(sample: Sample, weights: Weights, seed: int) -> Iterator[Weights]:
+    """Train weights in place on the mean binary cross-entropy of the columns; yield them after each pass."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, len(sample) // BATCHES_A_PASS))
+    squares = Weights(np.full_like(weights.ngrams, 1e-6), np.full_like(weights.bias, 1e-6))
+    while True:
+        order = generator.permutation(len(sample))
+        for begin in range(0, len(order), batch):
+            of = sample.some(order[begin : begin + batch])
+            scores = weighted_sums(weights.ngrams, of.read) + weights.bias
+            errors = ((1 / (1 + np.exp(-scores)) - of.columns) * of.of_text[:, None]).astype(np.float32)
+            owners = of.read.owners
+            by_number = np.argsort(of.read.numbers, kind="stable")
+            numbers, starts = np.unique(of.read.numbers[by_number], return_index=True)
+            if len(numbers):
+                slopes = (errors * of.read.values[:, None])[owners[by_number]]
+                slopes = np.add.reduceat(slopes, starts, axis=0)
+                squares.ngrams[numbers] += slopes**2
+                weights.ngrams[numbers] -= RATE * slopes / np.sqrt(squares.ngrams[numbers])
+            slope = errors.sum(axis=0)
+            squares.bias[:] += slope**2
+            weights.bias[:] -= RATE * slope / np.sqrt(squares.bias)
+        yield weights
+
+
+def _judge(sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int) -> Judge:
+    if len(held_out.texts) >= ENOUGH_HELD_OUT:
+        return Judge([(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sample))
+    folds = [order[fold::FOLDS] for fold in range(min(FOLDS, len(order)))]
+    parts = [(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold)) for fold in folds]
+    return Judge(parts, targets[np.concatenate(folds)], scale)

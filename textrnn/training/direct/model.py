@@ -1,0 +1,180 @@
+"""The direct path: ``R x``, from the n-grams of a text to its classes, beside the network (o = g(V h + R x + c))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import UserError
+from textrnn.files import write_atomically
+from textrnn.training.direct.ngrams import Ids, NgramTable
+
+CHUNK = 1 << 20  # tokens, or weights, in memory at once
+FORMAT_VERSION = 1
+
+Texts = Sequence[NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Ngrams:
+    """The numbers of the n-grams of some texts, one text after the other.
+
+    Attributes:
+        numbers: int64 ``(n-grams,)``.
+        offsets: int64 ``(texts + 1,)``: text i has ``numbers[offsets[i]:offsets[i + 1]]``.
+    """
+
+    numbers: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """N-grams of each text."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The number of the text of each n-gram."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """What each text multiplies the weights of its n-grams with: x has the Euclidean length 1."""
+        return (1 / np.sqrt(np.maximum(self.counts, 1))).astype(np.float32)
+
+    def some(self, texts: NDArray[Any]) -> Ngrams:
+        """Return the n-grams of some of the texts, by their numbers."""
+        counts = self.counts[texts]
+        ends = np.cumsum(counts)
+        places = np.arange(counts.sum()) + np.repeat(self.offsets[texts] - (ends - counts), counts)
+        return Ngrams(self.numbers[places], np.concatenate([[0], ends]))
+
+
+def weighted_sums(weights: NDArray[Any], ngrams: Ngrams) -> NDArray[np.float64]:
+    """Compute R x of each text: ``(n-grams, columns)`` to ``(texts, columns)``."""
+    sums = np.zeros((len(ngrams), weights.shape[1]))
+    for begin, end in chunks(ngrams.counts, CHUNK // weights.shape[1]):
+        first, last = ngrams.offsets[[begin, end]]
+        some = begin + np.flatnonzero(ngrams.counts[begin:end])
+        if len(some):
+            rows = weights[ngrams.numbers[first:last]]
+            sums[some] = np.add.reduceat(rows, ngrams.offsets[some] - first, axis=0)
+    return sums * ngrams.values[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectPath:
+    """A linear model of the n-grams of a text.
+
+    Each n-gram of a text counts once, as ``1 / sqrt(n)`` of a text with n different n-grams that the model knows.
+
+    Attributes:
+        table: its n-grams.
+        weights: R, float32 ``(n-grams + 1, columns)``; row 0, of an unknown n-gram, is 0. A column for each class; one
+            column for two classes, of the second.
+        bias: float32 ``(columns,)``.
+        labels: the classes.
+    """
+
+    table: NgramTable
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of n-grams."""
+        return len(self.weights) - 1
+
+    def ngrams(self, texts: Texts) -> Ngrams:
+        """Look up the n-grams of texts, each ids ``(tokens,)``."""
+        return ngrams_of(self.table, texts)
+
+    def logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Compute logits ``(texts, classes)`` of texts, each ids ``(tokens,)``."""
+        return as_logits(weighted_sums(self.weights, self.ngrams(texts)) + self.bias)
+
+    def scaled(self, scale: float) -> DirectPath:
+        """Return the path with `scale` times the logits."""
+        factor = np.float32(scale)
+        return replace(self, weights=self.weights * factor, bias=self.bias * factor)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a graph holds, by name."""
+        return {
+            "direct_fingerprints": self.table.fingerprints,
+            "direct_numbers": self.table.numbers,
+            "direct_weights": self.weights,
+            "direct_bias": self.bias,
+        }
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write the path to a file; `fingerprint` is the hash of what it was fitted to."""
+        facts = {
+            "format_version": np.array(FORMAT_VERSION),
+            "fingerprint": np.array(fingerprint),
+            "order": np.array(self.table.order),
+            "labels": np.array(self.labels),
+        }
+        with write_atomically(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **self.arrays(), **facts)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str | None = None) -> DirectPath | None:
+        """Read a file of `save`; None if there is none, or if it was fitted to something else than `fingerprint`.
+
+        Raises:
+            UserError: the file is damaged, or of another format version.
+        """
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            if arrays["format_version"] != FORMAT_VERSION:
+                raise ValueError("another format version")
+            found = str(arrays["fingerprint"])
+            table = NgramTable(int(arrays["order"]), arrays["direct_fingerprints"], arrays["direct_numbers"])
+            labels = tuple(str(label) for label in arrays["labels"])
+            path_read = cls(table, arrays["direct_weights"], arrays["direct_bias"], labels)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # libraries raise various exceptions for damaged bytes
+            raise UserError(f"{path} must be as it was written: {error}; remove it and train again") from error
+        return path_read if fingerprint in (None, found) else None
+
+
+def as_logits(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return logits ``(texts, classes)`` of scores ``(texts, columns)``; one column is that of the second class."""
+    return np.concatenate([-scores / 2, scores / 2], axis=1) if scores.shape[1] == 1 else scores
+
+
+def ngrams_of(table: NgramTable, texts: Texts) -> Ngrams:
+    """Look up the n-grams of texts, each ids ``(tokens,)``."""
+    found, counts = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
+    for begin, end in chunks([len(text) for text in texts], CHUNK):
+        numbers, owners = table.rows(*joined(texts[begin:end]))
+        found.append(numbers)
+        counts.append(np.bincount(owners, minlength=end - begin))
+    return Ngrams(np.concatenate(found), np.cumsum(np.concatenate(counts)))
+
+
+def joined(texts: Texts) -> tuple[Ids, NDArray[np.int64]]:
+    """Return the tokens of texts, one text after the other, and the number of the text of each token."""
+    lengths = [len(text) for text in texts]
+    return np.concatenate([np.zeros(0, np.int64), *texts]), np.repeat(np.arange(len(texts)), lengths)
+
+
+def chunks(sizes: Sequence[int] | NDArray[np.int64], room: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of consecutive items whose sizes sum to `room` at most; a larger item is alone."""
+    ends = np.cumsum(sizes)
+    begin, before = 0, 0
+    while begin < len(sizes):
+        end = max(begin + 1, int(np.searchsorted(ends, before + room, "right")))
+        yield begin, end
+        begin, before = end, int(ends[end - 1])
