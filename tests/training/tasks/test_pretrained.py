@@ -17,6 +17,7 @@ from conftest import TrainedRun, tiny_settings, write_opinions, write_small_text
 from numpy.typing import NDArray
 
 from textrnn.config import ARCHITECTURE
+from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.network.layers import fold_input_scale
 from textrnn.training.tasks.classification.trainer import ClassifierTrainer
@@ -170,6 +171,24 @@ def test_a_run_that_lost_what_it_starts_from_does_not_start_from_chance(trained:
 
 
 # What cannot be started from
+
+
+@pytest.mark.parametrize("place", ["", "bundle"])
+def test_the_direct_path_is_one_more_start(trained_classifier: TrainedRun, place: str, tmp_path: Path) -> None:
+    names = '["0=negative","1=positive"]'
+    started(tmp_path / "run", trained_classifier.folder / place, data__label_names=names)
+    _, arrays = load_checkpoint(tmp_path / "run" / "init.npz")
+    taken, theirs = DirectPath.restored(arrays), DirectPath.load(trained_classifier.folder / DIRECT)
+    assert theirs
+    assert taken.labels == theirs.labels == ("negative", "positive")
+    texts = [np.arange(4, 30), np.array([7, 5, 9])]
+    expected, found = theirs.logits(texts), taken.logits(texts)
+    # A bundle holds the weights at the scale that suits its network.
+    scale = found[0, 0] / expected[0, 0]
+    assert place or scale == 1
+    np.testing.assert_allclose(found, scale * expected, rtol=1e-4)
+    started(tmp_path / "without", trained_classifier.folder / place, model__direct_ngrams=0)
+    assert "direct_weights" not in load_checkpoint(tmp_path / "without" / "init.npz")[1]
 
 
 def refused(tmp_path: Path, init_from: Path, *changes: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.training.direct.ngrams import Ids, NgramTable
 
+DIRECT = "direct.npz"
+"""File of a run folder: its direct path."""
 CHUNK = 1 << 20  # tokens, or weights, in memory at once
 FORMAT_VERSION = 1
 
@@ -115,16 +117,22 @@ class DirectPath:
             "direct_bias": self.bias,
         }
 
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """Return all of the path as arrays, which `restored` reads."""
+        return self.arrays() | {"direct_order": np.array(self.table.order), "direct_labels": np.array(self.labels)}
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, NDArray[Any]]) -> DirectPath:
+        """Return the path from arrays of `stored`, and any others."""
+        table = NgramTable(int(arrays["direct_order"]), arrays["direct_fingerprints"], arrays["direct_numbers"])
+        labels = tuple(str(label) for label in arrays["direct_labels"])
+        return cls(table, arrays["direct_weights"], arrays["direct_bias"], labels)
+
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the path to a file; `fingerprint` is the hash of what it was fitted to."""
-        facts = {
-            "format_version": np.array(FORMAT_VERSION),
-            "fingerprint": np.array(fingerprint),
-            "order": np.array(self.table.order),
-            "labels": np.array(self.labels),
-        }
+        facts = {"format_version": np.array(FORMAT_VERSION), "fingerprint": np.array(fingerprint)}
         with write_atomically(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **self.arrays(), **facts)  # type: ignore[arg-type]
+            np.savez(file, **self.stored(), **facts)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path, fingerprint: str | None = None) -> DirectPath | None:
@@ -138,15 +146,12 @@ class DirectPath:
                 arrays = {name: archive[name] for name in archive.files}
             if arrays["format_version"] != FORMAT_VERSION:
                 raise ValueError("another format version")
-            found = str(arrays["fingerprint"])
-            table = NgramTable(int(arrays["order"]), arrays["direct_fingerprints"], arrays["direct_numbers"])
-            labels = tuple(str(label) for label in arrays["labels"])
-            path_read = cls(table, arrays["direct_weights"], arrays["direct_bias"], labels)
+            found = cls.restored(arrays)
         except FileNotFoundError:
             return None
         except Exception as error:  # libraries raise various exceptions for damaged bytes
             raise UserError(f"{path} must be as it was written: {error}; remove it and train again") from error
-        return path_read if fingerprint in (None, found) else None
+        return found if fingerprint in (None, str(arrays["fingerprint"])) else None
 
 
 def as_logits(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@
         data/               token ids on disk; sources.json: fingerprints of the sources' content
         checkpoint.npz      exact resume
         best.npz            the weights with the lowest held-out loss
+        direct.npz          classifiers of texts: the direct path from n-grams to classes
         history.jsonl       one line per measurement    curves.png  its loss curves
         report.*            classifiers: correct and wrong predictions on held-out texts
         forecast.png        forecasters: held-out values and their forecasts

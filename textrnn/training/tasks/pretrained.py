@@ -19,6 +19,7 @@ from textrnn.config import (
 from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
+from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.loop.checkpoints import BEST, load_checkpoint
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
 from textrnn.training.loop.warm_start import Arrays
@@ -34,7 +35,8 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
 
     Returns:
         the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its embedding
-        and layers by their names in the backbone; a vector model gives its output layer too.
+        and layers by their names in the backbone; a vector model gives its output layer too, a classifier of texts its
+        direct path.
 
     Raises:
         UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
@@ -42,13 +44,15 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     """
     folder = Path(config.model.init_from)
     tokenizer: Tokenizer | None = None
+    direct: DirectPath | None = None
     if (folder / BEST).exists() and (folder / "config.json").exists():
         source = with_fitted_values(read_config(folder), read_fitted(folder))
         _, arrays = load_checkpoint(folder / BEST)
         if source.data.reads == "text":
             tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(_with_one_table(arrays))
+            direct = DirectPath.load(folder / DIRECT)
     else:
-        source, tokenizer, arrays = _from_bundle(find_bundle(folder))
+        source, tokenizer, arrays, direct = _from_bundle(find_bundle(folder))
     if source.data.reads != config.data.reads:
         raise UserError(
             f"model.init_from must read {config.data.reads}, {folder} reads {source.data.reads}; give another model"
@@ -66,10 +70,12 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     if tokenizer is None:
         return replace(config, model=model), None, arrays
     arrays = with_backward_weights(arrays) if config.model.bidirectional else forward_weights(arrays)
+    if direct and config.model.direct_ngrams:
+        arrays |= direct.stored()
     return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
 
 
-def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
+def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays, DirectPath | None]:
     """Load a model from the graph of a bundle.
 
     The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``W = 1`` and
@@ -105,7 +111,11 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays]:
             "bias_0": np.zeros(hidden_dim, np.float32),
         }
         config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
-    return config, load_tokenizer(folder, kind), _of_backbone(arrays)
+    direct: DirectPath | None = None
+    if "direct_weights" in arrays:
+        labels, order = np.array(manifest.labels), sum(name.startswith("hash_factors_") for name in arrays)
+        direct = DirectPath.restored(arrays | {"direct_labels": labels, "direct_order": np.array(order)})
+    return config, load_tokenizer(folder, kind), _of_backbone(arrays), direct
 
 
 def _with_one_table(arrays: Arrays) -> Arrays:

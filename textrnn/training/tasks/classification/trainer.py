@@ -25,14 +25,14 @@ from textrnn.metrics.calibration import (
 from textrnn.metrics.classification_report import Metrics, confident_mistakes, measure, write_report
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.direct.fitting import Examples, fit_direct_path
-from textrnn.training.direct.model import DirectPath
+from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
+from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.run import Run
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 MISTAKES = 20  # listed in the report
-DIRECT = "direct.npz"  # file of a run folder: the direct path
 
 
 class ClassifierTrainer(SupervisedTrainer):
@@ -131,11 +131,27 @@ class ClassifierTrainer(SupervisedTrainer):
         direct = DirectPath.load(path, fingerprint)
         if direct is None:
             weights = class_weights(train, config.train.class_weights) if train.targets.ndim == 1 else None
-            order, seed = config.model.direct_ngrams, config.seed
-            direct = fit_direct_path(of_train, of_held_out, train.labels, order, self._scale, weights, seed=seed)
+            direct = fit_direct_path(
+                of_train,
+                of_held_out,
+                train.labels,
+                config.model.direct_ngrams,
+                self._scale,
+                weights,
+                self._pretrained_path(train.labels),
+                config.seed,
+            )
             direct.save(path, fingerprint)
         self._held_out_directly = direct.logits(of_held_out.texts)
         return direct
+
+    def _pretrained_path(self, labels: tuple[str, ...]) -> DirectPath | None:
+        """Return the direct path of the model that the run starts from, if that has one of the same labels."""
+        if not self.run.config.model.init_from:
+            return None
+        _, arrays = load_checkpoint(self.run.initial)
+        found = DirectPath.restored(arrays) if "direct_weights" in arrays else None
+        return found if found and found.labels == labels else None
 
     def _scale(self, logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, float]:
         """Return the factor of logits ``(texts, classes)`` with the lowest loss, and that loss."""
