@@ -29,6 +29,8 @@ def random_weights(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> 
     """Every weight of the model by name, none of them zero or one as biases and gains are at first."""
     hidden, embedding = config.hidden_dim, config.embedding_dim or config.hidden_dim
     shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, embedding), "output_bias": (vocabulary_size,)}
+    if config.input_ngrams > 1:
+        shapes["ngrams"] = (config.ngram_rows, embedding)
     shapes |= layer_shapes(config, embedding)
     outputs, width = vocabulary_size, embedding if config.tied else hidden
     if config.softmax == "adaptive":
@@ -89,6 +91,17 @@ def drawn(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Array]:
 # Equations
 
 
+def random_state(config: ModelConfig, batch: int, vocabulary_size: int, seed: int = 2) -> NDArray[np.float32]:
+    """Some state: numbers of every layer, and tokens that were read before if n-grams are inputs."""
+    random = np.random.default_rng(seed)
+    state = random.normal(size=(config.layers, batch, config.hidden_dim))
+    if config.input_ngrams > 1:
+        history = np.zeros((1, batch, config.hidden_dim))
+        history[0, :, : config.input_ngrams - 1] = random.integers(4, vocabulary_size, (batch, config.input_ngrams - 1))
+        state = np.concatenate([state, history])
+    return state.astype(np.float32)
+
+
 def run(
     config: ModelConfig,
     weights: Weights,
@@ -97,12 +110,17 @@ def run(
     apart: bool = False,
 ) -> tuple[Array, Array]:
     """ids (batch, time), state (layers, batch, hidden) -> logits (batch, time, vocabulary), next state."""
-    h = np.zeros((config.layers, len(ids), config.hidden_dim)) if state is None else np.array(state, np.float64)
+    before, rows = max(config.input_ngrams - 1, 0), config.layers + (config.input_ngrams > 1)
+    h = np.zeros((rows, len(ids), config.hidden_dim)) if state is None else np.array(state, np.float64)
     logits = []
     for tokens in ids.T:
         if apart:
             h[:, tokens == END_ID] = 0
         x, below = embeddings(config, weights)[tokens], np.zeros(())
+        if before:
+            read = np.concatenate([h[-1, :, :before].astype(int), tokens[:, None]], axis=1)
+            x = x + np.stack([ngram_vectors(weights, text.tolist()) for text in read])
+            h[-1, :, :before] = read[:, 1:]
         for i in range(config.layers):
             h[i] = next_state(config, weights, i, x, h[i])
             x, below = handed_on(config, weights, i, h[i], below)
@@ -114,6 +132,16 @@ def run(
         else:
             logits.append(x @ output + weights["output_bias"])
     return np.stack(logits, axis=1), h
+
+
+def ngram_vectors(weights: Weights, read: list[int]) -> NDArray[Any]:
+    """The sum of the vectors of the n-grams that end at the last of some tokens, from two tokens on to all."""
+    prime, base, total = 2**31 - 1, 16_807, np.zeros(weights["ngrams"].shape[1])
+    for length in range(2, len(read) + 1):
+        number = sum(token * pow(base, back + 1, prime) for back, token in enumerate(read[::-1][:length]))
+        number = (number + pow(base, length + 6, prime)) % prime
+        total = total + weights["ngrams"][number % len(weights["ngrams"])]
+    return total
 
 
 def embeddings(config: ModelConfig, weights: Weights) -> NDArray[Any]:

@@ -237,6 +237,22 @@ class ModelConfig:
     )
     """Classification: read a text in parallel segments of this many tokens, each from a zero state (Johnson & Zhang
     2016). 0: one segment."""
+    input_ngrams: int = field(
+        default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 5, "3 suits most texts; 0 reads tokens alone")
+    )
+    """Input n-grams: each input is the vector of the token plus the vectors of the n-grams of 2 to this many tokens
+    that end at it. 0: off."""
+    ngram_rows: int = field(
+        default=32_768,
+        metadata=_for(_with(LANGUAGE_MODELS, model__input_ngrams=Above(1))) | _between(1, 10_000_000, "32768 is usual"),
+    )
+    """Rows of the table of input n-grams. A hash chooses the row of an n-gram, so several n-grams may share one."""
+    ngram_dropout: float = field(
+        default=0.0,
+        metadata=_for(_with(LANGUAGE_MODELS, model__input_ngrams=Above(1)), off=0.0)
+        | _between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"),
+    )
+    """Dropout of whole input n-grams, the same in all places of a batch."""
     direct_ngrams: int = field(
         default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 5, "3 suits most texts; 0 is no direct path")
     )
@@ -307,6 +323,11 @@ class TrainConfig:
     )
     """Length of truncated backpropagation through time; the state is carried over. The default is shorter for small
     data."""
+    state_reset: float = field(
+        default=0.02, metadata=_for(LANGUAGE_MODELS, off=0.0) | _between(0.0, 1.0, "0.02 is usual")
+    )
+    """Language models: share of the streams of text, drawn at each step, whose state begins at zero again, so that the
+    model is good from the first token of a text on."""
     learning_rate: float = field(
         default=2e-3, metadata=_for(EVERY_RUN) | _between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024")
     )
@@ -424,6 +445,11 @@ def require_consistent(config: Config) -> None:
     if model.pooling == "last" and model.segment_length:
         raise UserError(
             f"model.pooling=last reads a text as one, segment_length was: {model.segment_length}; set it to 0"
+        )
+    if model.input_ngrams - 1 > model.hidden_dim:  # the state holds the tokens before
+        raise UserError(
+            f"model.input_ngrams must be {model.hidden_dim + 1} at most with model.hidden_dim={model.hidden_dim}, was: "
+            f"{model.input_ngrams}; lower it"
         )
     if model.recurrence == "rotation" and model.hidden_dim % 2:
         raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")

@@ -41,6 +41,8 @@ CONFIGS = {
     "one layer": replace(SMALL, layers=1),
     "three layers": replace(SMALL, layers=3, embedding_dim=0),
     "no residual": replace(SMALL, layers=3, residual=False),
+    "n-grams": replace(SMALL, input_ngrams=4, ngram_rows=50),
+    "n-grams as wide as the states": replace(SMALL, input_ngrams=2, ngram_rows=9, embedding_dim=0, tied=True),
     "relu": replace(SMALL, activation="relu"),
     "linear": replace(SMALL, activation="linear", layers=1),
     "normalised": replace(SMALL, normalization="layer", layers=3),
@@ -62,8 +64,11 @@ CONFIGS = {
     ),
 }
 # Beyond those of a dense U, by what asks for them.
+HASHING = {"Cast", "Concat", "Mod", "Mul", "Pad", "ReduceSum", "Slice"}
 MORE = {
     "normalization=layer": {"LayerNormalization"},
+    "input_ngrams=4": HASHING,
+    "input_ngrams=2": HASHING,
     "softmax=adaptive": {"LogSoftmax"},
     "recurrence=diagonal": {"Mul"},
     "recurrence=rotation": {"Mul"},
@@ -170,7 +175,7 @@ def test_graphs_equal_keras_and_the_equations(
     bundle = export(model, tokenizer, held_out, tmp_path / "bundle")
     random = np.random.default_rng(1)
     ids = random.integers(0, tokenizer.vocabulary_size, (3, 9), dtype=np.int32)
-    state = random.normal(size=(config.layers, 3, config.hidden_dim)).astype(np.float32)
+    state = reference_model.random_state(config, 3, tokenizer.vocabulary_size)
     keras_logits, keras_state = (result.numpy() for result in model(tf.constant(ids), tf.constant(state)))
     keras_logits = keras_logits.transpose(1, 0, 2)
 
@@ -190,6 +195,8 @@ def test_graphs_equal_keras_and_the_equations(
     for use, graph in graphs_of(bundle).items():
         nodes = list(all_nodes(graph.graph))
         more = set().union(*(more for what, more in MORE.items() if what in settings_of(config)))
+        if config.input_ngrams and use != "sequence":
+            more = more | {"CumSum"}
         assert more <= {node.op_type for node in nodes} <= NATIVE[use] | more
         assert {node.domain for node in nodes} == {""}
         assert not graph.functions
@@ -267,7 +274,7 @@ def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: Trained
     lines = [json.loads(line) for line in (trained.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     while_training = min(line["held_out_loss"] for line in lines if "held_out_loss" in line)
     # One stream and the first token are the difference.
-    assert manifest.metrics["held_out"]["nats_per_token"] == pytest.approx(while_training, rel=0.1)
+    assert manifest.metrics["held_out"]["nats_per_token"] == pytest.approx(while_training, rel=0.15)
 
 
 def test_graphs_that_differ_from_keras_are_not_written(

@@ -17,7 +17,10 @@ from textrnn.training.network.language_model import LanguageModel
 WORDS, BATCH, TIME = 60, 2, 4
 
 
-def trained(by_rows: bool, steps: int = 40) -> tuple[list[float], dict[str, Any], TrainingStep]:
+SETTINGS: dict[str, Any] = {"hidden_dim": 8, "layers": 1, "embedding_dim": 6, "embedding_dropout": 0.2}
+
+
+def trained(by_rows: bool, steps: int = 40, ngrams: int = 0) -> tuple[list[float], dict[str, Any], TrainingStep]:
     """Losses, and weights, of a text in which most words are rare."""
     config = TrainConfig(
         batch_size=BATCH,
@@ -27,7 +30,7 @@ def trained(by_rows: bool, steps: int = 40) -> tuple[list[float], dict[str, Any]
         weight_decay=0.5,
         gradient_clip=0.3,
     )
-    model = LanguageModel(ModelConfig(hidden_dim=8, layers=1, embedding_dim=6, embedding_dropout=0.2), WORDS, 1)
+    model = LanguageModel(ModelConfig(**SETTINGS, input_ngrams=ngrams, ngram_rows=300), WORDS, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_step, "is_worthwhile", lambda *_: by_rows)
         step = TrainingStep(model, optimizer_of(config, 50, model))
@@ -39,9 +42,10 @@ def trained(by_rows: bool, steps: int = 40) -> tuple[list[float], dict[str, Any]
     return losses, model.arrays(), step
 
 
-def test_rows_end_where_adamw_brings_them() -> None:
-    expected_losses, expected, plain = trained(False)
-    losses, before, step = trained(True)
+@pytest.mark.parametrize("ngrams", [0, 3])
+def test_rows_end_where_adamw_brings_them(ngrams: int) -> None:
+    expected_losses, expected, plain = trained(False, ngrams=ngrams)
+    losses, before, step = trained(True, ngrams=ngrams)
     assert not isinstance(plain.optimizer, RowwiseAdamW)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     # Rows that were not read for long lie behind, until all are to be seen.
@@ -64,6 +68,8 @@ def test_only_large_tables_that_are_read_alone_are_updated_by_rows() -> None:
     assert is_worthwhile(33_000, 320, 64 * 32)
     assert not is_worthwhile(5_000, 320, 64 * 32)  # a step reads most of it
     assert not is_worthwhile(33_000, 16, 64 * 32)  # little to save
+    model = LanguageModel(ModelConfig(hidden_dim=64, layers=1, input_ngrams=3, ngram_rows=17_000), 50, 1)
+    assert isinstance(optimizer_of(TrainConfig(batch_size=2, sequence_length=8), 10, model), RowwiseAdamW)
     for tied, recompute, by_rows in ((False, 0, True), (True, 0, False), (False, 4, False)):
         model = LanguageModel(ModelConfig(hidden_dim=64, layers=1, tied=tied), 17_000, 1)
         config = TrainConfig(batch_size=2, sequence_length=8, recompute=recompute)

@@ -189,6 +189,9 @@ WORDS = {
     "model__softmax": "adaptive",
     "model__cutoffs": [6, 9],
     "model__embedding_dropout": 0.1,
+    "model__input_ngrams": 3,
+    "model__ngram_rows": 50,
+    "model__ngram_dropout": 0.1,
     "train__batch_size": 2,
     "train__evaluations": 2,
 }

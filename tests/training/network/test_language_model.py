@@ -30,6 +30,9 @@ CONFIGS = {
     "tied": replace(SMALL, embedding_dim=0, tied=True, layers=3, residual=False),
     "adaptive": replace(SMALL, softmax="adaptive", cutoffs=(3, 5)),
     "adaptive and tied": replace(SMALL, softmax="adaptive", cutoffs=(6,), tied=True),
+    "pairs": replace(SMALL, input_ngrams=2, ngram_rows=7),
+    "n-grams of four": replace(SMALL, input_ngrams=4, ngram_rows=40, embedding_dim=0, tied=True),
+    "n-grams, adaptive": replace(SMALL, input_ngrams=3, ngram_rows=11, softmax="adaptive", cutoffs=(6,), tied=True),
     "relu": replace(SMALL, activation="relu"),
     "linear": replace(SMALL, activation="linear", layers=3),
     "mixed by relu": replace(SMALL, mixing="relu", residual=False),
@@ -64,7 +67,7 @@ def random_ids(batch: int, time: int, seed: int = 1) -> NDArray[np.int32]:
 
 
 def random_state(config: ModelConfig, batch: int) -> NDArray[np.float32]:
-    return np.random.default_rng(2).normal(size=(config.layers, batch, config.hidden_dim)).astype(np.float32)
+    return reference_model.random_state(config, batch, VOCABULARY_SIZE)
 
 
 # Fewer tokens than words, and more: the first projection is of each token, or of the whole table.
@@ -89,9 +92,8 @@ def test_gradients_are_the_slopes_of_the_equations(name: str, apart: bool) -> No
     model, weights = model_of(config, apart)
     ids, targets = random_ids(2, 6), random_ids(2, 6, seed=3)
     ids[0, 2] = END_ID
-    state = np.zeros((config.layers, 2, config.hidden_dim), np.float32)
     with tf.GradientTape() as tape:
-        hidden, _ = model.read(tf.constant(ids), tf.constant(state))
+        hidden, _ = model.read(tf.constant(ids), model.backbone.initial_state(2))
         loss = tf.reduce_mean(model.token_loss(hidden, tf.constant(targets)))
     variables = model.named_weights()
     gradients = dict(zip(variables, tape.gradient(loss, list(variables.values())), strict=True))

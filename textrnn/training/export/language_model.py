@@ -31,6 +31,7 @@ from textrnn.scoring import Scorer, TextMetrics
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.training.export.adaptive_graphs import log_probs, with_tails_in_graphs
 from textrnn.training.export.cell_graphs import (
+    AXES,
     Nodes,
     generate_graph,
     graph_model,
@@ -41,9 +42,11 @@ from textrnn.training.export.cell_graphs import (
 )
 from textrnn.training.export.exporter import TOLERANCE, Exporter, relative, require_close, run_graph
 from textrnn.training.export.layer_graphs import join, layer_over_time, next_state, tensors
+from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_sequence, ngrams_of_step
 from textrnn.training.export.quantization import dynamically_quantized
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.layers import fold_input_scale
+from textrnn.training.network.ngram_inputs import state_rows
 
 INT8_TOLERANCE = 0.05  # largest difference of a probability between two int8 graphs, whose rounding may tip over
 INT8_TOKENS = 50_000  # of held-out text on which the loss of int8 is measured
@@ -117,7 +120,14 @@ class LanguageModelExporter(Exporter):
 
     def _zero_state(self, batch: int) -> Array:
         config = self.model.config
-        return np.zeros((config.layers, batch, config.hidden_dim), np.float32)
+        return np.zeros((state_rows(config), batch, config.hidden_dim), np.float32)
+
+    def _state_difference(self, state: Array, expected: Array) -> float:
+        """Return the largest difference of the states of layers; infinity if the tokens read last differ."""
+        layers = self.model.config.layers
+        if not np.array_equal(state[layers:], expected[layers:]):
+            return float("inf")
+        return relative(state[:layers] - expected[:layers], expected[:layers])
 
     def _compare_with_keras(self, graphs: Sessions) -> float:
         """Compare logits and states on random and on held-out tokens."""
@@ -136,7 +146,7 @@ class LanguageModelExporter(Exporter):
             logits, last_state = run_graph(sequence, ids, state)
             differences += [
                 relative(logits - expected, expected),
-                relative(last_state - expected_state, expected_state),
+                self._state_difference(last_state, expected_state),
             ]
             for position in range(ids.shape[1]):
                 logits, state = run_graph(step, ids[:, position], state)
@@ -175,7 +185,7 @@ class LanguageModelExporter(Exporter):
                     f"an exported graph must draw token {low[~right][0]} as the step graph says, drew"
                     f" {drawn[~right][0]}; nothing was written, install the versions of constraints.txt"
                 )
-        difference = relative(last_state - state, state)
+        difference = self._state_difference(last_state, state)
         if not difference <= tolerance:
             raise UserError(
                 f"an exported graph must end in the state of the step graph within {tolerance:g}, differed by"
@@ -208,7 +218,13 @@ def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str,
     if config.softmax == "adaptive":
         weights = with_tails_in_graphs(config, weights)
     embedding = weights.pop("embedding")
-    weights["table"] = embedding @ weights.pop("kernel_0") + weights.pop("bias_0")
+    kernel = weights.pop("kernel_0")
+    weights["table"] = embedding @ kernel + weights.pop("bias_0")
+    if "ngrams" in weights:
+        if kernel.shape[0] < kernel.shape[1]:  # multiplied in the graph, because the table is smaller so
+            weights["ngram_kernel"] = kernel
+        else:
+            weights["ngrams"] = weights["ngrams"] @ kernel
     if config.tied and config.softmax == "full":
         weights["output_kernel"] = embedding.T
     return {
@@ -224,6 +240,8 @@ def cell_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelP
     for layer in range(config.layers):
         if layer == 0:
             projected = nodes.add("Gather", "table", "ids", axis=0)
+            if config.input_ngrams > 1:
+                projected = nodes.add("Add", projected, ngrams_of_step(nodes, config, weights))
         else:
             projected = nodes.add("Add", nodes.add("MatMul", hidden, f"kernel_{layer}"), f"bias_{layer}")
         state = next_state(nodes, config, layer, f"state_{layer}", projected, f"next_state_{layer}")
@@ -231,12 +249,13 @@ def cell_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.ModelP
     _head(nodes, weights, hidden)
     return graph_model(
         nodes,
-        [value("ids", TensorProto.INT32, "batch"), *layer_states("state", config.layers, config.hidden_dim)],
+        [value("ids", TensorProto.INT32, "batch"), *layer_states("state", state_rows(config), config.hidden_dim)],
         [
             value("logits", TensorProto.FLOAT, "batch", len(weights["output_bias"])),
-            *layer_states("next_state", config.layers, config.hidden_dim),
+            *layer_states("next_state", state_rows(config), config.hidden_dim),
         ],
         tensors(weights),
+        AXES | ngram_constants(config),
     )
 
 
@@ -249,19 +268,21 @@ def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.Mo
     0.8 and 1.2 times as fast as step after step (benchmarks/scoring.py).
     """
     nodes = Nodes()
-    layers = range(config.layers)
-    nodes.split_state(f"first_state_{layer}" for layer in layers)
+    layers, rows = range(config.layers), state_rows(config)
+    nodes.split_state(f"first_state_{row}" for row in range(rows))
     hidden, ids = "", nodes.add("Transpose", "ids", perm=[1, 0])
     for layer in layers:
         if layer == 0:
             projected = nodes.add("Gather", "table", ids, axis=0)
+            if config.input_ngrams > 1:
+                projected = nodes.add("Add", projected, ngrams_of_sequence(nodes, config, weights, ids))
         else:
             projected = nodes.add("Add", nodes.add("MatMul", hidden, f"kernel_{layer}"), f"bias_{layer}")
         states = layer_over_time(nodes, config, layer, f"first_state_{layer}", projected, f"last_state_{layer}")
         hidden = join(nodes, config, layer, hidden, states)
-    nodes.join_state(f"last_state_{layer}" for layer in layers)
+    nodes.join_state(f"last_state_{row}" for row in range(rows))
     _head(nodes, weights, nodes.add("Transpose", hidden, perm=[1, 0, 2]))
-    state_shape = (config.layers, "batch", config.hidden_dim)
+    state_shape = (rows, "batch", config.hidden_dim)
     return graph_model(
         nodes,
         [value("ids", TensorProto.INT32, "batch", "time"), value("state", TensorProto.FLOAT, *state_shape)],
@@ -270,6 +291,7 @@ def sequence_graph(config: ModelConfig, weights: Mapping[str, Array]) -> onnx.Mo
             value("next_state", TensorProto.FLOAT, *state_shape),
         ],
         tensors(weights),
+        AXES | ngram_constants(config),
     )
 
 

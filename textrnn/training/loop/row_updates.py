@@ -16,14 +16,28 @@ import tensorflow as tf
 
 from textrnn.training.network.products import Tensor
 
-# Lazy updates are worthwhile from this number of rows per token of a step; below, a pass over the whole table is as
-# fast.
-ROWS_PER_TOKEN = 4
+# Lazy updates are worthwhile from this number of rows for each row that a step reads; below, a pass over the whole
+# table is as fast.
+ROWS_PER_READ = 4
 SMALLEST = 2**20  # minimum number of weights in a table
 
 
+class Table:
+    """A table that is updated by rows.
+
+    Attributes:
+        variable: the table, ``(rows, n)``.
+        place: its place among the trainable variables.
+        updates: int32 ``(rows,)``: number of the last update of each row.
+    """
+
+    def __init__(self, variable: Any, place: int) -> None:
+        self.variable, self.place = variable, place
+        self.updates = tf.Variable(tf.zeros(variable.shape[0], tf.int32), trainable=False)
+
+
 class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
-    """AdamW that updates one table by the rows that were read; the table's gradient is a ``tf.IndexedSlices``.
+    """AdamW that updates tables by the rows that were read; the gradient of a table is a ``tf.IndexedSlices``.
 
     After t updates, a row that was last updated at t0, with weights w and moments m, v, has the moments and weights::
 
@@ -54,62 +68,67 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self._log_kept = np.concatenate([[0.0], np.cumsum(np.log(kept))])
         self._dense_part = tf.function(self._update_dense, autograph=False, jit_compile=True)
 
-    def build_rows(self, variables: list[Any], table: Any) -> None:
-        """Create the moments of all variables, which include `table`."""
+    def build_rows(self, variables: list[Any], tables: list[Any]) -> None:
+        """Create the moments of all variables, which include `tables`."""
         self.build(variables)
-        self.table = table
-        self.updates_of_rows = tf.Variable(tf.zeros(table.shape[0], tf.int32), trainable=False)
+        self.tables = [Table(table, self._get_variable_index(table)) for table in tables]
 
     @property
     def variables(self) -> list[Any]:
         """All state variables: those of Keras's own property, and the last update of each row."""
         own = list(super().variables)
-        return [*own, self.updates_of_rows] if hasattr(self, "updates_of_rows") else own
+        return own + [table.updates for table in getattr(self, "tables", [])]
 
-    def sync_rows(self, ids: Tensor) -> None:
-        """Apply the pending updates to the rows of the ids, which have any shape."""
-        rows, _ = tf.unique(tf.reshape(ids, (-1,)))
-        w, m, v = (tf.gather(variable, rows) for variable in self._of_table())
-        self._scatter(rows, *self._caught_up(tf.gather(self.updates_of_rows, rows), w, m, v))
+    def sync_rows(self, ids: list[Tensor]) -> None:
+        """Apply the pending updates to the rows of the ids, which have any shape, of each table."""
+        for table, read in zip(self.tables, ids, strict=True):
+            rows, _ = tf.unique(tf.reshape(read, (-1,)))
+            w, m, v = (tf.gather(variable, rows) for variable in self._of(table))
+            self._scatter(table, rows, *self._caught_up(tf.gather(table.updates, rows), w, m, v))
 
     def catch_up_all(self) -> None:
-        """Apply the pending updates to the whole table."""
-        variables = self._of_table()
-        now = self._caught_up(self.updates_of_rows.read_value(), *(variable.read_value() for variable in variables))
-        for variable, value in zip(variables, now, strict=True):
-            variable.assign(value)
-        self.updates_of_rows.assign(tf.fill(tf.shape(self.updates_of_rows), tf.cast(self.iterations, tf.int32)))
+        """Apply the pending updates to the whole of each table."""
+        for table in self.tables:
+            variables = self._of(table)
+            now = self._caught_up(table.updates.read_value(), *(variable.read_value() for variable in variables))
+            for variable, value in zip(variables, now, strict=True):
+                variable.assign(value)
+            table.updates.assign(tf.fill(tf.shape(table.updates), tf.cast(self.iterations, tf.int32)))
 
     def apply_by_rows(self, gradients: list[Any]) -> None:
         """Update all variables from their gradients, in the order of `build_rows`; call `sync_rows` first."""
-        at = self._get_variable_index(self.table)
-        slices, dense = gradients[at], gradients[:at] + gradients[at + 1 :]
-        rows, place = tf.unique(slices.indices)
-        gradient = tf.math.unsorted_segment_sum(slices.values, place, tf.shape(rows)[0])
+        places = [table.place for table in self.tables]
+        dense = [gradient for place, gradient in enumerate(gradients) if place not in places]
+        read = []
+        for place in places:
+            rows, number = tf.unique(gradients[place].indices)
+            read.append((rows, tf.math.unsorted_segment_sum(gradients[place].values, number, tf.shape(rows)[0])))
         number = tf.cast(self.iterations, tf.int32)
-        scale = self._dense_part(dense, tf.reduce_sum(tf.square(gradient)))
-        gradient *= scale
-        w, m, v = (tf.gather(variable, rows) for variable in self._of_table())
-        m += (gradient - m) * (1 - self.beta_1)
-        v += (tf.square(gradient) - v) * (1 - self.beta_2)
+        scale = self._dense_part(dense, sum(tf.reduce_sum(tf.square(gradient)) for _, gradient in read))
         rate, step = tf.gather(self._rates, number), tf.cast(number + 1, tf.float32)
         adam = rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        w = w * (1 - rate * (self.weight_decay or 0.0)) - adam * m / (tf.sqrt(v) + self.epsilon)
-        # Only now may the rows be marked as updated, because the table was read above.
-        self._scatter(rows, w, m, v)
+        for table, (rows, gradient) in zip(self.tables, read, strict=True):
+            gradient = gradient * scale
+            w, m, v = (tf.gather(variable, rows) for variable in self._of(table))
+            m += (gradient - m) * (1 - self.beta_1)
+            v += (tf.square(gradient) - v) * (1 - self.beta_2)
+            w = w * (1 - rate * (self.weight_decay or 0.0)) - adam * m / (tf.sqrt(v) + self.epsilon)
+            # Only now may the rows be marked as updated, because the table was read above.
+            self._scatter(table, rows, w, m, v)
 
     def _update_dense(self, gradients: list[Tensor], square_of_rows: Tensor) -> Tensor:
         """Update all variables except the table, and return the factor that clips the whole gradient."""
         norm = tf.sqrt(sum((tf.reduce_sum(tf.square(gradient)) for gradient in gradients), square_of_rows))
         scale = self.gradient_clip / tf.maximum(norm, self.gradient_clip)
-        variables = [variable for variable in self._trainable_variables if variable is not self.table]
+        places = [table.place for table in self.tables]
+        variables = [variable for place, variable in enumerate(self._trainable_variables) if place not in places]
         self.apply([gradient * scale for gradient in gradients], variables)
         return scale
 
-    def _of_table(self) -> list[Any]:
-        """Return the table and its two moments."""
-        at = self._get_variable_index(self.table)
-        return [variable.value for variable in (self.table, self._momentums[at], self._velocities[at])]
+    def _of(self, table: Table) -> list[Any]:
+        """Return a table and its two moments."""
+        variables = (table.variable, self._momentums[table.place], self._velocities[table.place])
+        return [variable.value for variable in variables]
 
     def _caught_up(self, had: Tensor, w: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows ``(rows, n)`` after all updates so far, from their values after `had` updates, ``(rows,)``."""
@@ -122,14 +141,14 @@ class RowwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         )
         return w * kept - drift * m / (tf.sqrt(v) + self.epsilon), m * first, v * second
 
-    def _scatter(self, rows: Tensor, *values: Tensor) -> None:
-        """Write rows of the table and its moments, and mark them as up to date."""
-        for variable, value in zip(self._of_table(), values, strict=True):
+    def _scatter(self, table: Table, rows: Tensor, *values: Tensor) -> None:
+        """Write rows of a table and its moments, and mark them as up to date."""
+        for variable, value in zip(self._of(table), values, strict=True):
             variable.scatter_update(tf.IndexedSlices(value, rows))
         now = tf.fill(tf.shape(rows), tf.cast(self.iterations, tf.int32))
-        self.updates_of_rows.scatter_update(tf.IndexedSlices(now, rows))
+        table.updates.scatter_update(tf.IndexedSlices(now, rows))
 
 
-def is_worthwhile(rows: int, width: int, tokens: int) -> bool:
-    """Return whether updating a table by rows is faster for a step of `tokens` tokens."""
-    return rows >= ROWS_PER_TOKEN * tokens and rows * width >= SMALLEST
+def is_worthwhile(rows: int, width: int, read: int) -> bool:
+    """Return whether updating a table by rows is faster for a step that reads `read` rows."""
+    return rows >= ROWS_PER_READ * read and rows * width >= SMALLEST

@@ -78,7 +78,7 @@ class TrainingStep:
 
     def _step(self, inputs: Tensor, targets: Tensor, state: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         if self.rows is not None:
-            self.rows.sync_rows(inputs)
+            self.rows.sync_rows(self.model.rows_read(inputs, state))
         elif self._is_one_program(inputs):
             loss, state = self._whole(inputs, targets, state, self._draw_masks(inputs.shape, seed))
             return loss, state
@@ -315,21 +315,25 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distributi
             optimizer = keras.optimizers.AdamW(schedule, global_clipnorm=config.gradient_clip, **settings)
         optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) < 2])
         if by_rows:
-            optimizer.build_rows(variables, model.backbone.embedding)
+            optimizer.build_rows(variables, model.backbone.row_tables())
             return optimizer
     optimizer.build(variables)
     return optimizer
 
 
 def _updates_by_rows(config: TrainConfig, model: Model, distribution: Distribution) -> bool:
-    """Return whether the embedding is updated by rows: if it is large and not shared with the output."""
-    backbone = model.backbone
+    """Return whether the input tables are updated by rows: if one is large, and none is shared with the output."""
+    backbone, tokens = model.backbone, config.batch_size * config.sequence_length
+    reads = (tokens, tokens * (backbone.config.input_ngrams - 1))  # of tokens, and of n-grams
     return (
         isinstance(model, LanguageModel)
         and not backbone.config.tied
         and not config.recompute  # recomputation and replicas sum whole gradients
         and distribution.replicas == 1
-        and is_worthwhile(backbone.vocabulary_size, backbone.embedding_dim, config.batch_size * config.sequence_length)
+        and any(
+            is_worthwhile(table.shape[0], table.shape[1], read)
+            for table, read in zip(backbone.row_tables(), reads, strict=False)
+        )
     )
 
 

@@ -12,6 +12,7 @@ from keras import ops
 from textrnn.config import ModelConfig
 from textrnn.training.network.adaptive_softmax import Tail, tails
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
+from textrnn.training.network.ngram_inputs import earlier_tokens, ngram_rows, state_rows
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
 from textrnn.training.network.weight_names import BACKWARD, directions
 
@@ -224,6 +225,12 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                 normal = keras.initializers.RandomNormal(stddev=start.embedding, seed=seed + 40 + number)
                 rows = self.add_weight(name=f"embedding_{number}", shape=(tail.size, tail.width), initializer=normal)
                 self.tail_embeddings.append((rows, self.add_weight(initializer=unit, **wide)))
+        self.ngrams = None
+        if config.input_ngrams > 1:
+            # They start at zero, so that training begins as it does without them.
+            self.ngrams = self.add_weight(
+                name="ngrams", shape=(config.ngram_rows, self.embedding_dim), initializer="zeros"
+            )
         self.stack = Stack(config, self.embedding_dim, start, seed)
         self.backward_stack = None
         if config.bidirectional:
@@ -231,12 +238,17 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """Return zeros, float32 ``(layers, batch, hidden)``."""
-        return ops.zeros((self.config.layers, batch_size, self.config.hidden_dim))
+        """Return zeros, float32 ``(layers, batch, hidden)``; with n-grams as inputs ``(layers + 1, batch, hidden)``.
+
+        The last row then begins with the tokens read last.
+        """
+        return ops.zeros((state_rows(self.config), batch_size, self.config.hidden_dim))
 
     def named_weights(self) -> dict[str, Any]:
         """Return the variables by their names in checkpoints and exported graphs."""
         weights = {"embedding": self.embedding}
+        if self.ngrams is not None:
+            weights["ngrams"] = self.ngrams
         if self.embedding is None:
             weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
         for number, (rows, projection) in enumerate(self.tail_embeddings, start=1):
@@ -250,7 +262,14 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
     def drops(self) -> bool:
         """Whether training uses any dropout, so that it needs masks."""
         config = self.config
-        return config.dropout + config.input_dropout + config.embedding_dropout + config.weight_drop > 0
+        rates = (
+            config.dropout,
+            config.input_dropout,
+            config.embedding_dropout,
+            config.ngram_dropout,
+            config.weight_drop,
+        )
+        return sum(rates) > 0
 
     def draw_masks(
         self,
@@ -271,8 +290,10 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         steps = 1 if config.variational else sequence_length // config.stride
         sequence = (steps, batch_size, config.hidden_dim)
         shapes: dict[str, tuple[float, tuple[int, ...]]] = {
-            "embedding": (config.embedding_dropout, (self.vocabulary_size, 1))
+            "embedding": (config.embedding_dropout, (self.vocabulary_size, 1)),
         }
+        if config.input_ngrams > 1:
+            shapes["ngrams"] = (config.ngram_dropout, (config.ngram_rows, 1))
         for prefix in directions(config):
             for index in range(config.layers):
                 rate = config.dropout if last_layer or index < config.layers - 1 else 0.0
@@ -307,8 +328,14 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         precision = "float32" if masks is None else self.precision
         if self.features:
             projected = dense(self.scaled(ids), *self.stack.recurrent_layers[0].input_weights(), precision)
-        else:
+        elif self.ngrams is None:
             projected = self._embed_and_project(ids, masks or {}, precision)
+        else:
+            places, history = self._ngram_rows(ids, state, keep)
+            projected = self._embed_and_project(ids, masks or {}, precision, places)
+            hidden, states = self.stack(projected, state[:-1], keep=keep, masks=masks)
+            room = ops.zeros((history.shape[0], self.config.hidden_dim - history.shape[1]))
+            return hidden, ops.concatenate([states, ops.concatenate([history, room], axis=1)[None]])
         return self.stack(projected, state, keep=keep, masks=masks)  # type: ignore[no-any-return]
 
     def set_scaling(self, mean: Tensor, scale: Tensor) -> None:
@@ -324,8 +351,11 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         scaled = ops.transpose((vectors - self.input_mean) / self.input_scale, (1, 0, 2))
         return ops.relu(dense(scaled, *self.projection)) if self.projection else scaled
 
-    def embed(self, ids: Tensor, masks: Masks | None = None) -> Tensor:
-        """Return the embedding vectors of tokens ``(batch, time)``: float32 ``(time, batch, embedding)``."""
+    def embed(self, ids: Tensor, masks: Masks | None = None, places: Tensor | None = None) -> Tensor:
+        """Return the input vectors of tokens ``(batch, time)``, float32 ``(time, batch, embedding)``.
+
+        With `places`, the rows of n-grams ``(batch, time, n - 1)``, the vectors of these are added.
+        """
         masks, ids = masks or {}, ops.transpose(ids)
         table: Any = self.embedding
         if self.tails or self.reads_rows:
@@ -334,6 +364,8 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
                 vectors = vectors * ops.take(masks["embedding"], ids, axis=0)
         else:
             vectors = lookup(_masked(ops.convert_to_tensor(table), masks, "embedding"), ids)
+        if places is not None:
+            vectors = vectors + self._ngram_vectors(places, masks)
         return _masked(vectors, masks, "inputs")
 
     def _embed_by_tails(self, ids: Tensor) -> Tensor:
@@ -379,17 +411,46 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
             read.append(states)
         return ops.concatenate(read, axis=-1) if len(read) > 1 else read[0]
 
-    def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str) -> Tensor:
-        """Compute ``x_t W + b`` of the first layer, ``(time, batch, hidden)``."""
+    def row_tables(self) -> list[Any]:
+        """Return the tables of input vectors, of which a step reads some rows: of tokens, and of n-grams."""
+        return [self.embedding] if self.ngrams is None else [self.embedding, self.ngrams]
+
+    def rows_read(self, ids: Tensor, state: Tensor, keep: Tensor | None = None) -> list[Tensor]:
+        """Return the rows that `call` looks up in each of `row_tables`, int32 of any shape."""
+        return [ids] if self.ngrams is None else [ids, self._ngram_rows(ids, state, keep)[0]]
+
+    def _ngram_rows(self, ids: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the rows of the n-grams that end at each token, int32 ``(batch, time, n - 1)``, and the tokens read.
+
+        These are float32 ``(batch, n - 1)``.
+        """
+        table: Any = self.ngrams
+        earlier, history = earlier_tokens(ids, state[-1, :, : self.config.input_ngrams - 1], keep)
+        return ngram_rows(ids, earlier, table.shape[0]), history
+
+    def _ngram_vectors(self, places: Tensor, masks: Masks) -> Tensor:
+        """Return the sum of the vectors of the n-grams that end at each token, ``(time, batch, embedding)``."""
+        table: Any = self.ngrams
+        places = ops.transpose(places, (1, 0, 2))
+        if self.reads_rows:
+            vectors = tf.gather(table.value, places)
+            if "ngrams" in masks:
+                vectors = vectors * ops.take(masks["ngrams"], places, axis=0)
+        else:
+            vectors = lookup(_masked(ops.convert_to_tensor(table), masks, "ngrams"), places)
+        return ops.sum(vectors, axis=2)
+
+    def _embed_and_project(self, ids: Tensor, masks: Masks, precision: str, places: Tensor | None = None) -> Tensor:
+        """Compute ``x_t W + b`` of the first layer, ``(time, batch, hidden)``; `places` are rows of n-grams."""
         kernel, bias = self.stack.recurrent_layers[0].input_weights()
         batch, time = ids.shape
         known = batch is not None and time is not None
-        apart = self.tails or self.reads_rows or "inputs" in masks
+        apart = self.tails or self.reads_rows or places is not None or "inputs" in masks
         if known and not apart and self.vocabulary_size < batch * time:
             # The vocabulary is smaller than the batch: project the whole table once, then look up.
             embedding = _masked(ops.convert_to_tensor(self.embedding), masks, "embedding")
             return lookup(dense(embedding, kernel, bias, precision), ops.transpose(ids))
-        return dense(self.embed(ids, masks), kernel, bias, precision)
+        return dense(self.embed(ids, masks, places), kernel, bias, precision)
 
 
 def _masked(x: Tensor, masks: Masks, name: str) -> Tensor:

@@ -75,6 +75,10 @@ class LanguageModel(Model):
         """Return the hidden states after each token, ``(time, batch, hidden)``, and the final state, as in `call`."""
         return self.backbone(ids, state, keep=self.keep(ids), masks=masks)  # type: ignore[no-any-return]
 
+    def rows_read(self, ids: Tensor, state: Tensor) -> list[Tensor]:
+        """Return the rows that `read` looks up in each of `Backbone.row_tables`."""
+        return self.backbone.rows_read(ids, state, self.keep(ids))
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits, float32 ``(time, batch, vocabulary)``, of the hidden states that `read` returns.
 

@@ -24,6 +24,7 @@ from textrnn.training.network.language_model import LanguageModel
 
 SAMPLE_TEMPERATURE = 0.8
 ENOUGH_STEPS, FEWEST_EPOCHS = 300, 10
+RESET_SEED = 60_000  # first part of the seed of `train.state_reset`, which no other draw has
 EVALUATION_TOKENS = 500_000  # maximum held-out tokens per evaluation, which limits its time on a large corpus
 EVALUATION_STREAMS = 16  # maximum parallel streams of held-out text in an evaluation
 
@@ -80,6 +81,10 @@ class LanguageModelTrainer(Trainer):
         rows, state = self.distribution.rows, self.state
         if starts_epoch:
             state = rows(self.model.backbone.initial_state(self.config.batch_size), axis=1)
+        elif self.config.state_reset:
+            generator = np.random.Generator(np.random.PCG64([RESET_SEED, self.run.config.seed, self.progress.step]))
+            kept = generator.random(self.config.batch_size) >= self.config.state_reset
+            state = state * rows(tf.constant(kept[None, :, None], tf.float32), axis=1)
         loss, self.state = self._step(rows(inputs), rows(targets), state, self.step_seed)
         return loss
 
