@@ -38,6 +38,7 @@ def ngram_constants(config: ModelConfig) -> dict[str, NDArray[Any]]:
         "history_start": np.array([1 - order]),
         "history_room": np.array([0, 0, 0, config.hidden_dim - order + 1]),
         "sequence_end": np.array([np.iinfo(np.int64).max]),
+        **{f"start_{back}": np.array([order - 1 - back]) for back in range(1, order)},
         **{f"end_{back}": np.array([-back]) for back in range(1, order)},
     }
 
@@ -77,8 +78,7 @@ def ngrams_of_sequence(nodes: Nodes, config: ModelConfig, weights: Weights, ids:
     joined = nodes.add("Concat", history, tokens, axis=0)
     sums, rows = nodes.add("Mul", tokens, "row_factor_0"), []
     for back in range(1, config.input_ngrams):
-        start = nodes.add("Sub", "history_length", nodes.add("Neg", f"end_{back}"))
-        earlier = nodes.add("Slice", joined, start, f"end_{back}", "token_axis_0")
+        earlier = nodes.add("Slice", joined, f"start_{back}", f"end_{back}", "token_axis_0")
         sums = nodes.add("Add", sums, nodes.add("Mul", earlier, f"row_factor_{back}"))
         row = nodes.add("Mod", nodes.add("Mod", nodes.add("Add", sums, f"row_term_{back}"), "row_prime"), "row_count")
         rows.append(nodes.add("Unsqueeze", row, "token_axis_2"))
