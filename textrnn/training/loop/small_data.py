@@ -18,9 +18,16 @@ STEPS_A_PASS = 12  # minimum steps per epoch of a language model with default ba
 BATCHES_A_SET = 8  # minimum batches per epoch of texts or vectors with the default batch size
 MOST_EPOCHS = 40.0  # maximum if no number of epochs is set
 SMALLEST_BATCH, SHORTEST_WINDOW = 8, 32  # lower limits of shrunk defaults
+FEWEST_ROWS, TOKENS_A_ROW = 1024, 32  # of the table of input n-grams
 UNITS = ((50_000, 128), (300_000, 256))  # pairs: below this number of tokens, this number of units per layer
 FITTED_FILE = "fitted.json"
-FITTED = (("train", "batch_size"), ("train", "sequence_length"), ("train", "recompute"), ("model", "hidden_dim"))
+FITTED = (
+    ("train", "batch_size"),
+    ("train", "sequence_length"),
+    ("train", "recompute"),
+    ("model", "hidden_dim"),
+    ("model", "ngram_rows"),
+)
 """Settings that this module reduces."""
 
 
@@ -53,10 +60,14 @@ def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -
     units = config.model.hidden_dim
     if units == default.model.hidden_dim:
         units = next((few for fewer_than, few in UNITS if tokens < fewer_than), units)
+    rows = config.model.ngram_rows
+    if rows == default.model.ngram_rows and config.model.input_ngrams > 1:
+        while rows > FEWEST_ROWS and rows // 2 * TOKENS_A_ROW >= tokens:
+            rows //= 2
     recompute = train.recompute if length == train.sequence_length else 0
     return replace(
         config,
-        model=replace(config.model, hidden_dim=units),
+        model=replace(config.model, hidden_dim=units, ngram_rows=rows),
         train=replace(train, batch_size=batch, sequence_length=length, recompute=recompute),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import DataConfig
@@ -31,6 +32,16 @@ class LanguageModelling(Task):
 
     name, reads, model = "language_model", "text", "language model"
 
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        tokenizer, model = (_section(stated, name) for name in ("tokenizer", "model"))
+        if tokenizer.get("kind", "char") != "char" or model.get("input_ngrams", 4) in (0, 1):
+            return {}
+        width = {} if model.get("tied") else {"embedding_dim": 128}  # a tied embedding is the output layer too
+        return {
+            "model": {"input_ngrams": 4, "ngram_dropout": 0.3, **width},
+            "train": {"learning_rate": 4e-3},
+        }
+
     def reads_columns(self, data: DataConfig) -> bool:
         return names_a_column(data)
 
@@ -57,6 +68,12 @@ class LanguageModelling(Task):
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn generate {folder}"
+
+
+def _section(stated: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of settings, which may be of any form as long as it is not checked."""
+    found = stated.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _learn_tokenizer(run: Run) -> Tokenizer:
