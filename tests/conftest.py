@@ -23,6 +23,7 @@ POEMS = ["春眠不觉晓，处处闻啼鸟。", "床前明月光，疑是地上
 # Small enough to compile and train in seconds, large enough to learn the spelling of a dozen words.
 TINY = {
     "model.hidden_dim": 32,
+    "model.ngram_rows": 1024,
     "model.dropout": 0.1,
     "train.batch_size": 8,
     "train.sequence_length": 16,

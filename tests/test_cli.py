@@ -367,7 +367,7 @@ def test_info_describes_a_model(trained: TrainedRun) -> None:
         "in 5 files",
         "char, ",
         "step       in  ids: int32 (batch)",
-        "step       in  state: float32 (2, batch, 32)",
+        "step       in  state: float32 (3, batch, 32)",
         "sequence   out logits: float32 (batch, time, ",
         "nats per token 0.",
         "onnxruntime ",

@@ -67,11 +67,12 @@ def allowed(name: str) -> st.SearchStrategy[Any]:
 
 
 def test_the_default_is_a_character_model_of_the_built_in_text() -> None:
-    config = Config()
+    config = load_config()
     assert config.data.source == ("builtin",)
     assert config.tokenizer.kind == "char"
     assert (config.model.hidden_dim, config.model.layers) == (512, 2)
-    assert load_config() == from_dict({}) == config
+    assert (config.model.input_ngrams, config.model.embedding_dim) == (4, 128)
+    assert from_dict({}) == config
 
 
 def test_every_default_is_in_its_own_range() -> None:
@@ -229,7 +230,9 @@ def test_classification_has_defaults_of_its_own_and_shares_all_others() -> None:
     defaults = task_of(config).defaults({})
     stated = {f"{section}.{name}" for section, values in defaults.items() for name in values}
     assert {"task"} < changed_from(Config(), config) <= {"task", *stated}
-    assert from_dict({"task": "language_model"}) == Config()
+    assert from_dict({"task": "language_model"}) == load_config()
+    # Words and pieces are tokens of several characters, so n-grams of them are not the default.
+    assert from_dict({"tokenizer": {"kind": "word"}}).model == Config().model
 
 
 # Task and `data.reads` decide together which defaults there are.

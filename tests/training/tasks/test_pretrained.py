@@ -87,7 +87,7 @@ def test_from_the_run_of_a_language_model(trained: TrainedRun, tmp_path: Path) -
     # A language model has read nothing from the end: those layers begin as the others.
     for name in layers("", 2):
         np.testing.assert_array_equal(arrays[f"backward_{name}"], source[name])
-    assert arrays["output_kernel"].shape == (2 * 2 * 32 + 32, 2)
+    assert arrays["output_kernel"].shape == (2 * 2 * 32 + 128, 2)
     assert np.abs(arrays["output_kernel"]).max() < 0.1  # the head is new
 
     config, theirs = open_run(tmp_path / "run").config, open_run(trained.folder).config

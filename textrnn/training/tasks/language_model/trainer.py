@@ -84,7 +84,8 @@ class LanguageModelTrainer(Trainer):
         elif self.config.state_reset:
             generator = np.random.Generator(np.random.PCG64([RESET_SEED, self.run.config.seed, self.progress.step]))
             kept = generator.random(self.config.batch_size) >= self.config.state_reset
-            state = state * rows(tf.constant(kept[None, :, None], tf.float32), axis=1)
+            of_streams = rows(tf.constant(kept[None, :, None], tf.float32), axis=1)
+            state = self.distribution.run(tf.multiply, (state, of_streams))
         loss, self.state = self._step(rows(inputs), rows(targets), state, self.step_seed)
         return loss
 
