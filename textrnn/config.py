@@ -238,7 +238,7 @@ class ModelConfig:
     """Classification: read a text in parallel segments of this many tokens, each from a zero state (Johnson & Zhang
     2016). 0: one segment."""
     input_ngrams: int = field(
-        default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 5, "3 suits most texts; 0 reads tokens alone")
+        default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 5, "4 suits characters; 0 reads tokens alone")
     )
     """Input n-grams: each input is the vector of the token plus the vectors of the n-grams of 2 to this many tokens
     that end at it. 0: off."""

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.classification import probabilities
+from textrnn.sampling import log_softmax
+
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 PRIOR_FACTOR = 0.5  # of each of two models
 MOST_STEPS, LARGEST_STEP = 100, 0.5  # of Newton's method
@@ -82,12 +85,11 @@ def fit_scales(first: NDArray[Any], second: NDArray[Any], targets: NDArray[Any])
     low, high, factors = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE, np.full(2, PRIOR_FACTOR)
     for _ in range(MOST_STEPS):
         summed = np.tensordot(factors, logits, 1)
-        probs = np.exp(summed - summed.max(axis=1, keepdims=True))
-        probs /= probs.sum(axis=1, keepdims=True)
+        probs = probabilities(summed)
         expected = (probs * logits).sum(axis=2)
         slope = (expected - of_targets).sum(axis=1) + factors - PRIOR_FACTOR
         curvature = np.einsum("nk,ink,jnk->ij", probs, logits, logits) - expected @ expected.T + np.eye(2)
-        # A factor at a limit beyond which its loss falls on stays there, while the other goes on.
+        # A factor stays at its limit if the loss would be lower beyond it. The other factor moves on.
         free = np.flatnonzero(~((factors <= low) & (slope > 0) | (factors >= high) & (slope < 0)))
         step = np.zeros(2)
         step[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
@@ -100,10 +102,8 @@ def fit_scales(first: NDArray[Any], second: NDArray[Any], targets: NDArray[Any])
 
 def mean_nats(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """Compute the mean negative log-likelihood of targets ``(texts,)`` under logits ``(texts, classes)``."""
-    logits = np.asarray(logits, np.float64)
-    of_targets = np.take_along_axis(logits, np.asarray(targets, np.int64)[:, None], axis=1)[:, 0]
-    largest = logits.max(axis=1)
-    return float(np.mean(largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1)) - of_targets))
+    log_probs = log_softmax(np.asarray(logits, np.float64))
+    return float(-np.take_along_axis(log_probs, np.asarray(targets, np.int64)[:, None], axis=1).mean())
 
 
 def reliability(probs: NDArray[Any], targets: NDArray[Any], bins: int = 15) -> list[Bin]:

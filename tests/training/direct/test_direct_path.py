@@ -224,7 +224,7 @@ def test_of_too_many_ngrams_the_telling_ones_are_kept() -> None:
 
 
 def labelled(count: int, classes: int, seed: int) -> Examples:
-    """Texts of noise, in which a pair of tokens tells the class, and the same tokens the other way round another."""
+    """Texts of random tokens and one pair that decides the class; the reversed pair is that of another class."""
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, classes, count)
     pairs = [[10, 11], [11, 10], [10, 12], [12, 10]]

@@ -37,7 +37,7 @@ ENOUGH_HELD_OUT = 200  # texts, from which on they choose alone
 FOLDS = 5
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES_A_PASS = 128, 8, 20
 RATE = 0.3  # of Adagrad
-FIRST_PASSES = 3  # of every candidate; the best one then goes on
+FIRST_PASSES = 3  # passes of every candidate; after them only the best candidate is trained further
 MOST_PASSES, PATIENCE = 20, 2  # passes at most, and those in a row that improve nothing
 SMOOTHING = 1.0  # added to each count of naive Bayes
 
@@ -216,7 +216,7 @@ def as_columns(targets: Targets, classes: int) -> NDArray[np.float32]:
 
 
 def _bounded(train: Examples, seed: int) -> Examples:
-    """Return so many of the texts, drawn at random, that they have at most `MOST_TOKENS`."""
+    """Return the texts; if they have more than `MOST_TOKENS` tokens, a random part of them with at most so many."""
     lengths = np.array([len(text) for text in train.texts], np.int64)
     if lengths.sum() <= MOST_TOKENS:
         return train
@@ -231,10 +231,10 @@ def _bounded(train: Examples, seed: int) -> Examples:
 def choose_ngrams(
     texts: Texts, columns: NDArray[np.float32], order: int, most: int = MOST_NGRAMS
 ) -> tuple[NgramTable, NDArray[np.int64]]:
-    """Choose the n-grams that tell most of the classes.
+    """Choose the n-grams that separate the classes best.
 
-    All are kept if they are few enough. Else those that occur in one text are left out, and of the others those are
-    kept whose log-count ratio is large for the number of texts that they occur in.
+    All n-grams are kept if there are at most `most`. Otherwise those of a single text are removed. The others are
+    ranked by their largest absolute log-count ratio, times the root of the number of texts with the n-gram.
 
     Args:
         texts: each ids ``(tokens,)``.
@@ -263,9 +263,9 @@ def choose_ngrams(
     of_all = np.zeros(len(known))
     for begin, end in parts:
         hashed, owners = hashes(*joined(texts[begin:end]), order)
-        places = np.searchsorted(known, identities(hashed))
-        places = np.minimum(places, len(known) - 1)
-        is_known = known[places] == identities(hashed)
+        found = identities(hashed)
+        is_known = np.isin(found, known)
+        places = np.searchsorted(known, found)
         kept[places[is_known]] = hashed[is_known]
         pairs = np.unique(owners[is_known] << 32 | places[is_known])
         places, owners = pairs & 0xFFFFFFFF, begin + (pairs >> 32)

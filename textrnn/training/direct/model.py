@@ -91,17 +91,9 @@ class DirectPath:
     bias: NDArray[np.float32]
     labels: tuple[str, ...]
 
-    def __len__(self) -> int:
-        """Return the number of n-grams."""
-        return len(self.weights) - 1
-
-    def ngrams(self, texts: Texts) -> Ngrams:
-        """Look up the n-grams of texts, each ids ``(tokens,)``."""
-        return ngrams_of(self.table, texts)
-
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Compute logits ``(texts, classes)`` of texts, each ids ``(tokens,)``."""
-        return as_logits(weighted_sums(self.weights, self.ngrams(texts)) + self.bias)
+        return as_logits(weighted_sums(self.weights, ngrams_of(self.table, texts)) + self.bias)
 
     def scaled(self, scale: float) -> DirectPath:
         """Return the path with `scale` times the logits."""
@@ -129,7 +121,7 @@ class DirectPath:
         return cls(table, arrays["direct_weights"], arrays["direct_bias"], labels)
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write the path to a file; `fingerprint` is the hash of what it was fitted to."""
+        """Write the path to a file; `fingerprint` is the hash of its settings, tokenizer and data."""
         facts = {"format_version": np.array(FORMAT_VERSION), "fingerprint": np.array(fingerprint)}
         with write_atomically(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **self.stored(), **facts)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ MOST_MOVES = 200  # rounds in which n-grams look for a free slot
 
 BASES = (16_807, 48_271, 69_621)  # multipliers with a full period (Park & Miller 1988), far enough from each other
 # Three hashes, polynomials of the tokens: two for the places of an n-gram in the table, one for its fingerprint. They
-# are part of what bundles and run folders hold, so they must never change.
+# must never change: the tables in bundles and run folders were built with them.
 FACTORS = np.array([[pow(base, back + 1, PRIME) for base in BASES] for back in range(LONGEST)])
 """Factor of the token at each place of an n-gram, the last token first, int64 ``(LONGEST, 3)``."""
 TERMS = np.array([[pow(base, back + LONGEST + 2, PRIME) for base in BASES] for back in range(LONGEST)])

@@ -1,7 +1,7 @@
 """The direct path of a classifier as ONNX nodes: the graph itself hashes n-grams, looks them up and adds their weights.
 
 The nodes compute what `DirectPath.logits` does, with standard operators: products, sums and remainders of int64 for the
-hashes, ``Gather`` for the table, and ``TopK`` as the sort that puts equal n-grams of a text side by side.
+hashes, ``Gather`` for the table, and ``TopK`` as a sort, after which equal n-grams of a text are neighbours.
 """
 
 from __future__ import annotations

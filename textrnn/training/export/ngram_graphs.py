@@ -47,7 +47,7 @@ def ngrams_of_step(nodes: Nodes, config: ModelConfig, weights: Weights) -> str:
     """Add the nodes of one step, which also write the last row of the next state.
 
     Returns:
-        name of what is added to ``W x_t + b``, ``(batch, hidden)``.
+        name of the term of ``W x_t + b`` that the n-grams give, ``(batch, hidden)``.
     """
     history = _history(nodes, f"state_{config.layers}")
     ids = nodes.add("Unsqueeze", nodes.add("Cast", "ids", to=TensorProto.INT64), "token_axis_1")
@@ -71,7 +71,7 @@ def ngrams_of_sequence(nodes: Nodes, config: ModelConfig, weights: Weights, ids:
         ids: name of the tokens, int32 ``(time, batch)``.
 
     Returns:
-        name of what is added to ``W x_t + b``, ``(time, batch, hidden)``.
+        name of the term of ``W x_t + b`` that the n-grams give, ``(time, batch, hidden)``.
     """
     history = nodes.add("Transpose", _history(nodes, f"first_state_{config.layers}"), perm=[1, 0])
     tokens = nodes.add("Cast", ids, to=TensorProto.INT64)

@@ -124,15 +124,16 @@ class ClassifierTrainer(SupervisedTrainer):
         if not config.model.direct_ngrams:
             return None
         path, fingerprint = self.run.folder / DIRECT, self.progress.fingerprint
-        of_train, of_held_out = (
-            Examples([part.text(number, config.data.max_length) for number in range(len(part))], part.targets)
-            for part in (train, held_out)
-        )
+
+        def examples(part: TextDataset) -> Examples:
+            return Examples([part.text(number, config.data.max_length) for number in range(len(part))], part.targets)
+
+        of_held_out = examples(held_out)
         direct = DirectPath.load(path, fingerprint)
         if direct is None:
             weights = class_weights(train, config.train.class_weights) if train.targets.ndim == 1 else None
             direct = fit_direct_path(
-                of_train,
+                examples(train),
                 of_held_out,
                 train.labels,
                 config.model.direct_ngrams,
