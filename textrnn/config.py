@@ -253,6 +253,13 @@ class ModelConfig:
         | _between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"),
     )
     """Dropout of whole input n-grams, the same in all places of a batch."""
+    min_count: int = field(
+        default=1,
+        metadata=_for(_with(CLASSIFIERS_OF_TEXT, model__init_from=("",)))
+        | _between(1, 1_000_000, "2 is usual: of a word that occurs once, the network can learn nothing but its text"),
+    )
+    """Classification: the network reads a token that occurs fewer times among the training texts as unknown. The direct
+    path reads every token of the vocabulary."""
     direct_ngrams: int = field(
         default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 5, "3 suits most texts; 0 is no direct path")
     )

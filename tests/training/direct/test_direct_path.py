@@ -23,6 +23,7 @@ from textrnn.training.direct.fitting import (
     as_columns,
     choose_ngrams,
     fit_direct_path,
+    importance_of,
     log_count_ratios,
     naive_bayes,
 )
@@ -58,9 +59,10 @@ def path_of(texts: Sequence[Sequence[int]], order: int, classes: int, seed: int 
     generator = np.random.default_rng(seed)
     columns = classes if classes > 2 else 1
     weights = generator.normal(size=(table.numbers.max() + 1, columns)).astype(np.float32)
-    weights[0] = 0
+    squares = generator.uniform(0.1, 4, len(weights)).astype(np.float32)
+    weights[0] = squares[0] = 0
     bias = generator.normal(size=columns).astype(np.float32)
-    return DirectPath(table, weights, bias, tuple("abcdefgh"[:classes]))
+    return DirectPath(table, weights, squares, bias, tuple("abcdefgh"[:classes]))
 
 
 def scale(logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, float]:
@@ -129,7 +131,8 @@ def expected_logits(path: DirectPath, known: Sequence[Ids], texts: Sequence[Ids]
     for text in texts:
         once = {numbers[ngram] for ngram in ngrams_of(text, path.table.order) if ngram in numbers} - {0}
         summed = sum((path.weights[number] for number in once), np.zeros(len(path.bias)))
-        scores = summed / math.sqrt(max(len(once), 1)) + path.bias
+        length = math.sqrt(sum(float(path.squares[number]) for number in once))
+        scores = summed / (length or 1) + path.bias
         logits.append([-scores[0] / 2, scores[0] / 2] if len(scores) == 1 else scores)
     return np.array(logits)
 
@@ -199,11 +202,14 @@ def test_naive_bayes_counts_each_ngram_once_a_text() -> None:
     texts, columns = [[1, 1, 2], [1], [2, 2]], np.array([[1], [1], [0]], np.float32)
     table = table_of(texts, 1)
     read = Ngrams(*_numbers(table, texts))
-    weights = naive_bayes(Sample(read, columns, np.ones(3, np.float32)), 2)
+    sample = Sample(read, columns, np.ones(3, np.float32))
+    importance = importance_of(sample, 2)
+    weights = naive_bayes(sample, importance)
     one, two = (int(table.look_up(hashes(np.array([token]), np.zeros(1, np.int64), 1)[0])[0]) for token in (1, 2))
     expected = log_count_ratios(np.array([[2.0], [1.0]]), np.array([2.0, 2.0]))[:, 0]
+    np.testing.assert_allclose(importance[[0, one, two]], [0, *np.abs(expected)], rtol=1e-6)
     assert weights.ngrams[0] == 0
-    np.testing.assert_allclose(weights.ngrams[[one, two], 0], expected, rtol=1e-6)
+    np.testing.assert_allclose((weights.ngrams[:, 0] * importance)[[one, two]], expected, rtol=1e-6)
     assert expected[0] > 0 > expected[1]
 
 

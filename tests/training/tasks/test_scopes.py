@@ -95,6 +95,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "model.input_ngrams": ("2|3",),
     "model.ngram_rows": ("40", "model.input_ngrams=2"),
     "model.ngram_dropout": ("0.9", "model.input_ngrams=2"),
+    "model.min_count": ("20",),
     "model.direct_ngrams": ("1|2",),
     "model.pooling": ("last", "model.segment_length=0"),
     "model.horizon": ("3",),

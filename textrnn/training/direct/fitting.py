@@ -1,8 +1,9 @@
 """Fits the direct path: which n-grams it reads, and their weights.
 
-Each column is a logistic regression of one class against the others. The weights start at the log-count ratios of naive
-Bayes (Wang & Manning 2012) or at zero, and are trained by Adagrad (Duchi et al. 2011). Held-out texts choose the length
-of the n-grams, the start and the number of passes; if those texts are few, folds of the training texts choose.
+Each column is a logistic regression of one class against the others. The importance of an n-gram is its largest log-count
+ratio of naive Bayes (Wang & Manning 2012). The weights start at those ratios or at zero, and are trained by Adagrad
+(Duchi et al. 2011). Held-out texts choose the length of the n-grams, the start and the number of passes; if those texts
+are few, folds of the training texts choose.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from textrnn.training.direct.model import (
     as_logits,
     chunks,
     joined,
+    lengths,
     ngrams_of,
-    weighted_sums,
+    summed,
 )
 from textrnn.training.direct.ngrams import NgramTable, hashes, identities
 
@@ -72,10 +74,6 @@ class Weights(NamedTuple):
     ngrams: NDArray[np.float32]
     bias: NDArray[np.float32]
 
-    def logits(self, read: Ngrams) -> Array:
-        """Compute logits ``(texts, classes)``."""
-        return as_logits(weighted_sums(self.ngrams, read) + self.bias)
-
     def times(self, factor: float) -> Weights:
         """Return a copy, multiplied."""
         return Weights(self.ngrams * np.float32(factor), self.bias * np.float32(factor))
@@ -102,7 +100,8 @@ class Sample(NamedTuple):
         return Sample(self.read.some(numbers), self.columns[numbers], self.of_text[numbers])
 
 
-Start = Callable[[Sample], Weights]
+Start = Callable[[Sample, NDArray[np.float32]], Weights]
+"""From texts and the importance of their n-grams: the weights that training starts at."""
 
 
 class Judge(NamedTuple):
@@ -118,9 +117,12 @@ class Judge(NamedTuple):
     targets: Targets
     scale: Scale
 
-    def measure(self, weights: list[Weights]) -> tuple[float, float]:
-        """Return factor and loss of weights, those of each part."""
-        logits = [own.logits(read) for own, (_, read) in zip(weights, self.parts, strict=True)]
+    def measure(self, weights: list[Weights], importances: list[NDArray[np.float32]]) -> tuple[float, float]:
+        """Return factor and loss of weights and importances, those of each part."""
+        logits = []
+        for own, importance, (_, read) in zip(weights, importances, self.parts, strict=True):
+            sums = summed(own.ngrams * importance[:, None], read)
+            logits.append(as_logits(sums / lengths(importance**2, read)[:, None] + own.bias))
         return self.scale(np.concatenate(logits), self.targets)
 
 
@@ -156,55 +158,60 @@ def fit_direct_path(
     for length in (order,) if is_large else dict.fromkeys((order, max(1, order - 1))):
         table, hashed = choose_ngrams(train.texts, columns, length)
         sample = Sample(ngrams_of(table, train.texts), columns, of_text)
-        starts: list[Start] = [partial(naive_bayes, ngrams=len(hashed)), partial(zeros, ngrams=len(hashed))]
+        starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
-            known = pretrained.weights[np.append(0, pretrained.table.look_up(hashed))]
-            starts.append(partial(_known, weights=Weights(known, pretrained.bias)))
+            starts.append(partial(known, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
         judge = _judge(sample, train.targets, table, held_out, scale, seed)
-        candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
+        candidates += [Candidate(start, sample, judge, table, len(hashed), seed) for start in starts]
     for candidate in candidates:
         candidate.train(FIRST_PASSES)
     best = min(candidates, key=lambda each: each.nats)
     best.train(MOST_PASSES)
-    return DirectPath(best.table, *best.weights(), labels)
+    return best.path(labels)
 
 
 class Candidate:
     """Weights that are trained from one start.
 
     Attributes:
-        table: their n-grams.
         nats: lowest loss so far.
     """
 
-    def __init__(self, start: Start, sample: Sample, judge: Judge, table: NgramTable, seed: int) -> None:
-        self.table = table
+    def __init__(self, start: Start, sample: Sample, judge: Judge, table: NgramTable, ngrams: int, seed: int) -> None:
+        self._table, self._ngrams = table, ngrams
         self._start, self._sample, self._judge, self._seed = start, sample, judge, seed
-        weights = [start(of) for of, _ in judge.parts]
-        self._start_factor, self.nats = judge.measure(weights)
+        # It depends on labels, so each part has its own, or the texts of a fold would tell their labels.
+        self._importances = [importance_of(of, ngrams) for of, _ in judge.parts]
+        weights = [start(of, own) for (of, _), own in zip(judge.parts, self._importances, strict=True)]
+        self._start_factor, self.nats = judge.measure(weights, self._importances)
         weights = [own.times(self._start_factor) for own in weights]
         self._best, self._best_factor, self._best_passes = [own.times(1.0) for own in weights], 1.0, 0
         self._passes = 0
-        self._runs = [passes(of, own, seed) for (of, _), own in zip(judge.parts, weights, strict=True)]
+        self._runs = [
+            passes(of, importance, own, seed)
+            for (of, _), importance, own in zip(judge.parts, self._importances, weights, strict=True)
+        ]
 
     def train(self, most: int) -> None:
         """Train up to pass `most`, or until nothing improves."""
         while self._passes < most and self._passes - self._best_passes < PATIENCE:
             self._passes += 1
             weights = [next(run) for run in self._runs]
-            factor, nats = self._judge.measure(weights)
+            factor, nats = self._judge.measure(weights, self._importances)
             if nats < self.nats:
                 self._best, self._best_factor = [own.times(1.0) for own in weights], factor
                 self.nats, self._best_passes = nats, self._passes
 
-    def weights(self) -> Weights:
-        """Return the best weights, at the scale that the judge found; those of folds are trained on all texts again."""
-        if len(self._best) == 1:
-            return self._best[0].times(self._best_factor)
-        weights = self._start(self._sample).times(self._start_factor)
-        for _ in islice(passes(self._sample, weights, self._seed), self._best_passes):
-            pass  # trained in place
-        return weights.times(self._best_factor)
+    def path(self, labels: tuple[str, ...]) -> DirectPath:
+        """Return the path of the best weights, at the judge's scale; those of folds are trained on all texts again."""
+        weights, importance = self._best[0], self._importances[0]
+        if len(self._best) > 1:
+            importance = importance_of(self._sample, self._ngrams)
+            weights = self._start(self._sample, importance).times(self._start_factor)
+            for _ in islice(passes(self._sample, importance, weights, self._seed), self._best_passes):
+                pass  # trained in place
+        weights = weights.times(self._best_factor)
+        return DirectPath(self._table, weights.ngrams * importance[:, None], importance**2, weights.bias, labels)
 
 
 def as_columns(targets: Targets, classes: int) -> NDArray[np.float32]:
@@ -291,47 +298,69 @@ def log_count_ratios(by_column: Array, of_all: Array) -> Array:
     return ratios
 
 
-# Their weights
+# Their importance
 
 
-def naive_bayes(sample: Sample, ngrams: int) -> Weights:
-    """Return log-count ratios as weights of this many n-grams."""
+def importance_of(sample: Sample, ngrams: int) -> NDArray[np.float32]:
+    """Return the largest absolute log-count ratio of each n-gram among the columns, ``(n-grams + 1,)``."""
+    return np.append(0, np.abs(_ratios(sample, ngrams)).max(axis=1)).astype(np.float32)
+
+
+def _ratios(sample: Sample, ngrams: int) -> Array:
+    """Compute the log-count ratios of naive Bayes of the texts, ``(n-grams, columns)``."""
     numbers, owners = sample.read.numbers, sample.read.owners
     of_all = np.bincount(numbers, minlength=ngrams + 1).astype(np.float64)
     by_column = np.stack(
         [np.bincount(numbers[true[owners] > 0], minlength=ngrams + 1) for true in sample.columns.T], axis=1
     ).astype(np.float64)
-    ratios = np.pad(log_count_ratios(by_column[1:], of_all[1:]), ((1, 0), (0, 0)))
-    return Weights(ratios.astype(np.float32), np.zeros(ratios.shape[1], np.float32))
+    return log_count_ratios(by_column[1:], of_all[1:])
 
 
-def zeros(sample: Sample, ngrams: int) -> Weights:
-    """Return weights of 0 of this many n-grams."""
+# Their weights
+
+
+def naive_bayes(sample: Sample, importance: NDArray[np.float32]) -> Weights:
+    """Return weights that are, times the importance of the n-grams, their log-count ratios."""
+    ratios = np.pad(_ratios(sample, len(importance) - 1), ((1, 0), (0, 0)))
+    return Weights(_apart(ratios, importance), np.zeros(ratios.shape[1], np.float32))
+
+
+def zeros(sample: Sample, importance: NDArray[np.float32]) -> Weights:
+    """Return weights of 0."""
     columns = sample.columns.shape[1]
-    return Weights(np.zeros((ngrams + 1, columns), np.float32), np.zeros(columns, np.float32))
+    return Weights(np.zeros((len(importance), columns), np.float32), np.zeros(columns, np.float32))
 
 
-def _known(sample: Sample, weights: Weights) -> Weights:
-    return weights.times(1.0)
+def known(sample: Sample, importance: NDArray[np.float32], path: DirectPath, numbers: NDArray[np.int64]) -> Weights:
+    """Return weights that are, times the importance of the n-grams, those that `path` has for its n-grams `numbers`."""
+    return Weights(_apart(path.weights[numbers], importance), path.bias.copy())
 
 
-def passes(sample: Sample, weights: Weights, seed: int) -> Iterator[Weights]:
+def _apart(products: NDArray[Any], importance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return products divided by the importance of their n-grams; 0 for n-grams of no importance."""
+    return np.where(importance > 0, products.T / np.where(importance > 0, importance, 1), 0).T.astype(np.float32)
+
+
+def passes(sample: Sample, importance: NDArray[np.float32], weights: Weights, seed: int) -> Iterator[Weights]:
     """Train weights in place on the mean binary cross-entropy of the columns; yield them after each pass."""
     generator = np.random.Generator(np.random.PCG64(seed))
     batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, len(sample) // BATCHES_A_PASS))
     squares = Weights(np.full_like(weights.ngrams, 1e-6), np.full_like(weights.bias, 1e-6))
+    length = lengths(importance**2, sample.read)
     while True:
         order = generator.permutation(len(sample))
         for begin in range(0, len(order), batch):
-            of = sample.some(order[begin : begin + batch])
-            scores = weighted_sums(weights.ngrams, of.read) + weights.bias
+            texts = order[begin : begin + batch]
+            of = sample.some(texts)
+            numbers, places = np.unique(of.read.numbers, return_inverse=True)
+            rows = weights.ngrams[numbers] * importance[numbers, None]
+            scores = summed(rows, Ngrams(places, of.read.offsets)) / length[texts, None] + weights.bias
             errors = ((1 / (1 + np.exp(-scores)) - of.columns) * of.of_text[:, None]).astype(np.float32)
-            owners = of.read.owners
-            by_number = np.argsort(of.read.numbers, kind="stable")
-            numbers, starts = np.unique(of.read.numbers[by_number], return_index=True)
+            by_number = np.argsort(places, kind="stable")
             if len(numbers):
-                slopes = (errors * of.read.values[:, None])[owners[by_number]]
-                slopes = np.add.reduceat(slopes, starts, axis=0)
+                slopes = (errors / length[texts, None])[of.read.owners[by_number]]
+                starts = np.flatnonzero(np.diff(places[by_number], prepend=-1))
+                slopes = np.add.reduceat(slopes, starts, axis=0) * importance[numbers, None]
                 squares.ngrams[numbers] += slopes**2
                 weights.ngrams[numbers] -= RATE * slopes / np.sqrt(squares.ngrams[numbers])
             slope = errors.sum(axis=0)

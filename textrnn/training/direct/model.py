@@ -17,7 +17,8 @@ from textrnn.training.direct.ngrams import Ids, NgramTable
 DIRECT = "direct.npz"
 """File of a run folder: its direct path."""
 CHUNK = 1 << 20  # tokens, or weights, in memory at once
-FORMAT_VERSION = 1
+SHORTEST = 1e-12  # square of the length of a text without known n-grams
+FORMAT_VERSION = 2
 
 Texts = Sequence[NDArray[np.integer[Any]]]
 
@@ -47,11 +48,6 @@ class Ngrams:
         """The number of the text of each n-gram."""
         return np.repeat(np.arange(len(self)), self.counts)
 
-    @property
-    def values(self) -> NDArray[np.float32]:
-        """What each text multiplies the weights of its n-grams with: x has the Euclidean length 1."""
-        return (1 / np.sqrt(np.maximum(self.counts, 1))).astype(np.float32)
-
     def some(self, texts: NDArray[Any]) -> Ngrams:
         """Return the n-grams of some of the texts, by their numbers."""
         counts = self.counts[texts]
@@ -60,40 +56,48 @@ class Ngrams:
         return Ngrams(self.numbers[places], np.concatenate([[0], ends]))
 
 
-def weighted_sums(weights: NDArray[Any], ngrams: Ngrams) -> NDArray[np.float64]:
-    """Compute R x of each text: ``(n-grams, columns)`` to ``(texts, columns)``."""
-    sums = np.zeros((len(ngrams), weights.shape[1]))
-    for begin, end in chunks(ngrams.counts, CHUNK // weights.shape[1]):
+def summed(rows: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float64]:
+    """Add the rows of the n-grams of each text: ``(n-grams, columns)`` to ``(texts, columns)``."""
+    sums = np.zeros((len(ngrams), rows.shape[1]))
+    for begin, end in chunks(ngrams.counts, CHUNK // rows.shape[1]):
         first, last = ngrams.offsets[[begin, end]]
         some = begin + np.flatnonzero(ngrams.counts[begin:end])
         if len(some):
-            rows = weights[ngrams.numbers[first:last]]
-            sums[some] = np.add.reduceat(rows, ngrams.offsets[some] - first, axis=0)
-    return sums * ngrams.values[:, None]
+            found = rows[ngrams.numbers[first:last]]
+            sums[some] = np.add.reduceat(found, ngrams.offsets[some] - first, axis=0)
+    return sums
+
+
+def lengths(squares: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float32]:
+    """Compute the Euclidean length of the n-grams of each text, ``(texts,)``, from squares ``(n-grams,)``."""
+    return np.sqrt(np.maximum(summed(squares[:, None], ngrams)[:, 0], SHORTEST)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class DirectPath:
     """A linear model of the n-grams of a text.
 
-    Each n-gram of a text counts once, as ``1 / sqrt(n)`` of a text with n different n-grams that the model knows.
+    Each n-gram of a text counts once. The importances of a text's n-grams, divided by their Euclidean length, are x.
 
     Attributes:
         table: its n-grams.
-        weights: R, float32 ``(n-grams + 1, columns)``; row 0, of an unknown n-gram, is 0. A column for each class; one
-            column for two classes, of the second.
+        weights: R, each row times the importance of its n-gram, float32 ``(n-grams + 1, columns)``; row 0, of an
+            unknown n-gram, is 0. A column for each class; one column for two classes, of the second.
+        squares: the square of the importance of each n-gram, float32 ``(n-grams + 1,)``; that of row 0 is 0.
         bias: float32 ``(columns,)``.
         labels: the classes.
     """
 
     table: NgramTable
     weights: NDArray[np.float32]
+    squares: NDArray[np.float32]
     bias: NDArray[np.float32]
     labels: tuple[str, ...]
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Compute logits ``(texts, classes)`` of texts, each ids ``(tokens,)``."""
-        return as_logits(weighted_sums(self.weights, ngrams_of(self.table, texts)) + self.bias)
+        found = ngrams_of(self.table, texts)
+        return as_logits(summed(self.weights, found) / lengths(self.squares, found)[:, None] + self.bias)
 
     def scaled(self, scale: float) -> DirectPath:
         """Return the path with `scale` times the logits."""
@@ -106,6 +110,7 @@ class DirectPath:
             "direct_fingerprints": self.table.fingerprints,
             "direct_numbers": self.table.numbers,
             "direct_weights": self.weights,
+            "direct_squares": self.squares,
             "direct_bias": self.bias,
         }
 
@@ -118,7 +123,7 @@ class DirectPath:
         """Return the path from arrays of `stored`, and any others."""
         table = NgramTable(int(arrays["direct_order"]), arrays["direct_fingerprints"], arrays["direct_numbers"])
         labels = tuple(str(label) for label in arrays["direct_labels"])
-        return cls(table, arrays["direct_weights"], arrays["direct_bias"], labels)
+        return cls(table, arrays["direct_weights"], arrays["direct_squares"], arrays["direct_bias"], labels)
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the path to a file; `fingerprint` is the hash of its settings, tokenizer and data."""

@@ -20,7 +20,7 @@ from textrnn.config import Config, ModelConfig
 from textrnn.data.labelled import Batches
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.runtime.sessions import Sessions
-from textrnn.tokenizers.base import PAD_ID, Tokenizer
+from textrnn.tokenizers.base import PAD_ID, UNKNOWN_ID, Tokenizer
 from textrnn.training.direct.model import DirectPath
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
 from textrnn.training.export.direct_graph import add_direct_path, direct_constants
@@ -132,6 +132,8 @@ def whole_sequence_graph(
     nodes = Nodes()
     constants: dict[str, NDArray[Any]] = {
         "pad": np.array(PAD_ID, np.int32),
+        "unknown": np.array(UNKNOWN_ID, np.int32),
+        "known_tokens": np.array(len(weights["embedding"]) if not features else 0, np.int32),
         "lowest": np.array(LOWEST, np.float32),
         "zero": np.array(0, np.float32),
         "one": np.array(1, np.float32),
@@ -172,7 +174,8 @@ def whole_sequence_graph(
     else:
         if config.segment_length:
             steps = nodes.add("Min", steps, "segment_length")
-        rows_first = nodes.add("Reshape", "ids", nodes.add("Concat", "any", steps, axis=0))
+        known = nodes.add("Where", nodes.add("Less", "ids", "known_tokens"), "ids", "unknown")
+        rows_first = nodes.add("Reshape", known, nodes.add("Concat", "any", steps, axis=0))
         ids = nodes.add("Transpose", rows_first, perm=[1, 0])
         is_real = nodes.add("Not", nodes.add("Equal", ids, "pad"))
         vectors = nodes.add("Gather", "embedding", ids, axis=0)

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from textrnn.config import ModelConfig
-from textrnn.tokenizers.base import PAD_ID
+from textrnn.tokenizers.base import PAD_ID, UNKNOWN_ID
 from textrnn.training.network.backbone import Backbone, Masks, draw_mask
 from textrnn.training.network.layers import InitScale
 from textrnn.training.network.model import Model
@@ -36,7 +36,8 @@ class Classifier(Model):
 
     Args:
         config: model configuration.
-        vocabulary_size: size of the vocabulary; 0 if the input is vectors.
+        vocabulary_size: number of tokens that the network knows; it reads higher ids as the unknown token. 0 if the
+            input is vectors.
         outputs: number of classes, or of values of a regression.
         seed: seed of the weight initialisation.
         precision: dtype of the matrix products in training.
@@ -105,7 +106,8 @@ class Classifier(Model):
             real = ops.cast(ops.arange(time)[:, None] < lengths, "float32")[:, :, None]
             vectors = self.backbone.scaled(inputs)
         else:
-            ids = ops.reshape(inputs, (rows, steps))
+            known = ops.where(inputs < self.backbone.vocabulary_size, inputs, UNKNOWN_ID)
+            ids = ops.reshape(known, (rows, steps))
             real = ops.cast(ops.transpose(ids) != PAD_ID, "float32")[:, :, None]
             vectors = self.backbone.embed(ids, masks)
         states = self.backbone.bidirectional_states(vectors, real, masks)

@@ -13,7 +13,7 @@ from textrnn.config import Config
 from textrnn.data.labelled import Batches, LabelledDataset
 from textrnn.data.labelled_texts import TextBatches, TextDataset
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
-from textrnn.tokenizers.base import Tokenizer
+from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.compilation import Compiler
@@ -61,7 +61,10 @@ class SupervisedTrainer(Trainer):
         features = train.features if isinstance(train, VectorDataset) else 0
         longest = int(self.batches.lengths.max())
         require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
-        vocabulary_size = tokenizer.vocabulary_size if tokenizer else 0
+        arrays = load_checkpoint(run.initial)[1] if config.model.init_from else {}
+        vocabulary_size = 0
+        if isinstance(train, TextDataset):
+            vocabulary_size = len(arrays["embedding"]) if arrays else frequent(train, config.model.min_count)
         with distribution.scope():
             model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
         if isinstance(train, VectorDataset):
@@ -76,8 +79,7 @@ class SupervisedTrainer(Trainer):
             fingerprint=run_fingerprint(config, tokenizer, train, held_out),
             distribution=distribution,
         )
-        if config.model.init_from:
-            _, arrays = load_checkpoint(run.initial)
+        if arrays:
             start_from(model, arrays)
         one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
         self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
@@ -94,6 +96,12 @@ class SupervisedTrainer(Trainer):
         for batch in self.held_out.all():
             outputs[batch.indices] = self._forward(_as_tensors(batch.inputs)).numpy()[: len(batch.indices)]
         return outputs
+
+
+def frequent(train: TextDataset, min_count: int) -> int:
+    """Return one more than the largest id with `min_count` occurrences: ids of words fall with their frequency."""
+    counts = np.bincount(train.values, minlength=END_ID + 1)
+    return max([END_ID, *np.flatnonzero(counts >= min_count).tolist()]) + 1
 
 
 def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Batches[Any]:

@@ -38,7 +38,6 @@ class TextClassification(Task):
                 "kind": "word",
                 "split": "punctuation",
                 "lowercase": True,
-                "min_count": 2,
                 "vocabulary_size": _vocabulary_size(stated.get("tokenizer")),
             },
             "model": {
@@ -51,6 +50,7 @@ class TextClassification(Task):
                 "embedding_dropout": 0.3,
                 "activation": "relu",
                 "max_excitation": 0.98,
+                "min_count": 2,
                 "direct_ngrams": 3,
             },
             "train": {"batch_size": 32, "warmup_steps": 50},

@@ -151,7 +151,7 @@ class ClassifierTrainer(SupervisedTrainer):
         if not self.run.config.model.init_from:
             return None
         _, arrays = load_checkpoint(self.run.initial)
-        found = DirectPath.restored(arrays) if "direct_weights" in arrays else None
+        found = DirectPath.restored(arrays) if "direct_squares" in arrays else None
         return found if found and found.labels == labels else None
 
     def _scale(self, logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, float]:
