@@ -1,9 +1,9 @@
 """Fits the direct path: which n-grams it reads, and their weights.
 
-Each column is a logistic regression of one class against the others. The importance of an n-gram is its largest log-count
-ratio of naive Bayes (Wang & Manning 2012). The weights start at those ratios or at zero, and are trained by Adagrad
-(Duchi et al. 2011). Held-out texts choose the length of the n-grams, the start and the number of passes; if those texts
-are few, folds of the training texts choose.
+Each column is a logistic regression of one class against the others. The importance of an n-gram is its largest
+log-count ratio of naive Bayes (Wang & Manning 2012). The weights start at those ratios or at zero, and are trained by
+Adagrad (Duchi et al. 2011). Held-out texts choose the length of the n-grams, the start and the number of passes; if
+those texts are few, folds of the training texts choose.
 """
 
 from __future__ import annotations
