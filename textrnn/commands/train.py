@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -69,8 +69,13 @@ def _train_and_export(run: Run, new: bool) -> Path:
             say(task_of(run.config).notes(prepared))
         import_tensorflow()
         from textrnn.training.distributed.distribution import of_this_process
+        from textrnn.training.search.search import is_searched, with_best_settings
 
-        trainer = trainer_of(run, prepared, of_this_process())
+        distribution = of_this_process()
+        if is_searched(run):
+            run = with_best_settings(run, distribution)
+            prepared = prepare(run)
+        trainer = trainer_of(run, prepared, distribution)
     except UserError:
         if new:
             run.remove_unless_trained()
@@ -136,6 +141,11 @@ def add_train(commands: Any) -> None:
     )
     train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    train.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="search for settings on the held-out part, then train with the best, within a time such as 90s, 10m, 1.5h",
+    )
     add_reading_options(train)
     train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
     train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
@@ -144,28 +154,44 @@ def add_train(commands: Any) -> None:
 
 def train_command(arguments: argparse.Namespace) -> None:
     from textrnn.training.distributed.cluster import cluster_of
+    from textrnn.training.search.budget import parse_duration
+    from textrnn.training.search.search import begin_search, resume_search
     from textrnn.training.tasks.runs import create_run, open_run
 
     folder = arguments.out or Path("runs") / _run_name(arguments)
-    config = _stated_config(arguments, folder)
+    budget = parse_duration(arguments.budget) if arguments.budget is not None else None
+    stated = _stated_settings(arguments)
+    config = _stated_config(arguments, folder, stated)
     if cluster := cluster_of(os.environ):
+        if budget:
+            raise UserError("--budget searches in one process, TF_CONFIG names several workers; leave one of them out")
         run = _train_with_others(cluster, folder, config, arguments.resume, arguments.quiet)
         print(run.bundle)
         if cluster.is_chief and not arguments.quiet:
             print(f"try: {_what_to_try(run)}", file=sys.stderr)
         return
     if config is None or arguments.resume:
-        run = open_run(folder, config, arguments.quiet)
+        run = open_run(folder, resume_search(folder, budget, stated, config), arguments.quiet)
     else:
         run = create_run(folder, config, arguments.quiet)
+        if budget:
+            begin_search(run, budget, stated)
     print(train_run(run, new=not arguments.resume))
     if not arguments.quiet:
         print(f"try: {_what_to_try(run)}", file=sys.stderr)
 
 
-def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None:
+def _stated_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that --task, --config and --set state, in sections."""
+    from textrnn.training.tasks.configuration import stated_values, task_names
+
+    task = [f"task={task_names()[arguments.task]}"] if arguments.task else []
+    return stated_values(arguments.config, [*task, *arguments.set])
+
+
+def _stated_config(arguments: argparse.Namespace, folder: Path, stated: Mapping[str, Any]) -> Config | None:
     """Return the configuration that a command states; None where it only resumes a run."""
-    from textrnn.training.tasks.configuration import load_config, read_config, task_names
+    from textrnn.training.tasks.configuration import from_dict, read_config
 
     options: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "values")
@@ -173,13 +199,12 @@ def _stated_config(arguments: argparse.Namespace, folder: Path) -> Config | None
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value
     }
-    if arguments.resume and not (arguments.config or arguments.set or arguments.task or given.keys() - {"source"}):
+    if arguments.resume and not (arguments.config or stated or given.keys() - {"source"}):
         if not given:
             return None
         config = read_config(folder)  # a resumed run keeps its settings
     else:
-        task = [f"task={task_names()[arguments.task]}"] if arguments.task else []
-        config = load_config(arguments.config, [*task, *arguments.set])
+        config = from_dict(stated)
     return replace(config, data=replace(config.data, **given))
 
 

@@ -15,6 +15,8 @@
         report.*            classifiers: correct and wrong predictions on held-out texts
         forecast.png        forecasters: held-out values and their forecasts
         bundle/             the finished model
+        search.json         of `textrnn train --budget`: what was tried     trials.txt  the same as a table
+        trials/             run folders of the trials, as long as the search lasts
 """
 
 from __future__ import annotations
@@ -37,11 +39,19 @@ from textrnn.training.loop.checkpoints import BEST
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run and its configuration."""
+    """The folder of one run and its configuration.
+
+    Attributes:
+        folder: the folder.
+        config: the configuration.
+        quiet: show no progress.
+        share: share of the epochs that are trained; below 1 for a trial of a search.
+    """
 
     folder: Path
     config: Config
     quiet: bool = False
+    share: float = 1.0
 
     @property
     def checkpoint(self) -> Path:
@@ -68,6 +78,11 @@ class Run:
         return self.folder / "init.npz"
 
     @property
+    def trials(self) -> Path:
+        """The run folders of a search, as long as it lasts."""
+        return self.folder / "trials"
+
+    @property
     def resume_command(self) -> str:
         """The shell command that resumes the run."""
         return f"textrnn train --resume --out {shlex.quote(str(self.folder))}"
@@ -78,7 +93,8 @@ class Run:
 
     def remove_unless_trained(self) -> None:
         """Remove a new folder without any training result, because it would block another attempt."""
-        if not (self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
+        in_trials = any(self.trials.rglob(self.checkpoint.name))
+        if not (in_trials or self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
             shutil.rmtree(self.folder)
 
     def remove_leftovers(self) -> None:

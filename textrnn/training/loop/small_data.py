@@ -118,10 +118,10 @@ def with_fitted_values(config: Config, values: Mapping[str, int]) -> Config:
     return config
 
 
-def write_fitted(folder: Path, config: Config) -> None:
-    """Write the settings of `FITTED` to a run folder; `read_fitted` reads them."""
+def write_fitted(folder: Path, values: Mapping[str, int]) -> None:
+    """Write settings of `FITTED`, by their keys, to a run folder; `read_fitted` reads them."""
     with write_atomically(folder / FITTED_FILE) as temporary:
-        temporary.write_text(json.dumps(fitted_values(config), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
 
 
 def read_fitted(folder: Path) -> dict[str, int]:
@@ -159,16 +159,19 @@ def say_what_shrank(before: Config, after: Config, what: str) -> None:
 def fitted(run: Run, config: Config, what: str, keep: bool) -> Run:
     """Return a run with settings that suit its data; report them and write them to its folder.
 
+    Values that the folder has already are kept: those of a resumed run, and those that a search chose.
+
     Args:
         run: the run.
         config: configuration that suits the data.
         what: the amount of data, as text for the message.
         keep: whether this process writes files.
     """
+    config = with_fitted_values(config, read_fitted(run.folder))
     if config == run.config:
         return run
     if not run.quiet:
         say_what_shrank(run.config, config, what)
     if keep:
-        write_fitted(run.folder, config)
+        write_fitted(run.folder, fitted_values(config))
     return replace(run, config=config)

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from textrnn.training.loop.training_step import optimizer_of
 from textrnn.training.network.model import Model
 
 HISTORY_LINES = 200  # approximate number of training-loss lines per run
+LEAST_NOISE = 0.003  # of the held-out loss: two seeds differ by so much
 
 
 class Trainer(ABC):
@@ -69,7 +70,7 @@ class Trainer(ABC):
         self.model = model
         self.steps_per_epoch = steps_per_epoch
         self.units_per_step = units_per_step
-        self.total_steps = max(1, round(epochs * steps_per_epoch))
+        self.total_steps = max(1, round(epochs * steps_per_epoch * run.share))
         self.distribution = distribution
         self.distribution.require_divisible(self.config.batch_size)
         self.quiet = run.quiet or not self.distribution.is_chief
@@ -104,10 +105,22 @@ class Trainer(ABC):
         """Format the result of `measure` as a short phrase."""
         return f"held out {measured['held_out_loss']:.4f} nats a {self.unit}"
 
+    def comparable_loss(self, loss: float) -> float:
+        """Return a held-out loss as one that models with other tokenizers can be compared by."""
+        return loss
+
+    def noise(self) -> float:
+        """Return the relative difference of two held-out losses that chance explains, roughly."""
+        return LEAST_NOISE
+
     # The loop
 
-    def fit(self) -> None:
+    def fit(self, watch: Callable[[Progress, Mapping[str, Any] | None], None] | None = None) -> None:
         """Train to the end, from the last checkpoint if there is one.
+
+        Args:
+            watch: function that is called after each step, with the result of `measure` after an evaluation; what it
+                raises ends the training.
 
         Raises:
             UserError: the loss is not finite, or a file cannot be written; the last good checkpoint stays.
@@ -139,8 +152,7 @@ class Trainer(ABC):
                 bar.update(self.units_per_step)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 evaluate = step in evaluations
-                if evaluate or step % log_every == 0:
-                    self._record(bar, evaluate)
+                measured = self._record(bar, evaluate) if evaluate or step % log_every == 0 else None
                 if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
                     self._say(bar, f"stopped early: no better held-out loss in {self.config.patience} evaluations")
                     break
@@ -152,6 +164,8 @@ class Trainer(ABC):
                         raise Stopped(
                             f"stopped at step {step} of {self.total_steps}, nothing is lost; {self._how_to_continue}"
                         )
+                if watch:
+                    watch(self.progress, measured)
         self.progress = replace(self.progress, finished=True)
         self._save()
 
@@ -194,8 +208,12 @@ class Trainer(ABC):
 
     # Output files
 
-    def _record(self, bar: Any, evaluate: bool) -> None:
-        """Add a line to the history; with `evaluate`, also the result of `measure`, and keep the best weights."""
+    def _record(self, bar: Any, evaluate: bool) -> Mapping[str, Any] | None:
+        """Add a line to the history; with `evaluate`, also the result of `measure`, and keep the best weights.
+
+        Returns:
+            the result of `measure`; None without `evaluate`.
+        """
         progress, speed = self.progress, f"{self.unit}s_per_second"
         line: dict[str, Any] = {
             "step": progress.step,
@@ -206,6 +224,7 @@ class Trainer(ABC):
             "training_loss": progress.loss_sum / progress.loss_count,
         }
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
+        measured: dict[str, Any] | None = None
         if evaluate:
             # Only the chief measures. All workers use its result, so that they decide alike.
             measured = self.measure() if self._writes else {"held_out_loss": 0.0}
@@ -214,7 +233,7 @@ class Trainer(ABC):
             self._require_finite("the held-out loss", math.isfinite(loss), progress.step)
             line |= measured
             self._keep_best(loss)
-        if evaluate and not self.quiet:
+        if measured is not None and not self.quiet:
             self._say(
                 bar,
                 f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
@@ -226,6 +245,7 @@ class Trainer(ABC):
             append_history(self.run.history, line)
         if evaluate and self._writes:
             draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+        return measured
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:

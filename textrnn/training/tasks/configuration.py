@@ -65,10 +65,19 @@ def validate(config: Config) -> None:
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Return a `Config` from a TOML file and ``key.path=value`` overrides; an override wins.
 
+    Raises:
+        UserError: as `stated_values` and `from_dict` raise it.
+    """
+    return from_dict(stated_values(path, overrides))
+
+
+def stated_values(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file and ``key.path=value`` overrides state, in sections; an override wins.
+
     Values of overrides are read as TOML; what is no TOML value is taken as a string.
 
     Raises:
-        UserError: the file cannot be read, an override has no ``=``, or as `from_dict` raises it.
+        UserError: the file cannot be read, or an override has no ``=``.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -82,8 +91,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise UserError(f"--set takes key.path=value, was: {override}; for example --set train.epochs=5")
-        _insert(values, key.strip(), _toml_value(text.strip()))
-    return from_dict(values)
+        insert(values, key.strip(), _toml_value(text.strip()))
+    return values
 
 
 def read_config(folder: Path) -> Config:
@@ -110,7 +119,12 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _insert(values: dict[str, Any], key: str, value: Any) -> None:
+def insert(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value by its key, such as ``model.layers``, in sections of settings.
+
+    Raises:
+        UserError: a section is a value.
+    """
     *sections, name = key.split(".")
     for section in sections:
         inner = values.setdefault(section, {})

@@ -38,15 +38,28 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
         config = replace(config, data=replace(config.data, source=sources))
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.
-            task = task_of(config)
             config, tokenizer, arrays = load_pretrained(config)
-            # A setting's scope may depend on the layers, which are those of the other model now.
-            require_applicable(config, _with_model_of(task.default_config(), config), task.model)
+            require_applicable_to_model(config)
             if tokenizer:
                 tokenizer.save(temporary)
             save_checkpoint(temporary / Run(folder, config).initial.name, Progress(), arrays)
-        (temporary / "config.json").write_text(_as_json(config), encoding="utf-8")
+        (temporary / "config.json").write_text(as_json(config), encoding="utf-8")
     return Run(folder, config, quiet)
+
+
+def require_applicable_to_model(config: Config) -> None:
+    """Refuse settings that do not apply to a run that starts from another model.
+
+    A setting's scope may depend on the layers, which are those of the other model.
+
+    Args:
+        config: configuration with the architecture of the other model.
+
+    Raises:
+        UserError: the first that does not.
+    """
+    task = task_of(config)
+    require_applicable(config, with_model_of(task.default_config(), config), task.model)
 
 
 def open_run(folder: Path, config: Config | None = None, quiet: bool = False) -> Run:
@@ -76,11 +89,12 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False) ->
     if config is not None and with_sources_of(before, found) != before:
         require_same_content(run)
         with write_atomically(folder / "config.json") as temporary:
-            temporary.write_text(_as_json(found), encoding="utf-8")
+            temporary.write_text(as_json(found), encoding="utf-8")
     return run
 
 
-def _as_json(config: Config) -> str:
+def as_json(config: Config) -> str:
+    """Return the content of ``config.json``."""
     return json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -98,10 +112,10 @@ def _as_taken_over(config: Config, found: Config) -> Config:
     """Return a configuration with what its pretrained model gives, which is part of `found` already."""
     if not config.model.init_from or config.model.init_from != found.model.init_from:
         return config
-    return _with_model_of(config, found)
+    return with_model_of(config, found)
 
 
-def _with_model_of(config: Config, found: Config) -> Config:
+def with_model_of(config: Config, found: Config) -> Config:
     """Return a configuration with the tokenizer and the architecture of another."""
     model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})
     return replace(config, tokenizer=found.tokenizer, model=model)

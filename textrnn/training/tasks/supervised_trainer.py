@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from textrnn.training.loop.warm_start import start_from
 from textrnn.training.network.classifier import Classifier
 
 ENOUGH_STEPS, FEWEST_EPOCHS = 1500, 4
+NOISE_OF_ONE = 0.3  # relative noise of the loss of one held-out record
 
 
 class SupervisedTrainer(Trainer):
@@ -89,6 +91,9 @@ class SupervisedTrainer(Trainer):
         batch = self.batches.batch(self.progress.step)
         rows = self.distribution.rows
         return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), self.step_seed)
+
+    def noise(self) -> float:
+        return max(super().noise(), NOISE_OF_ONE / math.sqrt(len(self.held_out.dataset)))
 
     def held_out_outputs(self) -> NDArray[np.float64]:
         """Predict the held-out sequences, ``(sequences, outputs)``."""

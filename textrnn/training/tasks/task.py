@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from textrnn.config import Config, DataConfig, build
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
+from textrnn.training.tasks.moves import Move
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -95,6 +96,14 @@ class Task(ABC):
             prepared: what `prepare` made of its data.
             distribution: the devices and processes that share a batch.
         """
+
+    def moves(self, config: Config) -> Sequence[Move]:
+        """Return the changes that a search for settings may try from a configuration, the most promising first.
+
+        Args:
+            config: the best configuration so far, with settings that suit the size of its data.
+        """
+        return ()
 
     @abstractmethod
     def what_to_try(self, folder: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from textrnn.config import DataConfig
+from textrnn.config import Config, DataConfig
 from textrnn.data.labelled_vectors import prepare_vectors
 from textrnn.data.labels import Labels
 from textrnn.data.vector_sources import vector_options, vectors_fingerprint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.tasks.moves import Move, moves_of_vectors
 from textrnn.training.tasks.task import Digests, Prepared, Task
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class VectorTask(Task):
         records = len(prepared.parts[0])
         config = fit_to_records(run.config, self.default_config(), records, distribution.replicas)
         return fitted(run, config, f"{records:,} training records", distribution.is_chief)
+
+    def moves(self, config: Config) -> Sequence[Move]:
+        return moves_of_vectors(config)
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn predict {folder} --input FILE"

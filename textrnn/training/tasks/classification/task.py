@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from textrnn.config import DataConfig
+from textrnn.config import Config, DataConfig
 from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
 from textrnn.data.labels import Labels, MultiLabels
 from textrnn.data.records import labelled_options
@@ -15,6 +15,7 @@ from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, chosen, down, learning_rate, up
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 from textrnn.training.tasks.vector_task import VectorTask
@@ -114,6 +115,26 @@ class TextClassification(Task):
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
         return ClassifierTrainer
+
+    def moves(self, config: Config) -> Sequence[Move]:
+        kind = config.tokenizer.kind
+        return [
+            *learning_rate(config, SLOWER),
+            *up(config, "model.dropout", DROPOUT),
+            *learning_rate(config, FASTER),
+            *up(config, "model.direct_ngrams", (2, 3, 4, 5)),
+            *([chosen("tokenizer.kind", "sentencepiece")] if kind == "word" else []),
+            *up(config, "model.hidden_dim", UNITS),
+            *up(config, "model.embedding_dropout", DROPOUT),
+            *down(config, "model.direct_ngrams", (2, 3, 4, 5)),
+            *up(config, "model.embedding_dim", UNITS),
+            *up(config, "train.weight_decay", DECAY),
+            *([chosen("tokenizer.min_count", 1)] if config.tokenizer.min_count > 1 else []),
+            *down(config, "model.dropout", DROPOUT),
+            *down(config, "model.hidden_dim", UNITS),
+            *down(config, "model.embedding_dropout", DROPOUT),
+            *down(config, "model.embedding_dim", UNITS),
+        ]
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn classify {folder}"

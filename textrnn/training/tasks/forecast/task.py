@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from textrnn.config import Config
 from textrnn.data.series import Series, prepare_series
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_series, fitted
+from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, down, learning_rate, up
 from textrnn.training.tasks.task import Digests, Prepared, Task
 
 if TYPE_CHECKING:
@@ -49,6 +51,21 @@ class Forecast(Task):
         (series,) = prepared.parts
         run = fitted(run, fit_to_series(run.config, series), f"{len(series.values):,} steps", distribution.is_chief)
         return ForecasterTrainer(run, series, distribution)
+
+    def moves(self, config: Config) -> Sequence[Move]:
+        return [
+            *learning_rate(config, FASTER),
+            *up(config, "model.hidden_dim", UNITS),
+            *up(config, "model.memory", (30, 100, 300, 1000)),
+            *down(config, "model.memory", (30, 100, 300, 1000)),
+            *learning_rate(config, SLOWER),
+            *up(config, "model.dropout", DROPOUT),
+            *down(config, "model.hidden_dim", UNITS),
+            *up(config, "model.layers", (1, 2, 3)),
+            *up(config, "train.weight_decay", DECAY),
+            *down(config, "model.dropout", DROPOUT),
+            *down(config, "model.layers", (1, 2, 3)),
+        ]
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn forecast {folder}"

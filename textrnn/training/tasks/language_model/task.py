@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from textrnn.config import DataConfig
+from textrnn.config import Config, DataConfig
 from textrnn.data.places import names_a_column
 from textrnn.data.records import source_options
 from textrnn.data.sources import count_bytes, source_fingerprint
@@ -17,6 +17,7 @@ from textrnn.errors import UserError
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_tokens, fitted
+from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, chosen, down, learning_rate, up
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 
@@ -65,6 +66,33 @@ class LanguageModelling(Task):
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
         train, held_out = prepared.parts
         return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution)
+
+    def moves(self, config: Config) -> Sequence[Move]:
+        kind, ngrams = config.tokenizer.kind, config.model.input_ngrams
+        others = [chosen("tokenizer.kind", each, from_defaults=True) for each in ("sentencepiece", "word")]
+        of_ngrams = [
+            *up(config, "model.ngram_dropout", DROPOUT),
+            *up(config, "model.input_ngrams", (2, 3, 4, 5)),
+            *up(config, "model.ngram_rows", (2048, 8192, 32768, 131072)),
+            *down(config, "model.ngram_dropout", DROPOUT),
+            *down(config, "model.input_ngrams", (2, 3, 4, 5)),
+        ]
+        return [
+            *up(config, "model.dropout", DROPOUT),
+            *up(config, "model.hidden_dim", UNITS),
+            *(of_ngrams[:1] if ngrams > 1 else []),
+            *(others if kind == "char" else []),
+            *learning_rate(config, SLOWER),
+            *learning_rate(config, FASTER),
+            *(of_ngrams[1:] if ngrams > 1 else []),
+            *([] if config.model.tied else up(config, "model.embedding_dim", UNITS)),
+            *up(config, "train.weight_decay", DECAY),
+            *up(config, "model.input_dropout", DROPOUT),
+            *up(config, "model.layers", (1, 2, 3)),
+            *down(config, "model.dropout", DROPOUT),
+            *down(config, "model.hidden_dim", UNITS),
+            *down(config, "model.layers", (1, 2, 3)),
+        ]
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn generate {folder}"

@@ -93,6 +93,11 @@ class LanguageModelTrainer(Trainer):
         self._flush()
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
+    def comparable_loss(self, loss: float) -> float:
+        """Return nats a character, with the spellings of unknown words."""
+        size = self.held_out.size
+        return (loss * self.held_out.tokens + size.spelling_nats) / max(1, size.characters)
+
     def exporter(self) -> LanguageModelExporter:
         return LanguageModelExporter(
             self.model, self.tokenizer, self.held_out, self.start_id, self.never_drawn, self.run.config
