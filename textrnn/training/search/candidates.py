@@ -43,8 +43,11 @@ def next_candidate(
 
     for place in sorted(range(len(moves)), key=patience):
         move = moves[place]
-        changes = {**({} if move.from_defaults else leading), **move.changes}
-        if not any(map(fixed, move.changes)) and changes not in tried and allows(changes):
+        if fixed(move.setting):
+            continue
+        free = {key: value for key, value in move.changes.items() if not fixed(key)}
+        changes = {**({} if move.from_defaults else leading), **free}
+        if changes not in tried and allows(changes):
             return Candidate(changes, move, base)
     return None
 

@@ -34,6 +34,7 @@ class Trial:
         described: the figures of the best evaluation, for people.
         seconds: how long it took.
         fitted: settings that suit the size of its data, by key.
+        epochs: of a training in full.
         reason: of a trial that failed.
     """
 
@@ -47,6 +48,7 @@ class Trial:
     described: str = ""
     seconds: float = 0.0
     fitted: Mapping[str, int] = field(default_factory=dict)
+    epochs: float = 0.0
     reason: str = ""
 
 

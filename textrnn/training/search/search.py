@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from textrnn.config import Config
 from textrnn.errors import Stopped, UserError
 from textrnn.files import write_atomically
 from textrnn.training.loop.run import Run
-from textrnn.training.loop.small_data import with_fitted_values
 from textrnn.training.search.budget import Clock, as_duration
 from textrnn.training.search.candidates import Candidate, next_candidate
 from textrnn.training.search.record import (
@@ -30,7 +28,9 @@ from textrnn.training.search.record import (
     write_search,
 )
 from textrnn.training.search.trials import (
-    LengthChosen,
+    ShorterTrials,
+    choose_length,
+    config_from,
     config_of,
     folder_of,
     is_fixed,
@@ -167,9 +167,13 @@ class _Searching:
         leading = search.trials[search.leading()]
         if self.clock.left < leading.seconds * 0.9 + seconds_kept(leading.seconds, search):
             return None
-        config = with_fitted_values(config_of(self.run, search.stated, leading.changes), leading.fitted)
+        config = config_from(self.run, search, leading)
         moves = task_of(config).moves(config)
-        return next_candidate(search, moves, partial(is_fixed, search.stated, self.run.config), self._allows)
+        return next_candidate(search, moves, self._is_fixed, self._allows)
+
+    def _is_fixed(self, key: str) -> bool:
+        shorter = key == "train.epochs" and self.search.share < 1  # a short trial says nothing of more epochs
+        return shorter or is_fixed(self.search.stated, self.run.config, key)
 
     def _allows(self, changes: Mapping[str, Any]) -> bool:
         try:
@@ -181,9 +185,16 @@ class _Searching:
     def _try(self, candidate: Candidate) -> None:
         number = len(self.search.trials)
         try:
-            trial, noise = train_trial(self.run, self.search, candidate, self.clock, self.distribution, self._show_time)
-        except LengthChosen as chosen:
-            self._choose_length(chosen)
+            trial, noise = train_trial(
+                self.run,
+                self.search,
+                candidate,
+                self.clock,
+                self.distribution,
+                tick=self._show_time,
+                choose=self._choose_length,
+            )
+        except ShorterTrials:
             return
         except Stopped as stopped:
             raise Stopped(
@@ -203,15 +214,18 @@ class _Searching:
             if other not in keep:
                 shutil.rmtree(folder_of(self.run, other), ignore_errors=True)
 
-    def _choose_length(self, chosen: LengthChosen) -> None:
+    def _choose_length(self, seconds: float) -> Search:
+        """Keep the share of the epochs that trials train, given the seconds of a training in full."""
         budget = self.search.budget
-        if not chosen.share:
+        share = choose_length(seconds, budget)
+        if not share:
             self._print(
                 f"a budget of {as_duration(budget)} is too small to try settings, one training takes about"
-                f" {as_duration(chosen.seconds)}; trains with the defaults"
+                f" {as_duration(seconds)}; trains with the defaults"
             )
-        self.search = replace(self.search, share=chosen.share or 1.0, spent=self.clock.spent)
+        self.search = replace(self.search, share=share or 1.0, spent=self.clock.spent)
         write_search(self.run.folder, self.search)
+        return self.search
 
     def _say(self, number: int, trial: Trial) -> None:
         found = trial.reason if trial.outcome == FAILED else f"loss {trial.loss:.4f}" if trial.loss else "no loss yet"

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from textrnn.config import ARCHITECTURE, Config, require_consistent
 from textrnn.errors import UserError
 from textrnn.files import new_folder
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 SLACK = 0.15  # relative: how much worse a trial may be at the beginning than the leading trial was there
 PATIENCE = 3  # evaluations without a better loss, after which a trial that is behind is stopped in its second half
-FIRST_STEPS, FIRST_SECONDS = 20, 10.0  # after one of them, the speed of a trial is known
+FIRST_STEPS, FIRST_SECONDS = 20, 20.0  # after one of them, the speed of a trial is known
+LONG_STEP = 3  # times the median, from which on a step does not count
 MANY_TRIALS = 3.5  # trainings in full that must fit the budget, or trials are shorter
 MOST_OF_BUDGET = 0.6  # share of the budget that the final training may take, or nothing can be tried
 FINAL_MARGIN = 1.2  # factor of the time that is kept for the final training
@@ -49,12 +52,8 @@ class TrialStopped(Exception):
         self.outcome = outcome
 
 
-class LengthChosen(Exception):
-    """The first trial has shown how long trials may be: `share` of the epochs, of a training of `seconds` in full."""
-
-    def __init__(self, share: float, seconds: float) -> None:
-        super().__init__(share)
-        self.share, self.seconds = share, seconds
+class ShorterTrials(Exception):
+    """The first trial has shown that trials must be shorter than a training in full."""
 
 
 def config_of(run: Run, stated: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
@@ -91,6 +90,12 @@ def is_fixed(stated: Mapping[str, Any], config: Config, key: str) -> bool:
     return bool(of_section) if key == "tokenizer.kind" else name in of_section
 
 
+def config_from(run: Run, search: Search, trial: Trial) -> Config:
+    """Return the configuration that a trial was trained with, with settings that suit the size of its data."""
+    config = with_fitted_values(config_of(run, search.stated, trial.changes), trial.fitted)
+    return replace(config, train=replace(config.train, epochs=trial.epochs))
+
+
 def choose_length(seconds: float, budget: float) -> float:
     """Return the share of the epochs that trials train, given the time of a training in full and the budget.
 
@@ -121,6 +126,7 @@ def train_trial(
     clock: Clock,
     distribution: Distribution,
     tick: Callable[[], None],
+    choose: Callable[[float], Search],
 ) -> tuple[Trial, float]:
     """Train the next trial, from its last checkpoint if there is one.
 
@@ -131,12 +137,14 @@ def train_trial(
         clock: the time of the search.
         distribution: the devices that share a batch.
         tick: function that is called after each step.
+        choose: function that is given the seconds of a training in full with the defaults, as soon as they are known;
+            it returns the search with the share of the epochs that trials train.
 
     Returns:
         the trial, and the noise of its loss.
 
     Raises:
-        LengthChosen: of the first trial, see there; its folder is gone.
+        ShorterTrials: of the first trial, see there; its folder is gone.
         UserError: the first trial failed.
         Stopped: a signal asked to stop.
     """
@@ -149,12 +157,14 @@ def train_trial(
     watch: _Watch | None = None
     try:
         trainer = trainer_of(own, prepare(own), distribution)
-        trial, noise = replace(trial, fitted=fitted_values(trainer.run.config)), trainer.noise()
-        watch = _Watch(trainer, search, clock, began, tick)
+        epochs = trainer.total_steps / trainer.steps_per_epoch / own.share
+        trial = replace(trial, fitted=fitted_values(trainer.run.config), epochs=round(epochs, 4))
+        noise = trainer.noise()
+        watch = _Watch(trainer, search, clock, began, tick, choose)
         trainer.fit(watch)
     except TrialStopped as stopped:
         trial = replace(trial, outcome=stopped.outcome)
-    except LengthChosen:
+    except ShorterTrials:
         shutil.rmtree(own.folder)
         raise
     except UserError as error:
@@ -227,12 +237,23 @@ class _Watch:
         search: what is known so far.
         clock: the time of the search.
         began: time of the clock when the trial began.
-        tick: function that is called after each step.
+        tick, choose: as `train_trial` takes them.
     """
 
-    def __init__(self, trainer: Trainer, search: Search, clock: Clock, began: float, tick: Callable[[], None]) -> None:
-        self._trainer, self._search, self._clock, self._began, self._tick = trainer, search, clock, began, tick
-        self._first: tuple[int, float] | None = None  # step and time from which the speed is measured
+    def __init__(
+        self,
+        trainer: Trainer,
+        search: Search,
+        clock: Clock,
+        began: float,
+        tick: Callable[[], None],
+        choose: Callable[[float], Search],
+    ) -> None:
+        self._trainer, self._search, self._clock, self._began = trainer, search, clock, began
+        self._tick, self._choose = tick, choose
+        self._last: float | None = None  # time of the last step
+        self._steps: list[float] = []  # seconds of the steps
+        self._evaluations: list[float] = []  # of steps with an evaluation
         self._described = ""
         self._curve: list[tuple[float, float]] = []
         history = trainer.run.history
@@ -250,15 +271,15 @@ class _Watch:
         self._tick()
         if measured is not None:
             self._add(progress.step, measured)
-        if self._first is None:
-            self._first = (progress.step, self._clock.spent)
+        now = self._clock.spent
+        if self._last is not None:
+            (self._steps if measured is None else self._evaluations).append(now - self._last)
+        self._last = now
         if progress.step >= self._trainer.total_steps:
             return
         if measured is not None and self._is_behind():
             raise TrialStopped(WORSE)
-        if measured is not None and len(self._curve) == 1:
-            self._first = (progress.step, self._clock.spent)  # the first evaluation took long, as it was compiled
-        elif self._speed_is_known(progress.step):
+        if len(self._steps) >= FIRST_STEPS or sum(self._steps) > FIRST_SECONDS:
             self._weigh_time(progress.step)
 
     def _add(self, step: int, measured: Mapping[str, Any]) -> None:
@@ -280,17 +301,23 @@ class _Watch:
         stale = len(self._curve) > PATIENCE and self._curve[-1 - PATIENCE][1] <= loss
         return share >= 0.5 and stale and leading.loss is not None and loss >= leading.loss
 
-    def _speed_is_known(self, step: int) -> bool:
-        first, since = self._first or (step, 0.0)
-        return step - first >= FIRST_STEPS or (step > first and self._clock.spent - since > FIRST_SECONDS)
+    def _seconds_left(self, step: int) -> float:
+        """Return the time that the rest of the trial will take.
+
+        The first step of each shape is compiled and takes long; it does not count, nor does the first evaluation.
+        """
+        usual = float(np.median(self._steps))
+        a_step = float(np.mean([each for each in self._steps if each <= LONG_STEP * usual]))
+        evaluations_left = self._trainer.config.evaluations - len(self._curve)
+        return a_step * (self._trainer.total_steps - step) + sum(self._evaluations[1:2]) * max(0, evaluations_left)
 
     def _weigh_time(self, step: int) -> None:
-        first, since = self._first or (0, 0.0)
-        spent = self._clock.spent
-        left = (spent - since) / (step - first) * (self._trainer.total_steps - step)
-        whole = spent - self._began + left
+        left = self._seconds_left(step)
+        whole = self._clock.spent - self._began + left
         if self._search.share == 0:
-            raise LengthChosen(choose_length(whole, self._search.budget), whole)
+            self._search = self._choose(whole)
+            if self._search.share < 1:
+                raise ShorterTrials
         if self._search.trials and left + seconds_kept(whole, self._search) > self._clock.left:
             raise TrialStopped(TOO_SLOW)
 

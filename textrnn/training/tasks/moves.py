@@ -10,16 +10,18 @@ from textrnn.config import Config, value_of
 UNITS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 DROPOUT = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
 DECAY = (0.0, 0.01, 0.05, 0.2)
-FASTER, SLOWER = 1.8, 0.55  # factors of the learning rate
+BATCHES = (8, 16, 32, 64, 128)
+HIGHER, LOWER = 1.8, 0.55  # factors of the learning rate
+LONGER, SHORTER = 1.6, 0.6  # factors of the epochs
 
 
 class Move(NamedTuple):
     """One change.
 
     Attributes:
-        setting: the key of the setting that it is about.
+        setting: the key of the setting that it is about; the move is left out if the user stated that one.
         upwards: whether the value rises; the opposite of a move that helped is tried last.
-        changes: values by key.
+        changes: values by key; those that the user stated are left out.
         from_defaults: whether the other settings are those of the defaults, not of the best trial: another kind of
             tokenizer needs others.
     """
@@ -42,10 +44,10 @@ def down(config: Config, key: str, values: Sequence[Any]) -> list[Move]:
     return [Move(key, False, {key: max(lower)})] if lower else []
 
 
-def learning_rate(config: Config, factor: float) -> list[Move]:
-    """Return the move of the learning rate by a factor, rounded to two digits."""
-    rate = float(f"{config.train.learning_rate * factor:.1e}")
-    return [Move("train.learning_rate", factor > 1, {"train.learning_rate": rate})]
+def times(config: Config, key: str, factor: float) -> list[Move]:
+    """Return the move of a setting by a factor, rounded to two digits; none where the value is 0."""
+    value = float(f"{value_of(config, key) * factor:.1e}")
+    return [Move(key, factor > 1, {key: value})] if value else []
 
 
 def chosen(key: str, value: Any, from_defaults: bool = False) -> Move:
@@ -56,8 +58,8 @@ def chosen(key: str, value: Any, from_defaults: bool = False) -> Move:
 def moves_of_vectors(config: Config) -> list[Move]:
     """Return the moves of a model that reads vectors."""
     return [
-        *learning_rate(config, FASTER),
-        *learning_rate(config, SLOWER),
+        *times(config, "train.learning_rate", HIGHER),
+        *times(config, "train.learning_rate", LOWER),
         *up(config, "model.hidden_dim", UNITS),
         *up(config, "model.dropout", DROPOUT),
         *down(config, "model.hidden_dim", UNITS),
@@ -65,5 +67,7 @@ def moves_of_vectors(config: Config) -> list[Move]:
         *down(config, "model.layers", (1, 2, 3, 4)),
         *up(config, "train.weight_decay", DECAY),
         *down(config, "train.weight_decay", DECAY),
+        *down(config, "train.batch_size", BATCHES),
+        *times(config, "train.epochs", LONGER),
         *down(config, "model.dropout", DROPOUT),
     ]

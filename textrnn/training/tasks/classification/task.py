@@ -15,7 +15,21 @@ from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
-from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, chosen, down, learning_rate, up
+from textrnn.training.tasks.moves import (
+    BATCHES,
+    DECAY,
+    DROPOUT,
+    HIGHER,
+    LONGER,
+    LOWER,
+    SHORTER,
+    UNITS,
+    Move,
+    chosen,
+    down,
+    times,
+    up,
+)
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 from textrnn.training.tasks.vector_task import VectorTask
@@ -119,17 +133,21 @@ class TextClassification(Task):
     def moves(self, config: Config) -> Sequence[Move]:
         kind = config.tokenizer.kind
         return [
-            *learning_rate(config, SLOWER),
+            *times(config, "train.learning_rate", LOWER),
             *up(config, "model.dropout", DROPOUT),
-            *learning_rate(config, FASTER),
+            *times(config, "train.learning_rate", HIGHER),
             *up(config, "model.direct_ngrams", (2, 3, 4, 5)),
             *([chosen("tokenizer.kind", "sentencepiece")] if kind == "word" else []),
+            *times(config, "train.epochs", SHORTER),
+            *down(config, "train.batch_size", BATCHES),
             *up(config, "model.hidden_dim", UNITS),
             *up(config, "model.embedding_dropout", DROPOUT),
             *down(config, "model.direct_ngrams", (2, 3, 4, 5)),
             *up(config, "model.embedding_dim", UNITS),
             *up(config, "train.weight_decay", DECAY),
             *([chosen("tokenizer.min_count", 1)] if config.tokenizer.min_count > 1 else []),
+            *times(config, "train.epochs", LONGER),
+            *up(config, "train.batch_size", BATCHES),
             *down(config, "model.dropout", DROPOUT),
             *down(config, "model.hidden_dim", UNITS),
             *down(config, "model.embedding_dropout", DROPOUT),

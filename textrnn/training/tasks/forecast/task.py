@@ -9,7 +9,19 @@ from textrnn.config import Config
 from textrnn.data.series import Series, prepare_series
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_series, fitted
-from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, down, learning_rate, up
+from textrnn.training.tasks.moves import (
+    DECAY,
+    DROPOUT,
+    HIGHER,
+    LONGER,
+    LOWER,
+    SHORTER,
+    UNITS,
+    Move,
+    down,
+    times,
+    up,
+)
 from textrnn.training.tasks.task import Digests, Prepared, Task
 
 if TYPE_CHECKING:
@@ -54,12 +66,14 @@ class Forecast(Task):
 
     def moves(self, config: Config) -> Sequence[Move]:
         return [
-            *learning_rate(config, FASTER),
+            *times(config, "train.learning_rate", HIGHER),
             *up(config, "model.hidden_dim", UNITS),
             *up(config, "model.memory", (30, 100, 300, 1000)),
             *down(config, "model.memory", (30, 100, 300, 1000)),
-            *learning_rate(config, SLOWER),
+            *times(config, "train.learning_rate", LOWER),
             *up(config, "model.dropout", DROPOUT),
+            *times(config, "train.epochs", LONGER),
+            *times(config, "train.epochs", SHORTER),
             *down(config, "model.hidden_dim", UNITS),
             *up(config, "model.layers", (1, 2, 3)),
             *up(config, "train.weight_decay", DECAY),

@@ -17,7 +17,20 @@ from textrnn.errors import UserError
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_tokens, fitted
-from textrnn.training.tasks.moves import DECAY, DROPOUT, FASTER, SLOWER, UNITS, Move, chosen, down, learning_rate, up
+from textrnn.training.tasks.moves import (
+    BATCHES,
+    DECAY,
+    DROPOUT,
+    HIGHER,
+    LONGER,
+    LOWER,
+    UNITS,
+    Move,
+    chosen,
+    down,
+    times,
+    up,
+)
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
 
@@ -77,18 +90,25 @@ class LanguageModelling(Task):
             *down(config, "model.ngram_dropout", DROPOUT),
             *down(config, "model.input_ngrams", (2, 3, 4, 5)),
         ]
+        batches = down(config, "train.batch_size", BATCHES)
+        regularised = {"model.dropout": 0.3} | ({"model.ngram_dropout": 0.45} if ngrams > 1 else {})
         return [
+            # More steps and more dropout help a short text together, each alone less.
+            *(move._replace(changes={**move.changes, **regularised}) for move in batches if not config.model.dropout),
+            *batches,
             *up(config, "model.dropout", DROPOUT),
             *up(config, "model.hidden_dim", UNITS),
             *(of_ngrams[:1] if ngrams > 1 else []),
             *(others if kind == "char" else []),
-            *learning_rate(config, SLOWER),
-            *learning_rate(config, FASTER),
+            *times(config, "train.learning_rate", LOWER),
+            *times(config, "train.learning_rate", HIGHER),
             *(of_ngrams[1:] if ngrams > 1 else []),
             *([] if config.model.tied else up(config, "model.embedding_dim", UNITS)),
             *up(config, "train.weight_decay", DECAY),
+            *times(config, "train.epochs", LONGER),
             *up(config, "model.input_dropout", DROPOUT),
             *up(config, "model.layers", (1, 2, 3)),
+            *up(config, "train.batch_size", BATCHES),
             *down(config, "model.dropout", DROPOUT),
             *down(config, "model.hidden_dim", UNITS),
             *down(config, "model.layers", (1, 2, 3)),
