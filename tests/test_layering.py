@@ -43,6 +43,7 @@ ROOMS = [
     {"textrnn.training.loop"},
     {"textrnn.training.adaptation"},
     {"textrnn.training.tasks"},
+    {"textrnn.training.search"},
     {"textrnn.commands"},
     {"textrnn.cli", "textrnn.__main__"},
 ]

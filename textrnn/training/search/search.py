@@ -18,11 +18,11 @@ from textrnn.training.loop.run import Run
 from textrnn.training.search.budget import Clock, as_duration
 from textrnn.training.search.candidates import Candidate, next_candidate
 from textrnn.training.search.record import (
-    FAILED,
     TABLE,
     Search,
     Trial,
     as_settings,
+    loss_of,
     read_search,
     table,
     write_search,
@@ -40,7 +40,7 @@ from textrnn.training.search.trials import (
     trained_seconds,
 )
 from textrnn.training.tasks.moves import Move
-from textrnn.training.tasks.runs import open_run
+from textrnn.training.tasks.runs import as_json, open_run
 from textrnn.training.tasks.table import task_of
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ class _Searching:
                 choose=self._choose_length,
             )
         except ShorterTrials:
+            self.search = replace(self.search, spent=self.clock.spent)
+            write_search(self.run.folder, self.search)  # not before the longer trial is gone
             return
         except Stopped as stopped:
             raise Stopped(
@@ -215,7 +217,7 @@ class _Searching:
                 shutil.rmtree(folder_of(self.run, other), ignore_errors=True)
 
     def _choose_length(self, seconds: float) -> Search:
-        """Keep the share of the epochs that trials train, given the seconds of a training in full."""
+        """Choose the share of the epochs that trials train, given the seconds of a training in full."""
         budget = self.search.budget
         share = choose_length(seconds, budget)
         if not share:
@@ -223,15 +225,15 @@ class _Searching:
                 f"a budget of {as_duration(budget)} is too small to try settings, one training takes about"
                 f" {as_duration(seconds)}; trains with the defaults"
             )
-        self.search = replace(self.search, share=share or 1.0, spent=self.clock.spent)
-        write_search(self.run.folder, self.search)
+        self.search = replace(self.search, share=share or 1.0)
         return self.search
 
     def _say(self, number: int, trial: Trial) -> None:
-        found = trial.reason if trial.outcome == FAILED else f"loss {trial.loss:.4f}" if trial.loss else "no loss yet"
-        best = self.search.trials[self.search.leading()].loss
+        outcome = trial.reason or trial.outcome
+        found = "no loss yet" if trial.loss is None else f"loss {trial.loss:.4f} ({trial.described})"
+        best = loss_of(self.search.trials[self.search.leading()])
         self._print(
-            f"trial {number}: {as_settings(trial.changes)}: {trial.outcome}, {found}, lowest {best:.4f},"
+            f"trial {number}, {as_settings(trial.changes)}: {outcome}, {found}, lowest {best:.4f},"
             f" {as_duration(trial.seconds)}"
         )
 
@@ -248,14 +250,17 @@ def _adopt(run: Run, search: Search, winner: int) -> None:
 
     After a kill it is done again from the beginning: the folders of the trials stay until all is there.
     """
-    trial = folder_of(run, winner)
-    shutil.rmtree(run.folder / "data", ignore_errors=True)
-    for path in run.folder.glob("tokenizer*"):
-        path.unlink()
-    link_files(trial, run.folder)
+    config = config_of(run, search.stated, search.trials[winner].changes)
+    if config.tokenizer != run.config.tokenizer:
+        shutil.rmtree(run.folder / "data", ignore_errors=True)
+        for path in run.folder.glob("tokenizer*"):
+            path.unlink()
+    link_files(folder_of(run, winner), run.folder)
     if search.share < 1:
         for name in OF_TRAINING:
             (run.folder / name).unlink(missing_ok=True)
+    with write_atomically(run.folder / "config.json") as temporary:  # the sources may have moved since the trial
+        temporary.write_text(as_json(config), encoding="utf-8")
     done = run.trials.with_name(f".{run.trials.name}.tmp")  # a name that `Run.remove_leftovers` knows
     run.trials.rename(done)
     shutil.rmtree(done, ignore_errors=True)

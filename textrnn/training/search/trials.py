@@ -188,17 +188,20 @@ def link_files(source: Path, target: Path, names: Sequence[str] = ("*",)) -> Non
 
     Files of runs are never changed in place, but for the history, which only one of the two folders keeps.
     """
-    for name in names:
-        for path in sorted(source.rglob(name)):
-            inside = path.relative_to(source)
-            if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-                place = target / inside
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.unlink(missing_ok=True)
-                try:
-                    os.link(path, place)
-                except OSError:
-                    shutil.copyfile(path, place)
+    for path in sorted({path for name in names for path in source.rglob(name)}):
+        inside = path.relative_to(source)
+        place = target / inside
+        if path.is_dir() or any(part.startswith(".") for part in inside.parts):
+            continue
+        if place.exists() and place.samefile(path):
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        temporary.replace(place)
 
 
 def _opened(run: Run, number: int, config: Config, changes: Mapping[str, Any]) -> Run:

@@ -91,11 +91,11 @@ class LanguageModelling(Task):
             *down(config, "model.input_ngrams", (2, 3, 4, 5)),
         ]
         batches = down(config, "train.batch_size", BATCHES)
-        regularised = {"model.dropout": 0.3} | ({"model.ngram_dropout": 0.45} if ngrams > 1 else {})
+        dropout = {"model.dropout": 0.3} | ({"model.ngram_dropout": 0.45} if ngrams > 1 else {})
         return [
-            # More steps and more dropout help a short text together, each alone less.
-            *(move._replace(changes={**move.changes, **regularised}) for move in batches if not config.model.dropout),
             *batches,
+            # More steps and more dropout help a short text together, where dropout alone does not.
+            *(Move("model.dropout", True, {**move.changes, **dropout}) for move in batches if not config.model.dropout),
             *up(config, "model.dropout", DROPOUT),
             *up(config, "model.hidden_dim", UNITS),
             *(of_ngrams[:1] if ngrams > 1 else []),
