@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import call, told
 from conftest import (
+    TrainedRun,
     classifier_settings,
     forecast_settings,
     tiny_settings,
@@ -80,12 +81,12 @@ def test_the_best_row_of_the_table_is_the_model_that_was_trained(searched: Path)
     assert {tuple(trial["changes"]) for trial in tried} == {(), ("model.dropout",)}
 
 
-def test_a_searched_run_is_an_ordinary_run(searched: Path) -> None:
+def test_a_searched_run_is_an_ordinary_run(text: Path, searched: Path) -> None:
     assert load(searched).generate("the ", length=20, seed=1)
     assert read_history(searched / "history.jsonl")[-1]["epoch"] == 2
     assert not (searched / "trials").exists()
     assert call("evaluate", searched, "--json").code == 0
-    again = call("train", "--resume", "--out", searched)
+    again = call("train", text, *settings_but_dropout(), "--budget", "1h", "--resume", "--out", searched)
     assert again.code == 0, again.err
 
 
@@ -175,6 +176,21 @@ def test_every_task_can_be_searched(data: Callable[[Path], list[object]], tmp_pa
     assert tried[0]["changes"] == {}
     assert all(trial["outcome"] != "failed" for trial in tried), tried
     assert load(tmp_path / "run").manifest.kind
+
+
+def test_a_search_starts_from_another_model_and_keeps_its_layers(
+    trained_classifier: TrainedRun, tmp_path: Path
+) -> None:
+    arguments = [*classifier_settings(train__epochs=4), "--set", f"model.init_from={trained_classifier.folder}"]
+    folder = tmp_path / "run"
+    result = call("train", trained_classifier.source, *arguments, "--budget", "20s", "--out", folder)
+    assert result.code == 0, result.err
+    tried = trials_of(folder)
+    assert len(tried) > 1
+    assert not {key for trial in tried for key in trial["changes"]} & {"model.hidden_dim", "tokenizer.kind"}
+    assert all(trial["outcome"] != "failed" for trial in tried), tried
+    own, other = (json.loads((each / "config.json").read_text()) for each in (folder, trained_classifier.folder))
+    assert own["tokenizer"] == other["tokenizer"]
 
 
 def test_a_budget_needs_a_new_run_or_one_that_has_one(text: Path, searched: Path, tmp_path: Path) -> None:

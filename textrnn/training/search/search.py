@@ -39,6 +39,7 @@ from textrnn.training.search.trials import (
     train_trial,
     trained_seconds,
 )
+from textrnn.training.tasks.configuration import read_config
 from textrnn.training.tasks.moves import Move
 from textrnn.training.tasks.runs import as_json, open_run
 from textrnn.training.tasks.table import task_of
@@ -98,7 +99,7 @@ def resume_search(
         )
     if search.winner is None:
         return config
-    return replace(open_run(folder).config, data=config.data)
+    return replace(read_config(folder), data=config.data)
 
 
 def is_searched(run: Run) -> bool:
