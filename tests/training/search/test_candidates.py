@@ -11,7 +11,8 @@ import pytest
 
 from textrnn.training.search.candidates import next_candidate
 from textrnn.training.search.record import FINISHED, WORSE, Search, Trial, table
-from textrnn.training.search.trials import choose_length, is_fixed
+from textrnn.training.search.trials import is_fixed
+from textrnn.training.search.watch import choose_length
 from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.table import TASKS
 from textrnn.training.tasks.task import Task

@@ -26,7 +26,7 @@ from conftest import (
 from textrnn.runtime.load import load
 from textrnn.training.loop.history import read_history
 from textrnn.training.loop.trainer import Trainer
-from textrnn.training.search import trials
+from textrnn.training.search import watch
 
 # All that a search of a language model changes but the dropout.
 KEPT = {
@@ -124,7 +124,7 @@ def test_a_search_that_was_interrupted_goes_on_without_trying_again(
 def test_short_trials_choose_and_the_best_is_trained_in_full(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "MANY_TRIALS", 1e9)
+    monkeypatch.setattr(watch, "MANY_TRIALS", 1e9)
     folder = tmp_path / "run"
     result = call("train", text, *settings_but_dropout(**{"train.epochs": 4}), "--budget", "1h", "--out", folder)
     assert result.code == 0, result.err
@@ -165,6 +165,7 @@ def wave(folder: Path) -> list[object]:
     return [write_wave(folder / "wave.csv"), *forecast_settings(), "--task", "forecast"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", [opinions, several_labels, lines, values, wave])
 def test_every_task_can_be_searched(data: Callable[[Path], list[object]], tmp_path: Path) -> None:
     arguments = data(tmp_path)

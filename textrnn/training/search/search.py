@@ -28,17 +28,15 @@ from textrnn.training.search.record import (
     write_search,
 )
 from textrnn.training.search.trials import (
-    ShorterTrials,
-    choose_length,
     config_from,
     config_of,
     folder_of,
     is_fixed,
     link_files,
-    seconds_kept,
     train_trial,
     trained_seconds,
 )
+from textrnn.training.search.watch import ShorterTrials, choose_length, seconds_kept
 from textrnn.training.tasks.configuration import read_config
 from textrnn.training.tasks.moves import Move
 from textrnn.training.tasks.runs import as_json, open_run
