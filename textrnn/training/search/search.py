@@ -45,6 +45,7 @@ from textrnn.training.tasks.table import task_of
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
 
+EXPECTED = 0.9  # time of a new trial, as a share of that of the leading one
 OF_TRAINING = ("checkpoint.npz", "best.npz", "history.jsonl", "curves.png")
 
 
@@ -164,7 +165,8 @@ class _Searching:
         if not search.trials:
             return Candidate({}, Move("", True, {}), 0)
         leading = search.trials[search.leading()]
-        if self.clock.left < leading.seconds * 0.9 + seconds_kept(leading.seconds, search):
+        expected = 0.0 if folder_of(self.run, len(search.trials)).exists() else leading.seconds * EXPECTED
+        if self.clock.left < expected + seconds_kept(leading.seconds, search):
             return None
         config = config_from(self.run, search, leading)
         moves = task_of(config).moves(config)

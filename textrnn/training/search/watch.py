@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SLACK = 0.15  # relative: how much worse a trial may be at the beginning than the leading trial was there
 PATIENCE = 3  # evaluations without a better loss, after which a trial that is behind is stopped in its second half
 FIRST_STEPS, FIRST_SECONDS = 20, 20.0  # after one of them, the speed of a trial is known
+LAST_STEPS = 500  # by which the speed is known
 LONG_STEP = 3  # times the median, from which on a step does not count
 MANY_TRIALS = 3.5  # trainings in full that must fit the budget, or trials are shorter
 MOST_OF_BUDGET = 0.6  # share of the budget that the final training may take, or nothing can be tried
@@ -80,7 +82,7 @@ class Watch:
         self._trainer, self._search, self._clock, self._began = trainer, search, clock, began
         self._tick, self._choose = tick, choose
         self._last: float | None = None  # time of the last step
-        self._steps: list[float] = []  # seconds of the steps
+        self._steps: deque[float] = deque(maxlen=LAST_STEPS)  # seconds of the last steps
         self._evaluations: list[float] = []  # of steps with an evaluation
         self._described = ""
         self._curve: list[tuple[float, float]] = []
@@ -111,12 +113,15 @@ class Watch:
             self._weigh_time(progress.step)
 
     def _add(self, step: int, measured: Mapping[str, Any]) -> None:
+        share = round(step / self._trainer.total_steps, 4)
+        if self._curve and share <= self._curve[-1][0]:
+            return  # measured again, because a kill came before its checkpoint
         loss = self._trainer.comparable_loss(measured["held_out_loss"])
         if not self._curve or loss < self._curve[-1][1]:
             self._described = self._trainer.describe(measured)
         else:
             loss = self._curve[-1][1]
-        self._curve.append((round(step / self._trainer.total_steps, 4), loss))
+        self._curve.append((share, loss))
 
     def _is_behind(self) -> bool:
         if not self._search.trials:
