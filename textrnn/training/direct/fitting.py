@@ -24,8 +24,8 @@ from textrnn.training.direct.model import (
     as_logits,
     chunks,
     joined,
-    lengths,
     ngrams_of,
+    norms,
     summed,
 )
 from textrnn.training.direct.ngrams import NgramTable, hashes, identities
@@ -104,25 +104,49 @@ Start = Callable[[Sample, NDArray[np.float32]], Weights]
 """From texts and the importance of their n-grams: the weights that training starts at."""
 
 
+class Part(NamedTuple):
+    """Texts to fit to, and others to measure on.
+
+    Attributes:
+        sample: texts to fit to.
+        importance: float32 ``(n-grams + 1,)``. It depends on labels, so it is computed from `sample` alone.
+        read: n-grams of the texts to measure on.
+        norms: float32 ``(texts,)``, of these.
+    """
+
+    sample: Sample
+    importance: NDArray[np.float32]
+    read: Ngrams
+    norms: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, sample: Sample, read: Ngrams, ngrams: int) -> Part:
+        """Return the part of two sets of texts that may hold this many n-grams."""
+        importance = importance_of(sample, ngrams)
+        return cls(sample, importance, read, norms(importance**2, read))
+
+    def logits(self, weights: Weights) -> Array:
+        """Compute logits ``(texts, classes)`` of the texts to measure on."""
+        sums = summed(weights.ngrams * self.importance[:, None], self.read)
+        return as_logits(sums / self.norms[:, None] + weights.bias)
+
+
 class Judge(NamedTuple):
     """Texts that choose: those that a model was not fitted to, which are the folds of the training texts, or others.
 
     Attributes:
-        parts: pairs of texts to fit to and n-grams of texts to measure on.
+        parts: the texts; several parts are folds.
         targets: targets of all texts to measure on, one part after the other.
         scale: function that measures their logits.
     """
 
-    parts: list[tuple[Sample, Ngrams]]
+    parts: list[Part]
     targets: Targets
     scale: Scale
 
-    def measure(self, weights: list[Weights], importances: list[NDArray[np.float32]]) -> tuple[float, float]:
-        """Return factor and loss of weights and importances, those of each part."""
-        logits = []
-        for own, importance, (_, read) in zip(weights, importances, self.parts, strict=True):
-            sums = summed(own.ngrams * importance[:, None], read)
-            logits.append(as_logits(sums / lengths(importance**2, read)[:, None] + own.bias))
+    def measure(self, weights: list[Weights]) -> tuple[float, float]:
+        """Return factor and loss of weights, those of each part."""
+        logits = [part.logits(own) for part, own in zip(self.parts, weights, strict=True)]
         return self.scale(np.concatenate(logits), self.targets)
 
 
@@ -160,9 +184,9 @@ def fit_direct_path(
         sample = Sample(ngrams_of(table, train.texts), columns, of_text)
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
-            starts.append(partial(known, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
-        judge = _judge(sample, train.targets, table, held_out, scale, seed)
-        candidates += [Candidate(start, sample, judge, table, len(hashed), seed) for start in starts]
+            starts.append(partial(from_path, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
+        judge = _judge(sample, train.targets, table, len(hashed), held_out, scale, seed)
+        candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
     for candidate in candidates:
         candidate.train(FIRST_PASSES)
     best = min(candidates, key=lambda each: each.nats)
@@ -177,19 +201,15 @@ class Candidate:
         nats: lowest loss so far.
     """
 
-    def __init__(self, start: Start, sample: Sample, judge: Judge, table: NgramTable, ngrams: int, seed: int) -> None:
-        self._table, self._ngrams = table, ngrams
-        self._start, self._sample, self._judge, self._seed = start, sample, judge, seed
-        # It depends on labels, so each part has its own, or the texts of a fold would tell their labels.
-        self._importances = [importance_of(of, ngrams) for of, _ in judge.parts]
-        weights = [start(of, own) for (of, _), own in zip(judge.parts, self._importances, strict=True)]
-        self._start_factor, self.nats = judge.measure(weights, self._importances)
+    def __init__(self, start: Start, sample: Sample, judge: Judge, table: NgramTable, seed: int) -> None:
+        self._start, self._sample, self._judge, self._table, self._seed = start, sample, judge, table, seed
+        weights = [start(part.sample, part.importance) for part in judge.parts]
+        self._start_factor, self.nats = judge.measure(weights)
         weights = [own.times(self._start_factor) for own in weights]
         self._best, self._best_factor, self._best_passes = [own.times(1.0) for own in weights], 1.0, 0
         self._passes = 0
         self._runs = [
-            passes(of, importance, own, seed)
-            for (of, _), importance, own in zip(judge.parts, self._importances, weights, strict=True)
+            passes(part.sample, part.importance, own, seed) for part, own in zip(judge.parts, weights, strict=True)
         ]
 
     def train(self, most: int) -> None:
@@ -197,16 +217,16 @@ class Candidate:
         while self._passes < most and self._passes - self._best_passes < PATIENCE:
             self._passes += 1
             weights = [next(run) for run in self._runs]
-            factor, nats = self._judge.measure(weights, self._importances)
+            factor, nats = self._judge.measure(weights)
             if nats < self.nats:
                 self._best, self._best_factor = [own.times(1.0) for own in weights], factor
                 self.nats, self._best_passes = nats, self._passes
 
     def path(self, labels: tuple[str, ...]) -> DirectPath:
         """Return the path of the best weights, at the judge's scale; those of folds are trained on all texts again."""
-        weights, importance = self._best[0], self._importances[0]
+        weights, importance = self._best[0], self._judge.parts[0].importance
         if len(self._best) > 1:
-            importance = importance_of(self._sample, self._ngrams)
+            importance = importance_of(self._sample, len(importance) - 1)
             weights = self._start(self._sample, importance).times(self._start_factor)
             for _ in islice(passes(self._sample, importance, weights, self._seed), self._best_passes):
                 pass  # trained in place
@@ -322,7 +342,7 @@ def _ratios(sample: Sample, ngrams: int) -> Array:
 def naive_bayes(sample: Sample, importance: NDArray[np.float32]) -> Weights:
     """Return weights that are, times the importance of the n-grams, their log-count ratios."""
     ratios = np.pad(_ratios(sample, len(importance) - 1), ((1, 0), (0, 0)))
-    return Weights(_apart(ratios, importance), np.zeros(ratios.shape[1], np.float32))
+    return Weights(_without(ratios, importance), np.zeros(ratios.shape[1], np.float32))
 
 
 def zeros(sample: Sample, importance: NDArray[np.float32]) -> Weights:
@@ -331,12 +351,12 @@ def zeros(sample: Sample, importance: NDArray[np.float32]) -> Weights:
     return Weights(np.zeros((len(importance), columns), np.float32), np.zeros(columns, np.float32))
 
 
-def known(sample: Sample, importance: NDArray[np.float32], path: DirectPath, numbers: NDArray[np.int64]) -> Weights:
+def from_path(sample: Sample, importance: NDArray[np.float32], path: DirectPath, numbers: NDArray[np.int64]) -> Weights:
     """Return weights that are, times the importance of the n-grams, those that `path` has for its n-grams `numbers`."""
-    return Weights(_apart(path.weights[numbers], importance), path.bias.copy())
+    return Weights(_without(path.weights[numbers], importance), path.bias.copy())
 
 
-def _apart(products: NDArray[Any], importance: NDArray[np.float32]) -> NDArray[np.float32]:
+def _without(products: NDArray[Any], importance: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return products divided by the importance of their n-grams; 0 for n-grams of no importance."""
     return np.where(importance > 0, products.T / np.where(importance > 0, importance, 1), 0).T.astype(np.float32)
 
@@ -346,7 +366,7 @@ def passes(sample: Sample, importance: NDArray[np.float32], weights: Weights, se
     generator = np.random.Generator(np.random.PCG64(seed))
     batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, len(sample) // BATCHES_A_PASS))
     squares = Weights(np.full_like(weights.ngrams, 1e-6), np.full_like(weights.bias, 1e-6))
-    length = lengths(importance**2, sample.read)
+    norm = norms(importance**2, sample.read)[:, None]
     while True:
         order = generator.permutation(len(sample))
         for begin in range(0, len(order), batch):
@@ -354,11 +374,11 @@ def passes(sample: Sample, importance: NDArray[np.float32], weights: Weights, se
             of = sample.some(texts)
             numbers, places = np.unique(of.read.numbers, return_inverse=True)
             rows = weights.ngrams[numbers] * importance[numbers, None]
-            scores = summed(rows, Ngrams(places, of.read.offsets)) / length[texts, None] + weights.bias
+            scores = summed(rows, Ngrams(places, of.read.offsets)) / norm[texts] + weights.bias
             errors = ((1 / (1 + np.exp(-scores)) - of.columns) * of.of_text[:, None]).astype(np.float32)
             by_number = np.argsort(places, kind="stable")
             if len(numbers):
-                slopes = (errors / length[texts, None])[of.read.owners[by_number]]
+                slopes = (errors / norm[texts])[of.read.owners[by_number]]
                 starts = np.flatnonzero(np.diff(places[by_number], prepend=-1))
                 slopes = np.add.reduceat(slopes, starts, axis=0) * importance[numbers, None]
                 squares.ngrams[numbers] += slopes**2
@@ -369,10 +389,12 @@ def passes(sample: Sample, importance: NDArray[np.float32], weights: Weights, se
         yield weights
 
 
-def _judge(sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int) -> Judge:
+def _judge(
+    sample: Sample, targets: Targets, table: NgramTable, ngrams: int, held_out: Examples, scale: Scale, seed: int
+) -> Judge:
     if len(held_out.texts) >= ENOUGH_HELD_OUT:
-        return Judge([(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)
+        return Judge([Part.of(sample, ngrams_of(table, held_out.texts), ngrams)], held_out.targets, scale)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sample))
     folds = [order[fold::FOLDS] for fold in range(min(FOLDS, len(order)))]
-    parts = [(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold)) for fold in folds]
+    parts = [Part.of(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold), ngrams) for fold in folds]
     return Judge(parts, targets[np.concatenate(folds)], scale)

@@ -17,7 +17,7 @@ from textrnn.training.direct.ngrams import Ids, NgramTable
 DIRECT = "direct.npz"
 """File of a run folder: its direct path."""
 CHUNK = 1 << 20  # tokens, or weights, in memory at once
-SHORTEST = 1e-12  # square of the length of a text without known n-grams
+SMALLEST_SQUARE = 1e-12  # of a norm, so that a text without known n-grams has scores of 0
 FORMAT_VERSION = 2
 
 Texts = Sequence[NDArray[np.integer[Any]]]
@@ -68,16 +68,16 @@ def summed(rows: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float64]:
     return sums
 
 
-def lengths(squares: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float32]:
-    """Compute the Euclidean length of the n-grams of each text, ``(texts,)``, from squares ``(n-grams,)``."""
-    return np.sqrt(np.maximum(summed(squares[:, None], ngrams)[:, 0], SHORTEST)).astype(np.float32)
+def norms(squares: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float32]:
+    """Compute the Euclidean norm of the n-grams of each text, ``(texts,)``, from squares ``(n-grams,)``."""
+    return np.sqrt(np.maximum(summed(squares[:, None], ngrams)[:, 0], SMALLEST_SQUARE)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class DirectPath:
     """A linear model of the n-grams of a text.
 
-    Each n-gram of a text counts once. The importances of a text's n-grams, divided by their Euclidean length, are x.
+    Each n-gram of a text counts once. x holds the importances of its n-grams, divided by their Euclidean norm.
 
     Attributes:
         table: its n-grams.
@@ -97,7 +97,7 @@ class DirectPath:
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Compute logits ``(texts, classes)`` of texts, each ids ``(tokens,)``."""
         found = ngrams_of(self.table, texts)
-        return as_logits(summed(self.weights, found) / lengths(self.squares, found)[:, None] + self.bias)
+        return as_logits(summed(self.weights, found) / norms(self.squares, found)[:, None] + self.bias)
 
     def scaled(self, scale: float) -> DirectPath:
         """Return the path with `scale` times the logits."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from textrnn.training.direct.model import SHORTEST, DirectPath
+from textrnn.training.direct.model import SMALLEST_SQUARE, DirectPath
 from textrnn.training.direct.ngrams import FACTORS, FINGERPRINTS, PRIME, TERMS
 from textrnn.training.export.cell_graphs import Nodes
 
@@ -35,7 +35,7 @@ def direct_constants(direct: DirectPath) -> dict[str, NDArray[Any]]:
         "before_last": np.array([-1]),
         "one_before_tokens": np.array([0, 1, 0, 0, 0, 0]),
         "one_before_numbers": np.array([0, 1, 0, 0]),
-        "shortest": np.array(SHORTEST, np.float32),
+        "smallest_square": np.array(SMALLEST_SQUARE, np.float32),
         "signs": np.array([[-0.5, 0.5]], np.float32),
     }
 
@@ -65,14 +65,14 @@ def add_direct_path(nodes: Nodes, direct: DirectPath) -> str:
         numbers = nodes.add("Where", nodes.add("Equal", found, prints), number, numbers)
     numbers = nodes.add("Where", nodes.add("Concat", *whole, axis=1), numbers, "no_ngram")
     numbers = nodes.add("Squeeze", numbers, "hash_axis")
-    places = nodes.add("Gather", nodes.add("Shape", numbers), "time_axis")
-    nodes.append("TopK", [numbers, places], ["sorted_numbers", "sorted_places"], axis=1)
+    length = nodes.add("Gather", nodes.add("Shape", numbers), "time_axis")
+    nodes.append("TopK", [numbers, length], ["sorted_numbers", "sorted_places"], axis=1)
     before = _one_later(nodes, "sorted_numbers", "one_before_numbers", "below_any")
     once = nodes.add("Where", nodes.add("Equal", "sorted_numbers", before), "no_ngram", "sorted_numbers")
     squares = nodes.add("ReduceSum", nodes.add("Gather", "direct_squares", once, axis=0), "time_axis")
-    length = nodes.add("Sqrt", nodes.add("Max", squares, "shortest"))
+    norm = nodes.add("Sqrt", nodes.add("Max", squares, "smallest_square"))
     sums = nodes.add("ReduceSum", nodes.add("Gather", "direct_weights", once, axis=0), "time_axis", keepdims=0)
-    scores = nodes.add("Add", nodes.add("Div", sums, length), "direct_bias")
+    scores = nodes.add("Add", nodes.add("Div", sums, norm), "direct_bias")
     return nodes.add("Mul", scores, "signs") if direct.weights.shape[1] == 1 else scores
 
 
