@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Search:
         return number if loss_of(self.trials[number]) < defaults - abs(defaults) * self.noise else 0
 
     def leading(self) -> int:
-        """Return the number of the trial with the lowest loss, from which the search goes on."""
+        """Return the number of the trial with the lowest loss; the next trials change its settings."""
         return min(range(len(self.trials)), key=lambda number: loss_of(self.trials[number]))
 
 
@@ -100,8 +100,7 @@ def read_search(folder: Path) -> Search | None:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
         if (version := found.pop("format_version", 0)) != FORMAT_VERSION:
             raise ValueError(f"format version {version} instead of {FORMAT_VERSION}")
-        known = {each.name for each in fields(Trial)}
-        trials = tuple(Trial(**{k: v for k, v in trial.items() if k in known}) for trial in found.pop("trials"))
+        trials = tuple(Trial(**trial) for trial in found.pop("trials"))
         return Search(**found, trials=trials)
     except FileNotFoundError:
         return None

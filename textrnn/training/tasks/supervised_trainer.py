@@ -104,9 +104,10 @@ class SupervisedTrainer(Trainer):
 
 
 def frequent(train: TextDataset, min_count: int) -> int:
-    """Return one more than the largest id with `min_count` occurrences: ids of words fall with their frequency."""
+    """Return the number of ids up to the last one with `min_count` occurrences; tokenizers sort ids by frequency."""
     counts = np.bincount(train.values, minlength=END_ID + 1)
-    return max([END_ID, *np.flatnonzero(counts >= min_count).tolist()]) + 1
+    counts[: END_ID + 1] = min_count  # the special tokens are always read
+    return int(np.flatnonzero(counts >= min_count)[-1]) + 1
 
 
 def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Batches[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from textrnn.data.tokens.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.generation import GenerationOptions, generate, untrained
+from textrnn.scoring import TextMetrics
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.language_model import LanguageModelExporter
@@ -94,9 +96,10 @@ class LanguageModelTrainer(Trainer):
         return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
 
     def comparable_loss(self, loss: float) -> float:
-        """Return nats a character, with the spellings of unknown words."""
-        size = self.held_out.size
-        return (loss * self.held_out.tokens + size.spelling_nats) / max(1, size.characters)
+        """Return nats per character, with unknown words spelled."""
+        tokens = self.held_out.tokens
+        metrics = TextMetrics.of(loss * tokens, tokens, self.held_out.size)
+        return metrics.spelled_bits_per_character * math.log(2)
 
     def exporter(self) -> LanguageModelExporter:
         return LanguageModelExporter(
