@@ -25,7 +25,7 @@ from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions
 from textrnn.errors import UserError
 from textrnn.tokenizers import WordTokenizer
-from textrnn.tokenizers.base import PAD_ID
+from textrnn.tokenizers.base import PAD_ID, UNKNOWN_ID
 from textrnn.training.export import classifier as export_classifier_module
 from textrnn.training.export.classifier import (
     Calibration,
@@ -94,6 +94,14 @@ def test_the_graph_equals_keras_and_the_equations(name: str, tmp_path: Path) -> 
         texts = [row[row != PAD_ID].tolist() for row in ids]
         expected = reference_classifier.run(config, model.arrays(), texts) / TEMPERATURE
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_graph_reads_a_token_beyond_the_known_ones_as_unknown(tmp_path: Path) -> None:
+    config = SHAPES[next(iter(SHAPES))]
+    graph = classify_graph(config, model_of(config).arrays(), TEMPERATURE)
+    classify = in_onnxruntime({"classify": graph}, tmp_path)["classify"]
+    rare = np.array([[4, VOCABULARY_SIZE, 1, VOCABULARY_SIZE + 500]], np.int32)
+    np.testing.assert_array_equal(classify(rare)[0], classify(np.where(rare < VOCABULARY_SIZE, rare, UNKNOWN_ID))[0])
 
 
 def test_the_graph_is_for_onnxruntimes_of_years_ago() -> None:

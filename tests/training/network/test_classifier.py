@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig, TrainConfig
-from textrnn.tokenizers.base import PAD_ID
+from textrnn.tokenizers.base import PAD_ID, UNKNOWN_ID
 from textrnn.training.loop.training_step import SupervisedStep, optimizer_of
 from textrnn.training.network.classifier import Classifier
 from textrnn.training.tasks.classification.trainer import weighted_cross_entropy
@@ -128,6 +128,13 @@ def test_padding_has_no_gradient() -> None:
         logits = model(tf.constant(padded([[4, 7, 1], [5]], 4, more=2)))
     gradient = tf.convert_to_tensor(tape.gradient(logits, model.backbone.embedding)).numpy()
     assert set(np.flatnonzero(gradient.any(axis=1))) == {1, 4, 5, 7}
+
+
+def test_a_token_beyond_the_known_ones_is_read_as_unknown() -> None:
+    model, _ = model_of(CONFIGS["all of it"])
+    rare = [[4, VOCABULARY_SIZE, 1], [VOCABULARY_SIZE + 70]]
+    unknown = [[4, UNKNOWN_ID, 1], [UNKNOWN_ID]]
+    np.testing.assert_array_equal(logits_of(model, rare), logits_of(model, unknown))
 
 
 # Order
