@@ -256,7 +256,7 @@ class ModelConfig:
     min_count: int = field(
         default=1,
         metadata=_for(_with(CLASSIFIERS_OF_TEXT, model__init_from=("",)))
-        | _between(1, 1_000_000, "2 is usual: of a word that occurs once, the network can learn nothing but its text"),
+        | _between(1, 1_000_000, "2 is usual: the network learns little from a word that occurs once"),
     )
     """Classification: the network reads a token that occurs fewer times among the training texts as unknown. The direct
     path reads every token of the vocabulary."""

@@ -1,4 +1,4 @@
-"""The order of trials: a function of what was tried."""
+"""The order of trials, and the table."""
 
 from __future__ import annotations
 

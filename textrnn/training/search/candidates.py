@@ -1,4 +1,4 @@
-"""The next configuration to try: a function of the trials so far, so that a resumed search goes on the same way.
+"""The next configuration to try. It depends on the finished trials alone, so a resumed search makes the same choices.
 
 The search climbs: it tries the moves of the task from the best trial so far. A move that helped is tried again from
 where it led, one that did not help waits until the others were tried.
