@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import textrnn
 from textrnn.config import Config, TrainConfig
-from textrnn.training.loop.small_data import fit_to_records, fit_to_tokens
+from textrnn.training.loop.run import Run
+from textrnn.training.loop.small_data import fit_to_records, fit_to_tokens, fitted, read_fitted, write_fitted
 from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import open_run
 
@@ -30,12 +31,12 @@ def fit_texts(texts: int, replicas: int) -> Config:
 @given(tokens=st.integers(2, 10**7), batch=st.integers(1, 300), length=st.integers(1, 300))
 def test_a_batch_always_fits_the_text(tokens: int, batch: int, length: int) -> None:
     for train in (TrainConfig(), TrainConfig(batch_size=batch, sequence_length=length)):
-        fitted = fit_text(Config(train=train), tokens, 1).train
-        assert fitted.batch_size * (fitted.sequence_length + 1) <= tokens
-        assert fitted.batch_size <= train.batch_size
-        assert fitted.sequence_length <= train.sequence_length
+        found = fit_text(Config(train=train), tokens, 1).train
+        assert found.batch_size * (found.sequence_length + 1) <= tokens
+        assert found.batch_size <= train.batch_size
+        assert found.sequence_length <= train.sequence_length
         if train != TrainConfig() and batch * (length + 1) <= tokens:
-            assert fitted == train, "what is stated and fits stays"
+            assert found == train, "what is stated and fits stays"
 
 
 def test_defaults_suit_the_size_of_the_text() -> None:
@@ -96,6 +97,14 @@ def test_a_short_series(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n" + "\n".join(str(number % 5) for number in range(30)))
     said = train(tmp_path, tmp_path / "a.csv", "--task", "forecast")
     assert "30 steps are few, so some settings are smaller: train.sequence_length 256 -> 13" in said
+
+
+def test_a_value_that_a_search_chose_is_not_made_smaller(tmp_path: Path) -> None:
+    write_fitted(tmp_path, {"model.hidden_dim": LANGUAGE_MODEL.model.hidden_dim})
+    run = fitted(Run(tmp_path, LANGUAGE_MODEL, quiet=True), fit_text(LANGUAGE_MODEL, 20_000, 1), "a text", keep=True)
+    assert run.config.model.hidden_dim == LANGUAGE_MODEL.model.hidden_dim
+    assert run.config.train.batch_size < LANGUAGE_MODEL.train.batch_size
+    assert read_fitted(tmp_path)["train.batch_size"] == run.config.train.batch_size
 
 
 def test_a_damaged_record_of_what_shrank_is_told(tmp_path: Path) -> None:

@@ -89,14 +89,12 @@ def resume_search(
                 " --budget, or give another --out"
             )
         write_search(folder, replace(search, budget=budget))
-    if config is None or not stated:
-        return config
-    if stated != search.stated:
+    if stated and stated != search.stated:
         raise UserError(
             f"a search goes on with the settings it was begun with, {folder} was begun with others; resume it with"
             " --out alone, or give another --out"
         )
-    if search.winner is None:
+    if config is None or search.winner is None:
         return config
     return replace(read_config(folder), data=config.data)
 
