@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 SLACK = 0.15  # relative: how much worse a trial may be at the beginning than the leading trial was there
 PATIENCE = 3  # evaluations without a better loss, after which a trial that is behind is stopped in its second half
-FIRST_STEPS, FIRST_SECONDS = 20, 20.0  # after one of them, the speed of a trial is known
+FIRST_STEPS, FIRST_SECONDS = 40, 20.0  # after one of them, the speed of a trial is known
 LAST_STEPS = 500  # by which the speed is known
-LONG_STEP = 3  # times the median, from which on a step does not count
+LONG_STEP = 8  # times the median, from which on a step does not count
 MANY_TRIALS = 6  # trainings in full that must fit the budget, or trials are shorter
 MOST_OF_BUDGET = 0.6  # share of the budget that the final training may take, or nothing can be tried
 FINAL_MARGIN = 1.2  # factor of the time that is kept for the final training
