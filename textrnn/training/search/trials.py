@@ -6,7 +6,7 @@ import copy
 import gc
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from textrnn.config import ARCHITECTURE, Config, require_consistent
 from textrnn.errors import UserError
 from textrnn.files import new_folder
+from textrnn.training.direct.model import DIRECT
 from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import FITTED, fitted_values, read_fitted, with_fitted_values, write_fitted
@@ -139,12 +140,12 @@ def trained_seconds(run: Run) -> float:
     return load_checkpoint(run.checkpoint)[0].seconds if run.checkpoint.exists() else 0.0
 
 
-def link_files(source: Path, target: Path, names: Sequence[str] = ("*",)) -> None:
+def link_files(source: Path, target: Path, pattern: str = "**/*") -> None:
     """Give files of a folder a second name in another, or copy them where the file system has no hard links.
 
     Files of runs are never changed in place, but for the history, which only one of the two folders keeps.
     """
-    for path in sorted({path for name in names for path in source.rglob(name)}):
+    for path in sorted(source.glob(pattern)):
         inside = path.relative_to(source)
         place = target / inside
         if path.is_dir() or any(part.startswith(".") for part in inside.parts):
@@ -168,9 +169,9 @@ def _opened(run: Run, number: int, config: Config, changes: Mapping[str, Any]) -
         with new_folder(folder) as temporary:
             if donor := _with_same_tokens(run, config):
                 link_files(donor / "data", temporary / "data")
-                link_files(donor, temporary, ("tokenizer*",))
-            if run.initial.exists():
-                link_files(run.folder, temporary, (run.initial.name,))
+                for shared in ("tokenizer*", DIRECT):  # a direct path of other settings is fitted again
+                    link_files(donor, temporary, shared)
+            link_files(run.folder, temporary, run.initial.name)
             if chosen := {key: value for key, value in searched.items() if value is not None}:
                 write_fitted(temporary, chosen)  # a value that was searched is not made smaller
             (temporary / "config.json").write_text(as_json(config), encoding="utf-8")
@@ -178,10 +179,8 @@ def _opened(run: Run, number: int, config: Config, changes: Mapping[str, Any]) -
 
 
 def _with_same_tokens(run: Run, config: Config) -> Path | None:
-    if run.config.tokenizer == config.tokenizer:
-        return run.folder
-    folders = sorted(run.trials.glob("[0-9]*"))
-    for folder in folders:
+    """Return a folder whose tokenizer has the same settings; a trial has more to share than the run."""
+    for folder in [*sorted(run.trials.glob("[0-9]*"), reverse=True), run.folder]:
         with suppress(UserError):
             if read_config(folder).tokenizer == config.tokenizer:
                 return folder

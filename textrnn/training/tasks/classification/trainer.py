@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.classification import probabilities
-from textrnn.config import Config
+from textrnn.config import Config, ModelConfig, TrainConfig
 from textrnn.data.labelled import LabelledDataset
 from textrnn.data.labelled_texts import TextDataset, texts_of_records
 from textrnn.data.labels import describe
@@ -29,7 +29,7 @@ from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.checkpoints import load_checkpoint
-from textrnn.training.loop.run import Run
+from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 MISTAKES = 20  # listed in the report
@@ -123,7 +123,7 @@ class ClassifierTrainer(SupervisedTrainer):
         config = self.run.config
         if not config.model.direct_ngrams:
             return None
-        path, fingerprint = self.run.folder / DIRECT, self.progress.fingerprint
+        path, fingerprint = self.run.folder / DIRECT, direct_fingerprint(config, self.tokenizer, train, held_out)
 
         def examples(part: TextDataset) -> Examples:
             return Examples([part.text(number, config.data.max_length) for number in range(len(part))], part.targets)
@@ -197,6 +197,19 @@ class ClassifierTrainer(SupervisedTrainer):
             [{"text": texts[record], **mistake.to_dict()} for record, mistake in zip(records, mistakes, strict=True)],
             facts,
         )
+
+
+def direct_fingerprint(config: Config, tokenizer: Tokenizer | None, *datasets: TextDataset) -> str:
+    """Return the hash of all that determines the direct path: some of the settings, the tokenizer and the data."""
+    decides = Config(
+        task=config.task,
+        seed=config.seed,
+        data=config.data,
+        tokenizer=config.tokenizer,
+        model=ModelConfig(direct_ngrams=config.model.direct_ngrams, init_from=config.model.init_from),
+        train=TrainConfig(class_weights=config.train.class_weights),
+    )
+    return run_fingerprint(decides, tokenizer, *datasets)
 
 
 class Mistake(NamedTuple):
