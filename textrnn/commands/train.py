@@ -72,7 +72,7 @@ def _train_and_export(run: Run, new: bool) -> Path:
         from textrnn.training.search.search import is_searched, with_best_settings
 
         distribution = of_this_process()
-        if is_searched(run):
+        if is_searched(run.folder):
             run = with_best_settings(run, distribution)
             prepared = prepare(run)
         trainer = trainer_of(run, prepared, distribution)
@@ -155,7 +155,7 @@ def add_train(commands: Any) -> None:
 def train_command(arguments: argparse.Namespace) -> None:
     from textrnn.training.distributed.cluster import cluster_of
     from textrnn.training.search.budget import parse_duration
-    from textrnn.training.search.search import begin_search, resume_search
+    from textrnn.training.search.search import begin_search, is_searched, resume_search
     from textrnn.training.tasks.runs import create_run, open_run
 
     folder = arguments.out or Path("runs") / _run_name(arguments)
@@ -163,7 +163,7 @@ def train_command(arguments: argparse.Namespace) -> None:
     stated = _stated_settings(arguments)
     config = _stated_config(arguments, folder, stated)
     if cluster := cluster_of(os.environ):
-        if budget:
+        if budget or is_searched(folder):
             raise UserError("--budget searches in one process, TF_CONFIG names several workers; leave one of them out")
         run = _train_with_others(cluster, folder, config, arguments.resume, arguments.quiet)
         print(run.bundle)

@@ -214,7 +214,10 @@ def test_a_budget_needs_a_new_run_or_one_that_has_one(text: Path, searched: Path
     assert not (tmp_path / "new").exists()
 
 
-def test_several_workers_have_no_budget(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_workers_have_no_budget(
+    text: Path, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setitem(os.environ, "TF_CONFIG", json.dumps(cluster))
     assert "--budget searches in one process" in told(call("train", text, "--budget", "5m", "--out", tmp_path / "run"))
+    assert "--budget searches in one process" in told(call("train", "--resume", "--out", searched))

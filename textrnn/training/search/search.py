@@ -99,9 +99,9 @@ def resume_search(
     return replace(read_config(folder), data=config.data)
 
 
-def is_searched(run: Run) -> bool:
+def is_searched(folder: Path) -> bool:
     """Return whether the settings of a run are sought within a budget."""
-    return read_search(run.folder) is not None
+    return read_search(folder) is not None
 
 
 def with_best_settings(run: Run, distribution: Distribution) -> Run:

@@ -164,6 +164,8 @@ def link_files(source: Path, target: Path, pattern: str = "**/*") -> None:
 def _opened(run: Run, number: int, config: Config, changes: Mapping[str, Any]) -> Run:
     """Return the run of a trial; a new folder shares tokenizer and data with one that has the same."""
     folder = folder_of(run, number)
+    if folder.exists() and replace(read_config(folder), data=config.data) != config:
+        shutil.rmtree(folder)  # another version of the program would have tried something else
     if not folder.exists():
         searched = {f"{section}.{name}": changes.get(f"{section}.{name}") for section, name in FITTED}
         with new_folder(folder) as temporary:
