@@ -31,6 +31,7 @@ from textrnn.training.search.trials import (
     config_from,
     config_of,
     folder_of,
+    forget_graphs,
     is_fixed,
     link_files,
     train_trial,
@@ -183,6 +184,7 @@ class _Searching:
 
     def _try(self, candidate: Candidate) -> None:
         number = len(self.search.trials)
+        forget_graphs()
         try:
             trial, noise = train_trial(
                 self.run,

@@ -128,8 +128,6 @@ def train_trial(
         if not number:
             raise
         trial = replace(trial, outcome=FAILED, reason=str(error))
-    finally:
-        _forget_graphs()
     if watch is not None:
         trial = replace(trial, **watch.found())
     return replace(trial, seconds=round(clock.spent - began, 1)), noise
@@ -189,8 +187,8 @@ def _with_same_tokens(run: Run, config: Config) -> Path | None:
     return None
 
 
-def _forget_graphs() -> None:
-    """Free the graphs and weights of a trial, which Keras and TensorFlow keep."""
+def forget_graphs() -> None:
+    """Free the graphs and weights of earlier trials, which Keras and TensorFlow keep."""
     import keras
 
     keras.backend.clear_session(free_memory=False)
