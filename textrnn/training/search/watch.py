@@ -20,6 +20,7 @@ SLACK = 0.15  # relative: how much worse a trial may be at the beginning than th
 PATIENCE = 3  # evaluations without a better loss, after which a trial that is behind is stopped in its second half
 FIRST_STEPS, FIRST_SECONDS = 40, 20.0  # after one of them, the speed of a trial is known
 LAST_STEPS = 500  # by which the speed is known
+SHARE_OF_EVALUATIONS = 0.25  # of the time of the steps, as long as no evaluation has shown it
 LONG_STEP = 8  # times the median, from which on a step does not count
 MANY_TRIALS = 6  # trainings in full that must fit the budget, or trials are shorter
 MOST_OF_BUDGET = 0.6  # share of the budget that the final training may take, or nothing can be tried
@@ -141,8 +142,10 @@ class Watch:
         """
         usual = float(np.median(self._steps))
         a_step = float(np.mean([each for each in self._steps if each <= LONG_STEP * usual]))
-        evaluations_left = self._trainer.config.evaluations - len(self._curve)
-        return a_step * (self._trainer.total_steps - step) + sum(self._evaluations[1:2]) * max(0, evaluations_left)
+        of_steps = a_step * (self._trainer.total_steps - step)
+        if len(self._evaluations) < 2:
+            return of_steps * (1 + SHARE_OF_EVALUATIONS)
+        return of_steps + self._evaluations[1] * max(0, self._trainer.config.evaluations - len(self._curve))
 
     def _weigh_time(self, step: int) -> None:
         left = self._seconds_left(step)
