@@ -266,7 +266,10 @@ def _textrnn(arguments: Sequence[str], core: int | None, look: Callable[[], obje
     Raises:
         UserError: it fails.
     """
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+    ):
         with subprocess.Popen([sys.executable, "-m", "textrnn", *arguments], stdout=output, stderr=errors) as process:
             try:
                 if core is not None:

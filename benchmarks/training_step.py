@@ -143,7 +143,7 @@ def trainer_around_the_step(case: Case) -> float:
         calls.append(time.perf_counter())
         return loss, state
 
-    with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
+    with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         source = Path(name) / "text.txt"
         tokens = 4 * case.batch * (case.steps + 1)
         letters = [chr(code) for code in range(0x4E00, 0x4E00 + case.vocabulary)]

@@ -18,7 +18,7 @@ TOGETHER = {
     "generation": ("generation", "sampling", "scoring", "classification"),
     "spelling": ("spelling",),
     "config": ("config",),
-    "basics": ("errors", "files", "fonts", "hardware"),
+    "basics": ("errors", "files", "fonts", "hardware", "platforms"),
 }
 WIDTH, ROW, LINE, MARGIN = 1200, 150, 15, 20  # pixels
 

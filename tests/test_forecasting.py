@@ -149,7 +149,7 @@ def test_a_series_from_standard_input_is_forecast_as_its_file(
 ) -> None:
     expected = call("forecast", trained_forecaster.folder, trained_forecaster.source, "--json")
     with trained_forecaster.source.open("rb") as file:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read())))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read()), encoding="utf-8"))
     result = call("forecast", trained_forecaster.folder, "-", "--json")
     assert result.code == 0, result.err
     assert json.loads(result.out)["forecast"] == json.loads(expected.out)["forecast"]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom up. A module belongs to the longest name here that begins its own; it may import its own room and
 # those below. `textrnn` itself is `__init__.py`, the public names.
 ROOMS = [
-    {"textrnn.errors", "textrnn.files", "textrnn.fonts", "textrnn.hardware"},
+    {"textrnn.errors", "textrnn.files", "textrnn.fonts", "textrnn.hardware", "textrnn.platforms"},
     {
         "textrnn.config",
         "textrnn.tokenizers",

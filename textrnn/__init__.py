@@ -19,6 +19,8 @@ from textrnn.errors import UserError
 if TYPE_CHECKING:
     from os import PathLike
 
+    __version__: str
+
 __all__ = ["UserError", "__version__", "load"]
 
 

@@ -234,7 +234,7 @@ def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, P
             shutil.copyfile(path, temporary / _plain(name))
         files = {name: FileEntry(sha256(temporary / name), (temporary / name).stat().st_size) for name in source}
         manifest = dataclasses.replace(manifest, files=files)
-        (temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        (temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
         read_bundle(temporary)  # fails, and nothing is kept, if the bundle cannot be read back
     return Bundle(folder, manifest)
 

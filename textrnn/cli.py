@@ -17,12 +17,14 @@ from textrnn.commands.info import add_info
 from textrnn.commands.predict import add_predict
 from textrnn.commands.train import add_train, train_command
 from textrnn.errors import Stopped, UserError
+from textrnn.platforms import is_broken_pipe, use_utf8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 success, 1 error with a message, 2 wrong call, 130 interrupted."""
     if sys.stderr is None:  # closed: messages for it must not go to standard output
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the process lives)
+    use_utf8(sys.stdout, sys.stderr)
     debug = False
     try:
         arguments = _parse(argv)
@@ -45,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except BrokenPipeError:  # the reader of the output has exited, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
+        if is_broken_pipe(error):  # the reader of the output has exited, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         if debug:
             raise
         what = f"{error.filename} could not be used" if error.filename else "standard output could not be written"

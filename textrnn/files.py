@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from textrnn.errors import UserError
+from textrnn.platforms import replace
 
 
 @contextmanager
@@ -25,9 +26,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
-        temporary.replace(path)
+        replace(temporary, path)
     except OSError as error:
         raise UserError(
             f"{path} could not be written: {error.strerror}; free space or choose another folder"
@@ -50,7 +51,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
-        temporary.rename(path)
+        replace(temporary, path)
     except OSError as error:
         raise UserError(
             f"{path} could not be written: {error.strerror}; free space or choose another folder"

@@ -14,7 +14,7 @@ def cores() -> int:
 def has_bfloat16() -> bool:
     """Return whether the processor has bfloat16 matrix products; true if that is unknown."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return True
     return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM

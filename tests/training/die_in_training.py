@@ -19,7 +19,8 @@ import numpy as np
 from textrnn.cli import main
 from textrnn.training.tasks import table
 
-SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a process at once
+SIGNALS = {"kill": KILL, "interrupt": signal.SIGINT}
 
 
 def dying(savez: Callable[..., None], name: str, count: int) -> Callable[..., None]:
@@ -37,7 +38,7 @@ def dying(savez: Callable[..., None], name: str, count: int) -> Callable[..., No
         file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
         file.flush()
         os.fsync(file.fileno())
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL)
 
     return save
 
@@ -53,7 +54,7 @@ def signalling(trainer_of: Callable[..., Any], number: signal.Signals, count: in
             nonlocal left
             left -= 1
             if not left:
-                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), KILL) if number == KILL else signal.raise_signal(number)
             return float(step())
 
         trainer._train_one = take

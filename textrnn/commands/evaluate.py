@@ -91,7 +91,7 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     if not isinstance(model, LanguageModel):
         refuse(model, arguments, dynamic="language models", cache="language models", set="language models")
     source = arguments.source or "held out"
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         in_columns = not isinstance(model, LanguageModel) or names_a_column(data_of_bundle(model.manifest.runtime))
         arguments.source = keep_input(arguments.source, Path(folder), in_columns)
         if not isinstance(model, Forecaster):

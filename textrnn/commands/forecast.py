@@ -47,7 +47,7 @@ def forecast_command(arguments: argparse.Namespace) -> None:
 
     model = load_forecaster(arguments.model)
     if arguments.source:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             sources = keep_input(arguments.source, Path(folder), in_columns=True)
             values, columns = series_of(model, sources, arguments.values)
     elif (arguments.model / "config.json").exists():

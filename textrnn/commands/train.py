@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 from textrnn.commands.arguments import add_command, add_reading_options
 from textrnn.commands.messages import say, say_how_tables_are_read
 from textrnn.errors import Stopped, UserError
+from textrnn.platforms import quoted
 
 if TYPE_CHECKING:
     from textrnn.config import Config
     from textrnn.training.distributed.cluster import Cluster
     from textrnn.training.distributed.distribution import Distribution
     from textrnn.training.loop.run import Run
+    from textrnn.training.loop.trainer import Trainer
 
 
 class _TaskNames:
@@ -56,34 +59,41 @@ def train_run(run: Run, new: bool = False) -> Path:
 
 
 def _train_and_export(run: Run, new: bool) -> Path:
-    from textrnn.training.tasks.table import prepare, task_of, trainer_of
-    from textrnn.training.tensorflow_setup import import_tensorflow
-
     try:
         run.remove_leftovers()
-        if not run.quiet:
-            data = run.config.data
-            say_how_tables_are_read([*data.source, *data.validation], task_of(run.config).reads_labels)
-        prepared = prepare(run)  # what is wrong with the data shows before TensorFlow has taken its seconds to load
-        if not run.quiet:
-            say(task_of(run.config).notes(prepared))
-        import_tensorflow()
-        from textrnn.training.distributed.distribution import of_this_process
-        from textrnn.training.search.search import is_searched, with_best_settings
-
-        distribution = of_this_process()
-        if is_searched(run.folder):
-            run = with_best_settings(run, distribution)
-            prepared = prepare(run)
-        trainer = trainer_of(run, prepared, distribution)
-    except UserError:
+        trainer = _trainer(run)
+    except UserError as error:
         if new:
+            clear_frames(error.__traceback__)  # unmaps the data, or Windows would not remove them
             run.remove_unless_trained()
         raise
     trainer.fit()
     if not run.bundle.exists():
         trainer.finish()
     return run.bundle
+
+
+def _trainer(run: Run) -> Trainer:
+    """Prepare the data of a run, search its settings if asked to, and return its trainer. Print notes for the user."""
+    from textrnn.training.tasks.table import prepare, task_of, trainer_of
+    from textrnn.training.tensorflow_setup import import_tensorflow
+
+    task = task_of(run.config)
+    if not run.quiet:
+        data = run.config.data
+        say_how_tables_are_read([*data.source, *data.validation], task.reads_labels)
+    prepared = prepare(run)  # what is wrong with the data shows before TensorFlow has taken its seconds to load
+    if not run.quiet:
+        say(task.notes(prepared))
+    import_tensorflow()
+    from textrnn.training.distributed.distribution import of_this_process
+    from textrnn.training.search.search import is_searched, with_best_settings
+
+    distribution = of_this_process()
+    if is_searched(run.folder):
+        run = with_best_settings(run, distribution)
+        prepared = prepare(run)
+    return trainer_of(run, prepared, distribution)
 
 
 def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, resume: bool, quiet: bool) -> Run:
@@ -96,7 +106,7 @@ def _train_with_others(cluster: Cluster, folder: Path, config: Config | None, re
     distribution = import_tensorflow(lambda: _join(cluster))
     from textrnn.training.tasks.table import trainer_of
 
-    again = f"textrnn train --resume --out {shlex.quote(str(folder))}"
+    again = f"textrnn train --resume --out {quoted(str(folder))}"
     kept = f"the last checkpoint is kept, go on with, for every worker: {again}"
     with distribution.explain_lost_workers(kept), ExitStack() as held:
         run = open_shared_run(distribution, folder, config, resume, quiet, held)
@@ -211,12 +221,13 @@ def _stated_config(arguments: argparse.Namespace, folder: Path, stated: Mapping[
 def _what_to_try(run: Run) -> str:
     from textrnn.training.tasks.table import task_of
 
-    return task_of(run.config).what_to_try(shlex.quote(str(run.folder)))
+    return task_of(run.config).what_to_try(quoted(str(run.folder)))
 
 
 def _run_name(arguments: argparse.Namespace) -> str:
     if arguments.config:
         return str(arguments.config.stem)
     if arguments.source:
-        return Path(arguments.source[0]).resolve().name.strip(".").split(".")[0]
+        name = Path(arguments.source[0]).resolve().name.strip(".").split(".")[0]
+        return re.sub(r'[<>:"|?*]', "-", name)  # Windows allows none of them, and an id of the hub may have a colon
     return arguments.task or "builtin"

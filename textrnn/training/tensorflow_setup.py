@@ -42,7 +42,11 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
 @contextmanager
 def _standard_error_silenced() -> Iterator[None]:
     """Suppress file descriptor 2, because C++ code prints messages before logging can be configured."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed, as in a Windows program without a console
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -108,6 +108,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
 def test_two_workers_are_one_process_though_one_is_killed(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     workers = Workers(alone.parent / "animals.txt", *SETTINGS, "--quiet", "--out", folder, dies_at=20)

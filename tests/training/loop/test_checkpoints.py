@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import json
-import resource
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from full_disk import files_limited_to
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,13 +133,11 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     save_checkpoint(path, PROGRESS, ARRAYS)
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
-    try:
-        with pytest.raises(UserError, match=r"checkpoint\.npz could not be written: File too large; free space"):
-            save_checkpoint(path, Progress(step=8), ARRAYS)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        files_limited_to(len(before) // 2),
+        pytest.raises(UserError, match=r"checkpoint\.npz could not be written: File too large; free space"),
+    ):
+        save_checkpoint(path, Progress(step=8), ARRAYS)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.npz"]
 

@@ -21,6 +21,8 @@ from conftest import TrainedRun, tiny_settings, write_small_text
 
 from textrnn.training.loop.checkpoints import load_checkpoint
 
+KILLED = signal.SIGTERM if sys.platform == "win32" else -signal.SIGKILL
+
 ROOT = Path(__file__).resolve().parents[3]
 DRIVER = Path(__file__).parents[1] / "die_in_training.py"
 TEXTRNN = ("-m", "textrnn")
@@ -89,7 +91,7 @@ def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> En
     # The first evaluation is the best so far, whatever it finds.
     with training((str(DRIVER), "best.npz", "1"), *start, "--out", folder) as process:
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == KILLED
     assert not (folder / "best.npz").exists()
     assert list(folder.glob(".best.npz.*"))
     load_checkpoint(folder / "checkpoint.npz")
@@ -98,7 +100,7 @@ def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> En
         step = chance.randint(1, total // 6)
         with training((str(DRIVER), "kill", str(step)), "--resume", "--out", folder) as process:
             process.communicate(timeout=PATIENCE)
-        assert process.returncode == -signal.SIGKILL, f"ended at step {steps_of(folder)} of {total}"
+        assert process.returncode == KILLED, f"ended at step {steps_of(folder)} of {total}"
         load_checkpoint(folder / "checkpoint.npz")
 
     with training((str(DRIVER), "interrupt", "2"), "--resume", "--out", folder) as process:
@@ -111,7 +113,7 @@ def killed(uninterrupted: Ended, tmp_path_factory: pytest.TempPathFactory) -> En
     stopped, _ = load_checkpoint(folder / "checkpoint.npz")
     with training((str(DRIVER), "checkpoint.npz", "3"), "--resume", "--out", folder) as process:
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == KILLED
     assert list(folder.glob(".checkpoint.npz.*"))
     assert load_checkpoint(folder / "checkpoint.npz")[0].step > stopped.step
 
@@ -172,7 +174,7 @@ def killed_classifier(trained_classifier: TrainedRun, tmp_path_factory: pytest.T
     arguments = [word for setting in ["task=classification", *settings] for word in ("--set", setting)]
     with training((str(DRIVER), "checkpoint.npz", "3"), *arguments, "--out", folder) as process:
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == KILLED
     assert list(folder.glob(".checkpoint.npz.*"))
     assert load_checkpoint(folder / "checkpoint.npz")[0].step == 40
     assert steps_of(folder) == 60

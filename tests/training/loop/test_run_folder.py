@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -157,20 +156,20 @@ def test_a_bundle_names_no_folder_of_the_machine(run: Path) -> None:
 def test_standard_input_is_a_source_that_the_run_keeps(
     content: str, name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode()), encoding="utf-8"))
     result = call("train", "-", *arguments, "--out", tmp_path / "run", "--quiet")
     assert result.code == 0, result.err
     assert (tmp_path / "run" / name).read_text(encoding="utf-8") == content
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     assert call("train", "--resume", "--out", moved, "--quiet").code == 0
     assert call("evaluate", moved).code == 0
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode()), encoding="utf-8"))
     result = call("evaluate", moved, "-", "--json")
     assert result.code == 0, result.err
     assert json.loads(result.out)["source"] == ["-"]
 
 
-@pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO())], ids=["closed", "empty"])
+@pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")], ids=["closed", "empty"])
 def test_no_standard_input_is_one_line_and_leaves_nothing(
     stdin: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +187,7 @@ def test_a_second_process_is_refused_with_the_first_ones_number(run: Path) -> No
 
 def test_the_lock_of_a_dead_process_is_taken_over(run: Path) -> None:
     with holder(run) as process:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         assert json.loads((run / LOCK_FILE).read_text(encoding="utf-8"))["pid"] == process.pid
     with locked(run):

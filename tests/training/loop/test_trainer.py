@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import resource
 import signal
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import tensorflow as tf
 from commands import call, files_of
 from conftest import TrainedRun, tiny_settings, write_small_text
+from full_disk import files_limited_to
 
 from textrnn.errors import Stopped, UserError
 from textrnn.training.loop import trainer as trainer_module
@@ -161,7 +161,7 @@ def test_a_run_stopped_at_every_step_ends_like_one_that_was_not(
     before = signal.getsignal(number)
     while not finished:
         stopped = without_network(
-            trainer_of(tmp_path / "stopped"), monkeypatch, lambda step: os.kill(os.getpid(), number)
+            trainer_of(tmp_path / "stopped"), monkeypatch, lambda step: signal.raise_signal(number)
         )
         try:
             stopped.fit()
@@ -211,7 +211,7 @@ def test_other_networks_go_on_as_if_nothing_had_been(
 
     def step(*arguments: Any) -> Any:
         if stopped.progress.step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return true_step(*arguments)
 
     stopped._step = step  # type: ignore[assignment]
@@ -232,7 +232,7 @@ def test_a_stopped_command_names_the_one_that_goes_on(
     trainer = trainer_of(tmp_path / "my run")
 
     def stopped_in_the_first_step(self: LanguageModelTrainer) -> float:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         return 1.0
 
     monkeypatch.setattr(LanguageModelTrainer, "_train_one", stopped_in_the_first_step)
@@ -353,13 +353,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(
 
     def write_on_a_full_disk(path: Path, *rest: Any) -> None:
         """As the real one, but at the second evaluation no file can grow beyond ten bytes."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if trainer.progress.step == second and trainer.run.folder / file in (path, *rest):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-        try:
+        is_full = trainer.progress.step == second and trainer.run.folder / file in (path, *rest)
+        with files_limited_to(10) if is_full else nullcontext():
             write(path, *rest)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer_module, writer, write_on_a_full_disk)

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from textrnn.errors import UserError
+from textrnn.platforms import is_broken_pipe
 
 Report = Callable[[int], None]
 """A function that is called with the amount of work done since its last call."""
@@ -117,7 +118,9 @@ class Processes:
                 if what == "failed":
                     raise value
                 self._report(value)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            if isinstance(error, OSError) and not is_broken_pipe(error):
+                raise
             raise ProcessDied(self._obituary(process)) from error
         finally:
             self._idle.put(process)
@@ -189,5 +192,7 @@ def work() -> None:
                 answer("failed", error)
             except Exception:
                 answer("failed", RuntimeError(traceback.format_exc()))
-    except (EOFError, BrokenPipeError):  # no more tasks, or the parent is gone
+    except (EOFError, OSError) as error:  # no more tasks, or the parent is gone
+        if isinstance(error, OSError) and not is_broken_pipe(error):
+            raise
         os._exit(0)

@@ -91,13 +91,14 @@ class Exporter(ABC):
         Raises:
             UserError: onnxruntime and Keras differ, `folder` exists, or the disk refuses.
         """
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             bundles, graphs = dict[str, Bundle](), dict[str, Sessions]()
             for precision in dict.fromkeys(("float32", quantize or "float32")):
                 bundles[precision] = self._build(Path(name) / precision, precision)
                 graphs[precision] = _sessions(bundles[precision])
                 self.compare(graphs[precision], precision)
             metrics = self.measure(graphs)
+            graphs.clear()  # closes the files, or Windows would not remove them
             for precision in bundles.keys() & metrics:
                 metrics[precision]["bytes"] = sum(path.stat().st_size for path in (Path(name) / precision).iterdir())
             finished = bundles[quantize or "float32"]

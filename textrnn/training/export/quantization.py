@@ -28,7 +28,7 @@ def dynamically_quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
     """Return a graph with the weights of Gather and MatMul as int8: onnxruntime's dynamic quantisation."""
     # Without this mark onnxruntime warns that the graph was not simplified first, which it need not be.
     helper.set_model_props(cell, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    with tempfile.TemporaryDirectory() as name, _root_logger_restored():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, _root_logger_restored():
         target = Path(name) / "int8.onnx"
         quantize_dynamic(
             cell,

@@ -54,12 +54,12 @@ def available_bytes() -> int | None:
     """Return the memory left to this process, the lower of the machine's and its control group's; None if unknown."""
     left = []
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         left.append(next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
         group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
         if limit != "max":
-            left.append(int(limit) - int((group / "memory.current").read_text()))
+            left.append(int(limit) - int((group / "memory.current").read_text(encoding="utf-8")))
     except (OSError, ValueError, StopIteration):  # not Linux, or an older kernel
         pass
     return min(left) if left else None

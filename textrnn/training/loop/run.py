@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ import numpy as np
 
 from textrnn.config import Config
 from textrnn.data.tokens.datasets import TokenDataset, is_unfinished
+from textrnn.platforms import quoted
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.training.loop.checkpoints import BEST
 
@@ -85,7 +85,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         """The shell command that resumes the run."""
-        return f"textrnn train --resume --out {shlex.quote(str(self.folder))}"
+        return f"textrnn train --resume --out {quoted(str(self.folder))}"
 
     @property
     def sources(self) -> Path:
@@ -95,7 +95,7 @@ class Run:
         """Remove a new folder without any training result, because it would block another attempt."""
         in_trials = any(self.trials.rglob(self.checkpoint.name))
         if not (in_trials or self.checkpoint.exists() or self.history.exists() or is_unfinished(self.folder / "data")):
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)  # Windows refuses for the lock, which `locked` removes
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of a killed process; the caller must hold the lock.

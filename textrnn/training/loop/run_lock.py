@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from textrnn.errors import UserError
+from textrnn.platforms import WINDOWS
 
 LOCK_FILE = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
@@ -53,12 +54,18 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise UserError(f"{path} could not be written: {error.strerror}; choose another folder") from error
-    with file:
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows does not delete open files; the next holder takes the file over
+    try:
+        with file:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # before it is closed: after that it may be the next holder's
+                    path.unlink(missing_ok=True)
+    finally:
+        if WINDOWS:  # removes no open file, neither the one above nor the next holder's
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
+                folder.rmdir()  # if `Run.remove_unless_trained` left nothing else in it
 
 
 def _opened_and_locked(path: Path) -> IO[str]:
