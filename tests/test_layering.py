@@ -65,6 +65,7 @@ HOMES = {
     # No dependencies: used where they happen to be installed, and asked for where they are not.
     "sklearn": {"textrnn.data.vector_sources"},
     "PIL": {"textrnn.data.vector_sources"},
+    "shtab": {"textrnn.commands.completion"},
     "matplotlib": {"textrnn.metrics", "textrnn.training.loop.history", "textrnn.explanation.picture", "textrnn.fonts"},
 }
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}

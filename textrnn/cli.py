@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textrnn.commands.completion import SHELLS, PrintCompletion
 from textrnn.commands.evaluate import add_evaluate
 from textrnn.commands.export import add_export, export_command
 from textrnn.commands.forecast import add_forecast
@@ -97,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a small recurrent neural network on your own text; run it anywhere.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, help="print the completion script of a shell"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_train, add_evaluate, add_generate, add_predict, add_forecast, add_export, add_info):
         add(commands)
