@@ -6,12 +6,13 @@ PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10 python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint minimal bench clean
 
 help:
 	@echo "make demo    text, tokenizer, training, evaluation, export and generated text, in runs/demo"
 	@echo "make test    formatting, lint, types and every test"
 	@echo "make lint    formatting, lint and types alone"
+	@echo "make minimal what runs models and no more: wheel, new environment, every command, its size"
 	@echo "make bench   the quick tables of benchmarks/, other packages beside ours, in benchmarks/results"
 	@echo "make clean   remove .venv, caches and built packages; runs/ stays"
 	@echo "The first demo, test or lint installs what it needs into .venv, in this folder (2.7 to 3.3 GB)."
@@ -26,6 +27,10 @@ lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+# With its own environment, away from .venv.
+minimal:
+	@$(find_python); "$$python" tests/minimal_install.py
 
 bench: .venv/installed-bench
 	@for table in $(TABLES); do \

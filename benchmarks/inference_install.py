@@ -1,9 +1,9 @@
-"""What it takes to run a finished model: size of a fresh environment without the extra, cold start, peak memory.
+"""What it takes to run a finished model in an environment without the extra: cold start and peak memory.
 
     python benchmarks/inference_install.py MODEL
 
-Builds the wheel, installs it into a new virtual environment with the pinned versions, and times the `textrnn generate`
-command from a shell's point of view, from its start to the first character and to its exit, repeatedly.
+Installs the wheel as `make minimal` does, which measures the size, and times the `textrnn generate` command from a
+shell's point of view, from its start to the first character and to its exit, repeatedly.
 """
 
 from __future__ import annotations
@@ -17,29 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-
-
-def install(folder: Path) -> Path:
-    """A new environment with the wheel and what it needs alone; its folder of commands."""
-    environment = folder / "environment"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(PROJECT)], check=True
-    )
-    (wheel,) = folder.glob("textrnn-*.whl")
-    venv.create(environment, with_pip=True)
-    commands = environment / ("Scripts" if os.name == "nt" else "bin")
-    constraints = PROJECT / "constraints.txt"
-    subprocess.run([commands / "python", "-m", "pip", "install", "-q", "-c", constraints, wheel], check=True)
-    return commands
-
-
-def size_in_megabytes(folder: Path) -> float:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from minimal_install import install
 
 
 def generate_once(commands: Path, model: Path, length: int) -> dict[str, float]:
@@ -70,13 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
-        commands = install(Path(name))
-        environment = commands.parent
-        figures: dict[str, float | str] = {
-            "python": platform.python_version(),
-            "environment_megabytes": size_in_megabytes(environment),
-            "of_which_pip_megabytes": sum(map(size_in_megabytes, environment.rglob("site-packages/pip"))),
-        }
+        commands = install(Path(name) / "environment")
+        figures: dict[str, float | str] = {"python": platform.python_version()}
         runs = [generate_once(commands, arguments.model, arguments.length) for _ in range(arguments.repeat)]
     figures |= {f"median_{name}": statistics.median(run[name] for run in runs) for name in runs[0]}
     for figure, value in figures.items():
