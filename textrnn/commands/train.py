@@ -91,6 +91,7 @@ def _trainer(run: Run) -> Trainer:
 
     distribution = of_this_process()
     if is_searched(run.folder):
+        del prepared  # unmaps the data, which may be removed
         run = with_best_settings(run, distribution)
         prepared = prepare(run)
     return trainer_of(run, prepared, distribution)
