@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reference_model import Array, Weights, drawn, handed_on, layer_shapes, next_state
+from reference_model import Array, Weights, drawn, handed_on, layer_shapes, next_state, ngram_vectors
 
 from textrnn.config import ModelConfig
 
@@ -24,6 +24,8 @@ def random_weights(
     states = len(directions) * hidden
     pooled = 2 * states + width if config.pooling == "all" else states
     shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, width)}
+    if config.input_ngrams > 1:
+        shapes["ngrams"] = (config.ngram_rows, width)
     if features:
         shapes = {"input_mean": (features,), "input_scale": (features,)}
     if features and config.embedding_dim:
@@ -49,6 +51,9 @@ def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDA
         return np.zeros(len(weights["output_kernel"]))
     if "embedding" in weights:
         vectors = weights["embedding"][np.array(sequence)]
+        if (order := config.input_ngrams) > 1:  # 0 stands for the tokens before the first one
+            read = [0] * (order - 1) + [int(token) for token in sequence]
+            vectors = vectors + [ngram_vectors(weights, read[t : t + order]) for t in range(len(sequence))]
     else:
         vectors = (np.asarray(sequence) - weights["input_mean"]) / weights["input_scale"]
         if "projection_kernel" in weights:

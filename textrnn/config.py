@@ -238,18 +238,18 @@ class ModelConfig:
     """Classification: read a text in parallel segments of this many tokens, each from a zero state (Johnson & Zhang
     2016). 0: one segment."""
     input_ngrams: int = field(
-        default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 5, "4 suits characters; 0 reads tokens alone")
+        default=0, metadata=_for(TEXT) | _between(0, 5, "4 suits characters; 0 reads tokens alone")
     )
     """Input n-grams: each input is the vector of the token plus the vectors of the n-grams of 2 to this many tokens
-    that end at it. 0: off."""
+    that end at it. 1: off. 0: off, or as in the model that `init_from` names."""
     ngram_rows: int = field(
         default=32_768,
-        metadata=_for(_with(LANGUAGE_MODELS, model__input_ngrams=Above(1))) | _between(1, 10_000_000, "32768 is usual"),
+        metadata=_for(_with(TEXT, model__input_ngrams=Above(1))) | _between(1, 10_000_000, "32768 is usual"),
     )
     """Rows of the table of input n-grams. A hash chooses the row of an n-gram, so several n-grams may share one."""
     ngram_dropout: float = field(
         default=0.0,
-        metadata=_for(_with(LANGUAGE_MODELS, model__input_ngrams=Above(1)), off=0.0)
+        metadata=_for(_with(TEXT, model__input_ngrams=Above(1)), off=0.0)
         | _between(0.0, 0.95, "0.2 to 0.5 for a corpus of a few MB"),
     )
     """Dropout of whole input n-grams, the same in all places of a batch."""
@@ -407,6 +407,18 @@ ARCHITECTURE = (
     "normalization",
 )
 """Settings that a classifier copies from its pretrained model, in addition to the tokenizer."""
+
+
+def with_model_settings(model: ModelConfig, source: ModelConfig) -> ModelConfig:
+    """Return the settings of a model that starts from another one: its architecture, and n-gram inputs like its own.
+
+    N-gram inputs that `model` states stay. If both have them, the table has the rows of `source`.
+    """
+    taken = {name: getattr(source, name) for name in ARCHITECTURE}
+    taken["input_ngrams"] = model.input_ngrams or source.input_ngrams
+    if min(taken["input_ngrams"], source.input_ngrams) > 1:
+        taken["ngram_rows"] = source.ngram_rows
+    return replace(model, **taken)
 
 
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:

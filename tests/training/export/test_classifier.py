@@ -45,6 +45,10 @@ OTHERS = {
     "relu": replace(SMALL, activation="relu", bidirectional=True),
     "linear": replace(SMALL, activation="linear"),
     "no residual": replace(SMALL, layers=3, residual=False, segment_length=1),
+    "pairs": replace(SMALL, input_ngrams=2, ngram_rows=9),
+    "n-grams of four, segments, both directions": replace(
+        SMALL, input_ngrams=4, ngram_rows=50, segment_length=4, bidirectional=True, embedding_dim=0
+    ),
     "embedding as wide as the layers": replace(SMALL, embedding_dim=0, segment_length=4),
 }
 VOCABULARY_SIZE, CLASSES = 11, 3

@@ -54,6 +54,15 @@ def test_batches_are_a_multiple_of_the_replicas() -> None:
     assert "needs a record to train on, there are 2" in error_of(lambda: fit_texts(2, 3))
 
 
+def test_the_table_of_ngrams_suits_the_texts() -> None:
+    config = from_dict({"task": "classification", "model": {"input_ngrams": 2}})
+    for tokens, rows in ((1000, 1024), (200_000, 8192), (10**7, 32_768)):
+        assert fit_to_records(config, CLASSIFIER, 1000, 1, tokens).model.ngram_rows == rows
+    stated = from_dict({"task": "classification", "model": {"input_ngrams": 2, "ngram_rows": 500}})
+    assert fit_to_records(stated, CLASSIFIER, 1000, 1, 10**7) == stated
+    assert fit_to_records(CLASSIFIER, CLASSIFIER, 1000, 1, 1000) == CLASSIFIER, "as a model of tokens alone stays"
+
+
 def test_a_small_set_is_read_in_several_batches() -> None:
     sizes = [fit_texts(records, 1).train.batch_size for records in (1, 5, 22, 100, 255, 256, 9999)]
     assert sizes == [1, 5, 8, 12, 31, 32, 32]

@@ -31,6 +31,10 @@ CONFIGS = {
     "two layers, no residual": replace(SMALL, layers=2, residual=False),
     "two layers, normalised, both directions": replace(SMALL, layers=2, normalization="layer", bidirectional=True),
     "segments": replace(SMALL, segment_length=3),
+    "pairs": replace(SMALL, input_ngrams=2, ngram_rows=7),
+    "n-grams of four, segments, both directions": replace(
+        SMALL, layers=2, input_ngrams=4, ngram_rows=40, segment_length=4, bidirectional=True
+    ),
     "all of it": replace(
         SMALL, layers=2, normalization="layer", bidirectional=True, segment_length=4, activation="relu"
     ),
@@ -72,7 +76,9 @@ def test_logits_equal_the_equations(name: str) -> None:
     np.testing.assert_allclose(logits_of(model, TEXTS), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["two layers, normalised, both directions", "all of it"])
+@pytest.mark.parametrize(
+    "name", ["two layers, normalised, both directions", "all of it", "n-grams of four, segments, both directions"]
+)
 def test_gradients_are_the_slopes_of_the_equations(name: str) -> None:
     config = replace(CONFIGS[name], activation="tanh")  # whose slope has no step that a difference could straddle
     model, weights = model_of(config)
@@ -111,7 +117,9 @@ def test_the_named_weights_are_all_there_are() -> None:
 @given(
     texts=st.lists(st.lists(st.integers(1, VOCABULARY_SIZE - 1), max_size=10), min_size=1, max_size=5),
     more=st.integers(0, 3),
-    name=st.sampled_from(["two layers, normalised, both directions", "all of it"]),
+    name=st.sampled_from(
+        ["two layers, normalised, both directions", "all of it", "n-grams of four, segments, both directions"]
+    ),
 )
 def test_a_text_has_the_same_logits_whatever_the_padding_and_the_batch(
     texts: list[list[int]], more: int, name: str

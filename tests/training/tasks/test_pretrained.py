@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import call, files_of, told
-from conftest import TrainedRun, tiny_settings, write_opinions, write_small_text
+from conftest import TrainedRun, classifier_settings, tiny_settings, write_opinions, write_small_text
 from numpy.typing import NDArray
 
 from textrnn.config import ARCHITECTURE
@@ -70,9 +70,8 @@ def states_of(trainer: ClassifierTrainer) -> NDArray[np.float32]:
     """What the layers say of a text of the language model."""
     ids = tf.constant(trainer.tokenizer.encode("the cat sat on the mat")[None], tf.int32)
     backbone = trainer.model.backbone
-    states: NDArray[np.float32] = backbone.bidirectional_states(
-        backbone.embed(ids), tf.ones((ids.shape[1], 1, 1))
-    ).numpy()
+    vectors = backbone.embed(ids, places=backbone.ngrams_of_texts(ids))
+    states: NDArray[np.float32] = backbone.bidirectional_states(vectors, tf.ones((ids.shape[1], 1, 1))).numpy()
     return states
 
 
@@ -83,7 +82,7 @@ def test_from_the_run_of_a_language_model(trained: TrainedRun, tmp_path: Path) -
     trainer = started(tmp_path / "run", trained.folder)
     _, source = load_checkpoint(trained.folder / "best.npz")
     arrays = trainer.model.arrays()
-    assert_same(arrays, source, ["embedding", *layers("", 2)])
+    assert_same(arrays, source, ["embedding", "ngrams", *layers("", 2)])
     # A language model has read nothing from the end: those layers begin as the others.
     for name in layers("", 2):
         np.testing.assert_array_equal(arrays[f"backward_{name}"], source[name])
@@ -94,7 +93,8 @@ def test_from_the_run_of_a_language_model(trained: TrainedRun, tmp_path: Path) -
     assert trainer.tokenizer.fingerprint == prepare(open_run(trained.folder)).tokenizer.fingerprint
     assert config.tokenizer == theirs.tokenizer
     assert config.model == replace(
-        trainer.run.config.model, **{name: getattr(theirs.model, name) for name in ARCHITECTURE}
+        trainer.run.config.model,
+        **{name: getattr(theirs.model, name) for name in (*ARCHITECTURE, "input_ngrams", "ngram_rows")},
     )
     assert (config.model.hidden_dim, config.model.layers, config.model.activation) == (32, 2, "tanh")
     assert config.model.dropout == 0.3  # as is said here, whatever the language model had
@@ -119,7 +119,63 @@ def test_one_direction_takes_one(trained: TrainedRun, tmp_path: Path) -> None:
     assert not any("backward" in name for name in arrays)
 
 
+# N-grams as inputs
+
+
+@pytest.fixture(scope="module")
+def without_ngrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, as it stands before its first step, of a language model that reads characters alone."""
+    folder = tmp_path_factory.mktemp("without_ngrams")
+    source = write_small_text(folder / "animals.txt", 60)
+    settings = tiny_settings(model__input_ngrams=0, model__ngram_rows=32_768, data__source=json.dumps([str(source)]))
+    trainer = trainer_of(create_run(folder / "run", load_config(None, settings[1::2]), quiet=True))
+    trainer._keep_best(3.0)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("place", ["", "bundle"])
+@pytest.mark.parametrize("order", [0, 2])
+def test_both_have_ngrams_and_the_rows_are_taken(trained: TrainedRun, tmp_path: Path, place: str, order: int) -> None:
+    changes = {"model__input_ngrams": order} if order else {}
+    trainer = started(tmp_path / "run", trained.folder / place, **changes)
+    assert (trainer.model.config.input_ngrams, trainer.model.config.ngram_rows) == (order or 4, 1024)
+    _, source = load_checkpoint(trained.folder / "best.npz")
+    expected = source["ngrams"] @ source["kernel_0"] if place else source["ngrams"]
+    np.testing.assert_allclose(trainer.model.arrays()["ngrams"], expected, atol=1e-5)
+    config = open_run(tmp_path / "run").config  # and a resumed run is the same
+    assert trainer_of(open_run(tmp_path / "run", config)).model.config == trainer.model.config
+
+
+def test_ngrams_that_the_other_model_lacks_start_at_zero(without_ngrams: Path, tmp_path: Path) -> None:
+    assert started(tmp_path / "tokens", without_ngrams).model.config.input_ngrams == 0
+    trainer = started(tmp_path / "run", without_ngrams, model__input_ngrams=3, model__ngram_rows=50)
+    np.testing.assert_array_equal(trainer.model.arrays()["ngrams"], np.zeros((50, 32)))
+    _, source = load_checkpoint(without_ngrams / "best.npz")
+    np.testing.assert_array_equal(trainer.model.arrays()["embedding"], source["embedding"])
+
+
+def test_1_leaves_out_the_ngrams_of_the_other_model(trained: TrainedRun, tmp_path: Path) -> None:
+    assert "ngrams" not in started(tmp_path / "run", trained.folder, model__input_ngrams=1).model.arrays()
+
+
+def test_another_number_of_rows_is_refused(trained: TrainedRun, tmp_path: Path) -> None:
+    message = refused(tmp_path, trained.folder, "model.input_ngrams=2", "model.ngram_rows=99")
+    assert f"model.ngram_rows must be that of the model {trained.folder}, 1024, was: 99; leave it out" in message
+
+
 # From a classifier
+
+
+@pytest.mark.parametrize("place", ["", "bundle"])
+def test_from_a_classifier_with_ngrams(tmp_path: Path, place: str) -> None:
+    source = write_opinions(tmp_path / "opinions.jsonl", 60)
+    settings = classifier_settings(data__source=json.dumps([str(source)]), model__input_ngrams=3, train__epochs=3)
+    first = trainer_of(create_run(tmp_path / "first", load_config(None, settings[1::2]), quiet=True))
+    first.fit()
+    first.finish()
+    trainer = started(tmp_path / "run", tmp_path / "first" / place)
+    assert (trainer.model.config.input_ngrams, trainer.model.config.ngram_rows) == (3, 1024)
+    assert_same(trainer.model.arrays(), load_checkpoint(tmp_path / "first" / "best.npz")[1], ["ngrams", "embedding"])
 
 
 @pytest.mark.parametrize("place", ["", "bundle"])

@@ -1,7 +1,7 @@
-"""N-grams as inputs of a language model as ONNX nodes: the graph hashes the tokens read last and adds their vectors.
+"""N-grams as inputs as ONNX nodes: the graph hashes the tokens read last and adds their vectors.
 
-The nodes compute what `textrnn.training.network.ngram_inputs` does. The last row of the state begins with the tokens
-read last, as float32, which holds every whole number up to 16,777,216.
+The nodes compute what `textrnn.training.network.ngram_inputs` does. The last row of a language model's
+state begins with the tokens read last, as float32, which holds every whole number up to 16,777,216.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def ngram_constants(config: ModelConfig) -> dict[str, NDArray[Any]]:
         "history_length": np.array([order - 1]),
         "history_start": np.array([1 - order]),
         "history_room": np.array([0, 0, 0, config.hidden_dim - order + 1]),
+        "text_start": np.array([0, order - 1, 0, 0]),
+        "ngrams_of_token": np.array([order - 1]),
         "sequence_end": np.array([np.iinfo(np.int64).max]),
         **{f"start_{back}": np.array([order - 1 - back]) for back in range(1, order)},
         **{f"end_{back}": np.array([-back]) for back in range(1, order)},
@@ -76,15 +78,48 @@ def ngrams_of_sequence(nodes: Nodes, config: ModelConfig, weights: Weights, ids:
     history = nodes.add("Transpose", _history(nodes, f"first_state_{config.layers}"), perm=[1, 0])
     tokens = nodes.add("Cast", ids, to=TensorProto.INT64)
     joined = nodes.add("Concat", history, tokens, axis=0)
+    last = nodes.add("Slice", joined, "history_start", "sequence_end", "token_axis_0")
+    _write_history(nodes, nodes.add("Transpose", last, perm=[1, 0]), f"last_state_{config.layers}")
+    return _vectors(nodes, _rows_over_time(nodes, config, joined, tokens, "token_axis_0"), weights, "token_axis_2")
+
+
+def ngrams_of_texts(nodes: Nodes, config: ModelConfig, weights: Weights, ids: str, steps: str) -> str:
+    """Add the nodes of whole texts, which are read in segments.
+
+    Args:
+        nodes: nodes of the graph.
+        config: configuration of the model.
+        weights: weights of the graph.
+        ids: name of the tokens, int32 ``(batch, time)``.
+        steps: name of the number of steps of a segment, int64 ``(1,)``.
+
+    Returns:
+        name of the sum of the vectors of the n-grams that end at each token, ``(steps, segments, embedding)``.
+    """
+    tokens = nodes.add("Cast", ids, to=TensorProto.INT64)
+    rows = _rows_over_time(nodes, config, nodes.add("Pad", tokens, "text_start"), tokens, "token_axis_1")
+    shape = nodes.add("Concat", "any", steps, "ngrams_of_token", axis=0)
+    by_time = nodes.add("Transpose", nodes.add("Reshape", rows, shape), perm=[1, 0, 2])
+    return _vectors(nodes, by_time, weights, "token_axis_2")
+
+
+def _rows_over_time(nodes: Nodes, config: ModelConfig, joined: str, tokens: str, axis: str) -> str:
+    """Add the rows of the n-grams that end at each token, the shortest first in a last axis of n - 1.
+
+    Args:
+        nodes: nodes of the graph.
+        config: configuration of the model.
+        joined: name of the tokens with the n - 1 tokens before them.
+        tokens: name of the tokens, int64 ``(time, batch)`` or ``(batch, time)``.
+        axis: name of the axis of time.
+    """
     sums, rows = nodes.add("Mul", tokens, "row_factor_0"), []
     for back in range(1, config.input_ngrams):
-        earlier = nodes.add("Slice", joined, f"start_{back}", f"end_{back}", "token_axis_0")
+        earlier = nodes.add("Slice", joined, f"start_{back}", f"end_{back}", axis)
         sums = nodes.add("Add", sums, nodes.add("Mul", earlier, f"row_factor_{back}"))
         row = nodes.add("Mod", nodes.add("Mod", nodes.add("Add", sums, f"row_term_{back}"), "row_prime"), "row_count")
         rows.append(nodes.add("Unsqueeze", row, "token_axis_2"))
-    last = nodes.add("Slice", joined, "history_start", "sequence_end", "token_axis_0")
-    _write_history(nodes, nodes.add("Transpose", last, perm=[1, 0]), f"last_state_{config.layers}")
-    return _vectors(nodes, nodes.add("Concat", *rows, axis=2), weights, "token_axis_2")
+    return nodes.add("Concat", *rows, axis=2)
 
 
 def _history(nodes: Nodes, state: str) -> str:

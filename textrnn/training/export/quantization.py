@@ -23,6 +23,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from textrnn.training.export.cell_graphs import Nodes
 from textrnn.training.export.graph_files import LARGE
 
+TABLES = ("embedding", "ngrams")  # of which rows are read
+
 
 def dynamically_quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
     """Return a graph with the weights of Gather and MatMul as int8: onnxruntime's dynamic quantisation."""
@@ -46,15 +48,16 @@ def dynamically_quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
 def stored_in_8_bits(nodes: Nodes, weights: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
     """Return weights with large matrices as int8 and their scales; add the nodes that make float32 of them.
 
-    The scale is one for each row of the embedding, as a token's row is read alone, and one for each column of another
-    matrix, as its columns are outputs.
+    The scale is one for each row of a table, as a row is read alone, and one for each column of another matrix, as its
+    columns are outputs.
     """
     stored: dict[str, Any] = {}
     for name, array in weights.items():
         if array.ndim < 2 or array.nbytes < LARGE:
             stored[name] = array
             continue
-        scale = np.abs(array).max(axis=1 if name == "embedding" else 0, keepdims=True) / 127 + np.float32(1e-12)
+        axis = 1 if name in TABLES else 0
+        scale = np.abs(array).max(axis=axis, keepdims=True) / 127 + np.float32(1e-12)
         stored[f"{name}_int8"] = np.round(array / scale).astype(np.int8)
         stored[f"{name}_scale"] = scale.astype(np.float32)
         nodes.add("Mul", nodes.add("Cast", f"{name}_int8", to=TensorProto.FLOAT), f"{name}_scale", output=name)

@@ -26,6 +26,7 @@ from textrnn.training.export.cell_graphs import Nodes, graph_model, value
 from textrnn.training.export.direct_graph import add_direct_path, direct_constants
 from textrnn.training.export.exporter import Exporter, relative, require_close, run_graph
 from textrnn.training.export.layer_graphs import join, layer_over_time, tensors
+from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_texts
 from textrnn.training.export.quantization import stored_in_8_bits
 from textrnn.training.network.classifier import LOWEST, Classifier
 from textrnn.training.network.weight_names import BACKWARD
@@ -151,6 +152,8 @@ def whole_sequence_graph(
         "stride_end": np.array([np.iinfo(np.int64).max]),
         "stride": np.array([config.stride]),
     }
+    if config.input_ngrams > 1:
+        constants |= ngram_constants(config)
     if direct:
         weights, constants = {**weights, **direct.arrays()}, {**constants, **direct_constants(direct)}
     if in_8_bits:
@@ -179,6 +182,8 @@ def whole_sequence_graph(
         ids = nodes.add("Transpose", rows_first, perm=[1, 0])
         is_real = nodes.add("Not", nodes.add("Equal", ids, "pad"))
         vectors = nodes.add("Gather", "embedding", ids, axis=0)
+        if config.input_ngrams > 1:
+            vectors = nodes.add("Add", vectors, ngrams_of_texts(nodes, config, weights, known, steps))
         rows = nodes.add("Gather", nodes.add("Shape", ids), "second")
     is_real = nodes.add("Unsqueeze", is_real, "third")
     real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)

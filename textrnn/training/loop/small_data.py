@@ -60,10 +60,7 @@ def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -
     units = config.model.hidden_dim
     if units == default.model.hidden_dim:
         units = next((few for fewer_than, few in UNITS if tokens < fewer_than), units)
-    rows = config.model.ngram_rows
-    if rows == default.model.ngram_rows and config.model.input_ngrams > 1:
-        while rows > FEWEST_ROWS and rows // 2 * TOKENS_A_ROW >= tokens:
-            rows //= 2
+    rows = _suitable_rows(config, default, tokens)
     recompute = train.recompute if length == train.sequence_length else 0
     return replace(
         config,
@@ -72,14 +69,24 @@ def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -
     )
 
 
-def fit_to_records(config: Config, default: Config, records: int, replicas: int) -> Config:
-    """Return the configuration of a classifier or regressor whose batches suit the number of its training records.
+def _suitable_rows(config: Config, default: Config, tokens: int) -> int:
+    """Return the rows of the table of input n-grams that suit a training text; those of another model stay."""
+    rows, model = config.model.ngram_rows, config.model
+    if rows == default.model.ngram_rows and model.input_ngrams > 1 and not model.init_from:
+        while rows > FEWEST_ROWS and rows // 2 * TOKENS_A_ROW >= tokens:
+            rows //= 2
+    return rows
+
+
+def fit_to_records(config: Config, default: Config, records: int, replicas: int, tokens: int = 0) -> Config:
+    """Return the configuration of a classifier or regressor that suits its training records.
 
     Args:
         config: configuration of the run.
         default: that of its task.
         records: number of training records.
         replicas: number of replicas that share a batch, whose size is a multiple of it.
+        tokens: number of tokens of the records; 0 if they are vectors.
 
     Raises:
         UserError: there are fewer records than replicas.
@@ -90,7 +97,8 @@ def fit_to_records(config: Config, default: Config, records: int, replicas: int)
     batch = batch // replicas * replicas
     if not batch:
         raise UserError(f"each of {replicas} replicas needs a record to train on, there are {records}; give more")
-    return replace(config, train=replace(config.train, batch_size=batch))
+    model = replace(config.model, ngram_rows=_suitable_rows(config, default, tokens))
+    return replace(config, model=model, train=replace(config.train, batch_size=batch))
 
 
 def fit_to_series(config: Config, series: Series) -> Config:

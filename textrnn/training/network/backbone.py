@@ -351,6 +351,17 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         scaled = ops.transpose((vectors - self.input_mean) / self.input_scale, (1, 0, 2))
         return ops.relu(dense(scaled, *self.projection)) if self.projection else scaled
 
+    def ngrams_of_texts(self, ids: Tensor) -> Tensor | None:
+        """Return the rows of the n-grams that end at each token of whole texts, int32 ``(batch, time, n - 1)``.
+
+        `ids` are int32 ``(batch, time)``. None for a model that reads tokens alone.
+        """
+        table: Any = self.ngrams
+        if table is None:
+            return None
+        earlier, _ = earlier_tokens(ids, ops.zeros((ids.shape[0], self.config.input_ngrams - 1)))
+        return ngram_rows(ids, earlier, table.shape[0])
+
     def embed(self, ids: Tensor, masks: Masks | None = None, places: Tensor | None = None) -> Tensor:
         """Return the input vectors of tokens ``(batch, time)``, float32 ``(time, batch, embedding)``.
 

@@ -32,7 +32,8 @@ class Classifier(Model):
     on its batch. A text without tokens has p = 0.
 
     With `segment_length` a text is read in segments of that many tokens, each from the zero state (Johnson & Zhang
-    2016). The segments of a text run in parallel, and no gradient crosses a segment boundary.
+    2016). The segments of a text run in parallel, and no gradient crosses a segment boundary. Input n-grams are those
+    of the whole text: at the start of a segment they reach into the one before.
 
     Args:
         config: model configuration.
@@ -109,7 +110,10 @@ class Classifier(Model):
             known = ops.where(inputs < self.backbone.vocabulary_size, inputs, UNKNOWN_ID)
             ids = ops.reshape(known, (rows, steps))
             real = ops.cast(ops.transpose(ids) != PAD_ID, "float32")[:, :, None]
-            vectors = self.backbone.embed(ids, masks)
+            places = self.backbone.ngrams_of_texts(known)
+            if places is not None:
+                places = ops.reshape(places, (rows, steps, places.shape[-1]))
+            vectors = self.backbone.embed(ids, masks, places)
         states = self.backbone.bidirectional_states(vectors, real, masks)
         if (stride := self.config.stride) > 1:
             real, vectors = real[stride - 1 :: stride], vectors[stride - 1 :: stride]

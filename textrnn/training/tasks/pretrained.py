@@ -15,6 +15,7 @@ from textrnn.config import (
     TokenizerConfig,
     data_of_bundle,
     settings_of_bundle,
+    with_model_settings,
 )
 from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
@@ -34,9 +35,9 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
     Backward layers that the model lacks start from its forward layers; a language model has no backward layers.
 
     Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its embedding
-        and layers by their names in the backbone; a vector model gives its output layer too, a classifier of texts its
-        direct path.
+        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its tables of
+        tokens and n-grams and its layers by their names in the backbone; a vector model gives its output layer too, a
+        classifier of texts its direct path.
 
     Raises:
         UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
@@ -59,14 +60,15 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
         )
     default = task_of(config).default_config()
     of_tokenizer = [f.name for f in fields(source.tokenizer)] if tokenizer else []
-    for section, names in (("tokenizer", of_tokenizer), ("model", ARCHITECTURE)):
+    model = with_model_settings(config.model, source.model)
+    of_model = [*ARCHITECTURE, *(["ngram_rows"] if min(model.input_ngrams, source.model.input_ngrams) > 1 else [])]
+    for section, names in (("tokenizer", of_tokenizer), ("model", of_model)):
         for name in names:
             stated, usual, found = (getattr(getattr(c, section), name) for c in (config, default, source))
             if stated not in (usual, found):
                 raise UserError(
                     f"{section}.{name} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out"
                 )
-    model = replace(config.model, **{name: getattr(source.model, name) for name in ARCHITECTURE})
     if tokenizer is None:
         return replace(config, model=model), None, arrays
     arrays = with_backward_weights(arrays) if config.model.bidirectional else forward_weights(arrays)
@@ -78,8 +80,8 @@ def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
 def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays, DirectPath | None]:
     """Load a model from the graph of a bundle.
 
-    The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``W = 1`` and
-    ``b = 0``, the network computes the same.
+    The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``N W`` as that of
+    n-grams, ``W = 1`` and ``b = 0``, the network computes the same.
     """
     import onnx  # slow to load, and rarely needed
 
@@ -103,7 +105,14 @@ def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays, DirectPath | 
         raise UserError(
             f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
         )
+    if "ngrams" in arrays:
+        # A step has the terms of all lengths in one array, the graph of a classifier each by itself.
+        lengths = sum(array.size for name, array in arrays.items() if name.startswith("row_term"))
+        rows, order = len(arrays["ngrams"]), 1 + lengths
+        config = replace(config, model=replace(config.model, input_ngrams=order, ngram_rows=rows))
     if "table" in arrays:
+        if "ngram_kernel" in arrays:
+            arrays["ngrams"] = arrays["ngrams"] @ arrays["ngram_kernel"]
         hidden_dim = arrays["table"].shape[1]
         arrays |= {
             "embedding": arrays["table"],
@@ -128,4 +137,4 @@ def _with_one_table(arrays: Arrays) -> Arrays:
 
 
 def _of_backbone(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if name == "embedding" or is_layer_weight(name)}
+    return {name: array for name, array in arrays.items() if name in ("embedding", "ngrams") or is_layer_weight(name)}

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from textrnn.config import ARCHITECTURE, Config, require_applicable, settings, value_of
+from textrnn.config import Config, require_applicable, settings, value_of, with_model_settings
 from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
 from textrnn.errors import UserError
 from textrnn.files import new_folder, write_atomically
@@ -117,5 +117,4 @@ def _as_taken_over(config: Config, found: Config) -> Config:
 
 def with_model_of(config: Config, found: Config) -> Config:
     """Return a configuration with the tokenizer and the architecture of another."""
-    model = replace(config.model, **{name: getattr(found.model, name) for name in ARCHITECTURE})
-    return replace(config, tokenizer=found.tokenizer, model=model)
+    return replace(config, tokenizer=found.tokenizer, model=with_model_settings(config.model, found.model))

@@ -118,8 +118,8 @@ class TextClassification(Task):
         )
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
-        texts = len(prepared.parts[0])
-        config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas)
+        texts, tokens = len(prepared.parts[0]), int(prepared.parts[0].lengths.sum())
+        config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas, tokens)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
         train, held_out = prepared.parts
         return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution)
