@@ -180,7 +180,9 @@ def test_a_good_model_of_any_size_is_written(
 
 
 def test_8_bits_cost_little_and_say_what(tokenizer: WordTokenizer, held_out: TextBatches, tmp_path: Path) -> None:
-    config = replace(SMALL, hidden_dim=96, embedding_dim=64, bidirectional=True, segment_length=4)
+    config = replace(
+        SMALL, hidden_dim=96, embedding_dim=64, bidirectional=True, segment_length=4, input_ngrams=3, ngram_rows=200
+    )
     model = model_of(config, tokenizer.vocabulary_size, 2)
     full = export(model, tokenizer, held_out, tmp_path / "full")
     small = export(model, tokenizer, held_out, tmp_path / "small", "int8")
@@ -204,7 +206,7 @@ def test_8_bits_cost_little_and_say_what(tokenizer: WordTokenizer, held_out: Tex
         assert loaded.classify([text])[0].probs == pytest.approx(together.probs, abs=1e-6)
     weights = onnx.load(small.path("model.onnx")).graph.initializer
     kinds = {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in weights}
-    assert kinds["recurrent_kernel_0_int8"] == kinds["embedding_int8"] == "INT8"
+    assert kinds["recurrent_kernel_0_int8"] == kinds["embedding_int8"] == kinds["ngrams_int8"] == "INT8"
     assert "recurrent_kernel_0" not in kinds
 
 

@@ -1,7 +1,7 @@
 """N-grams as inputs as ONNX nodes: the graph hashes the tokens read last and adds their vectors.
 
-The nodes compute what `textrnn.training.network.ngram_inputs` does. The last row of a language model's
-state begins with the tokens read last, as float32, which holds every whole number up to 16,777,216.
+The nodes compute what `textrnn.training.network.ngram_inputs` does. The last row of a language model's state begins
+with the tokens read last, as float32, which holds every whole number up to 16,777,216.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ LOWEST = -1e30  # the maximum over no states, before it is replaced by 0
 class Classifier(Model):
     """A classifier of whole sequences with logits ``o = V p + c``, where p pools over the sequence; or a regressor.
 
-    With `pooling` "all", p holds the maximum and the mean of every hidden state, and the mean of the embedding. With
+    With `pooling` "all", p holds the maximum and the mean of every hidden state, and the mean input vector. With
     "mean" it holds the mean states, with "last" the last states. The last state of the backward stack is at the first
     step. With a stride, pooling uses every stride-th state. Padding never counts, so the logits of a text do not depend
     on its batch. A text without tokens has p = 0.
