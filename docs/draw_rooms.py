@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "rooms.svg"
 TOGETHER = {
     "cli": ("cli", "__main__"),
-    "load": ("__init__",),
+    "load, train": ("__init__", "estimator"),
     "bundle": ("bundle",),
     "generation": ("generation", "sampling", "scoring", "classification"),
     "spelling": ("spelling",),
     "config": ("config",),
     "basics": ("errors", "files", "fonts", "hardware", "platforms"),
 }
+WAY_UP = ("runtime", "actions")  # methods of a model import it when they are called
 WIDTH, ROW, LINE, MARGIN = 1200, 150, 15, 20  # pixels
 
 
@@ -60,7 +61,8 @@ def imported_rooms() -> dict[str, set[str]]:
                     own.add(room_of(full if is_module else str(node.module)))
             elif isinstance(node, ast.Import):
                 own |= {room_of(alias.name) for alias in node.names if alias.name.split(".")[0] == "textrnn"}
-    return {room: rooms - {room} for room, rooms in graph.items()}
+    way_up = {WAY_UP[0]: {WAY_UP[1]}}
+    return {room: rooms - {room} - way_up.get(room, set()) for room, rooms in graph.items()}
 
 
 def heights(graph: dict[str, set[str]]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import sys
 
 from stage import stage
 
-from textrnn.commands.train import train_run
+from textrnn.actions.training import train_run
 from textrnn.training.loop.run import Run
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import write_small_text
 
 import textrnn
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
+from textrnn.runtime.sessions import OfBundle
 from textrnn.runtime.text_classifier import Classifier
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
@@ -27,9 +29,15 @@ RUNS = {
     "series": "forecaster-float32",
 }
 MODULES = ("textrnn", *(f"textrnn.runtime.{name}" for name in ("language_model", "text_classifier")))
-MODULES += tuple(f"textrnn.runtime.{name}" for name in ("multilabel_classifier", "vector_models", "forecaster"))
+MODULES += tuple(
+    f"textrnn.runtime.{name}" for name in ("multilabel_classifier", "vector_models", "forecaster", "sessions")
+)
+MODULES += ("textrnn.actions.training",)
 CALLED_BY_USERS = [
     textrnn.load,
+    textrnn.train,
+    OfBundle.evaluate,
+    OfBundle.save,
     LanguageModel.generate,
     LanguageModel.stream,
     LanguageModel.samples,
@@ -48,6 +56,7 @@ CALLED_BY_USERS = [
 def test_examples_give_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for run, bundle in RUNS.items():
         shutil.copytree(GOLDEN / bundle, tmp_path / "runs" / run)
+    write_small_text(tmp_path / "animals.txt")
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     said: list[str] = []

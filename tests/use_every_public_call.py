@@ -108,7 +108,10 @@ def use(folder: Path) -> None:
         trainer.finish()
     for name in ("lm", "classifier"):
         trainer_of(open_run(folder / name, quiet=True)).export(folder / f"{name}-int8", "int8")
-    for name in ("lm", "words", "lm-int8"):
+    called = textrnn.train(folder / "animals.txt", hidden_dim=4, layers=1, epochs=0.5, evaluations=1)
+    called.evaluate()
+    called.save(folder / "called")
+    for name in ("lm", "words", "lm-int8", "called"):
         model = textrnn.load(folder / name)
         model.generate("the cat", length=20)
         model.generate("the cat", length=20, seed=1, top_k=3, stop="z")

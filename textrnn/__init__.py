@@ -7,50 +7,103 @@
 >>> textrnn.load("runs/reviews").classify(["a good film"])[0].label
 'positive'
 
-Importing this package loads neither numpy nor onnxruntime; `load` does.
+Importing this package loads neither numpy nor onnxruntime; `load` and `train` do, and the classes when they are named.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from textrnn.actions.training import TrainingProgress, train
+    from textrnn.estimator import TextClassifier as TextClassifier
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.multilabel_classifier import MultilabelClassifier
+    from textrnn.runtime.sessions import OfBundle
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
+
     __version__: str
+    M = TypeVar("M", bound=OfBundle)
 
-__all__ = ["UserError", "__version__", "load"]
+__all__ = [
+    "Classifier",
+    "Forecaster",
+    "LanguageModel",
+    "MultilabelClassifier",
+    "Regressor",
+    "TrainingProgress",
+    "UserError",
+    "VectorClassifier",
+    "__version__",
+    "load",
+    "train",
+]
+_HOMES = {
+    "Classifier": "textrnn.runtime.text_classifier",
+    "Forecaster": "textrnn.runtime.forecaster",
+    "LanguageModel": "textrnn.runtime.language_model",
+    "MultilabelClassifier": "textrnn.runtime.multilabel_classifier",
+    "Regressor": "textrnn.runtime.vector_models",
+    "TextClassifier": "textrnn.estimator",
+    "TrainingProgress": "textrnn.actions.training",
+    "VectorClassifier": "textrnn.runtime.vector_models",
+    "train": "textrnn.actions.training",
+}
+"""Modules of the public names, which are imported when a name is first used.
+
+`TextClassifier` is not in `__all__`, so that ``from textrnn import *`` does not need scikit-learn.
+"""
 
 
-def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
+@overload
+def load(path: str | PathLike[str], kind: type[M], *, threads: int = 1) -> M: ...
+@overload
+def load(path: str | PathLike[str], kind: None = None, *, threads: int = 1) -> Any: ...
+def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int = 1) -> Any:
     """Load a model. Its class depends on the kind of model.
 
-    - language model: `textrnn.runtime.language_model.LanguageModel`
-    - classifier of texts: `textrnn.runtime.text_classifier.Classifier`
-    - classifier of vectors: `textrnn.runtime.vector_models.VectorClassifier`
-    - regression on vectors: `textrnn.runtime.vector_models.Regressor`
-    - time series: `textrnn.runtime.forecaster.Forecaster`
+    - language model: `textrnn.LanguageModel`
+    - classifier of texts: `textrnn.Classifier`, or `textrnn.MultilabelClassifier`
+    - classifier of vectors: `textrnn.VectorClassifier`
+    - regression on vectors: `textrnn.Regressor`
+    - time series: `textrnn.Forecaster`
 
     >>> textrnn.load("runs/demo").manifest.kind
     'language_model'
+    >>> textrnn.load("runs/demo", textrnn.LanguageModel).next_probs("the c", top=1)
+    {'a': ...}
 
     Args:
         path: a bundle folder, or a run folder that contains a bundle.
+        kind: the class that the model must have, so that an editor and a type checker know it; None for any.
         threads: number of processor threads for one operation; small models are fastest with 1.
 
     Raises:
-        UserError: there is no bundle, or one of its files is missing, damaged or of a newer format.
+        UserError: there is no bundle, it is of another kind, or one of its files is missing, damaged or of a newer
+            format.
     """
     from textrnn.runtime.load import load as load_model
 
-    return load_model(path, threads=threads)
+    return load_model(path, kind, threads=threads)
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
     if name == "__version__":  # read at its first use: importlib.metadata takes longer than the rest of this import
         from importlib.metadata import version
 
         return version("textrnn")
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textrnn.actions.exporting import PRECISIONS
 from textrnn.commands.arguments import add_command
-from textrnn.errors import UserError
 
 
 def add_export(commands: Any) -> None:
@@ -19,26 +19,18 @@ def add_export(commands: Any) -> None:
     export.add_argument(
         "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
     )
-    export.add_argument("--quantize", choices=("int8",), help="store weights in 8 bits and report what it costs")
+    export.add_argument("--quantize", choices=PRECISIONS, help="store weights in 8 bits and report what it costs")
 
 
 def export_command(arguments: argparse.Namespace) -> None:
-    from textrnn.training.tasks.runs import open_run
-    from textrnn.training.tensorflow_setup import import_tensorflow
+    from textrnn.actions.exporting import export_run
 
-    run = open_run(arguments.model, quiet=True)
     folder = arguments.out or arguments.model / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
-    if folder.exists():
-        raise UserError(f"an output folder must not exist yet, found: {folder}; remove it or give another --out")
-    if not run.best.exists():
-        raise UserError(f"{run.folder} has no evaluated weights yet; go on with: {run.resume_command}")
-    import_tensorflow()
-    from textrnn.training.tasks.table import trainer_of
-
-    metrics = trainer_of(run).export(folder, arguments.quantize).manifest.metrics
+    manifest = export_run(arguments.model, folder, arguments.quantize, "--out").manifest
     print(folder)
     if arguments.quantize:
-        print(_cost_of_8_bits(metrics, "sequences" if run.config.data.reads == "vectors" else "texts"), file=sys.stderr)
+        what = "texts" if manifest.tokenizer else "sequences"
+        print(_cost_of_8_bits(manifest.metrics, what), file=sys.stderr)
 
 
 def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from textrnn.actions.messages import say, say_how_tables_are_read
 from textrnn.commands.arguments import add_command
-from textrnn.commands.messages import say, say_how_tables_are_read
 from textrnn.errors import UserError
 
 if TYPE_CHECKING:

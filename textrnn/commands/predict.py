@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textrnn.actions.messages import refuse, say_how_tables_are_read
 from textrnn.commands.arguments import add_command, add_reading_options
-from textrnn.commands.messages import refuse, say_how_tables_are_read
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 

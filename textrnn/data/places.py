@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from textrnn.config import Config, DataConfig
+from textrnn.data.in_memory import NAME, DataInMemory
 from textrnn.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -33,12 +34,15 @@ def with_sources_of(config: Config, other: Config) -> Config:
 
 
 def with_kept_input(config: Config, folder: Path) -> Config:
-    """Return the configuration with the saved standard input in `folder`, the run folder, which may have moved."""
+    """Return the configuration with the saved data in `folder`, the run folder, which may have moved.
+
+    They are standard input, or data that a program had in memory.
+    """
 
     def found(place: str) -> str:
         here = folder / Path(place).name
-        is_kept = place == STANDARD_INPUT or Path(place).stem == KEPT_INPUT
-        kept = [here] if here.exists() else list(folder.glob(f"{KEPT_INPUT}.*"))
+        is_kept = place == STANDARD_INPUT or Path(place).stem in (KEPT_INPUT, NAME)
+        kept = [here] if here.exists() else [file for stem in (KEPT_INPUT, NAME) for file in folder.glob(f"{stem}.*")]
         return str(kept[0].absolute()) if is_kept and kept and not Path(place).exists() else place
 
     return _each_place(config, found)
@@ -47,6 +51,24 @@ def with_kept_input(config: Config, folder: Path) -> Config:
 def names_a_column(data: DataConfig) -> bool:
     """Return whether the configuration names a text column. Then text on standard input is a table."""
     return data.text != DataConfig().text
+
+
+def keep_data(data: DataInMemory, folder: Path, later: Path | None = None) -> tuple[str, ...]:
+    """Write data in memory to a file, and return its path as the only source.
+
+    Args:
+        data: the data.
+        folder: folder to write the file to.
+        later: final path of the folder, if it will be renamed.
+
+    Raises:
+        UserError: the data are not valid, or the file cannot be written.
+    """
+    try:
+        path = data.write(folder)
+    except OSError as error:
+        raise UserError(f"data could not be kept in {folder}: {error.strerror}; choose another folder") from error
+    return (str(((later or folder) / path.name).absolute()),)
 
 
 def keep_input(sources: Sequence[str], folder: Path, in_columns: bool, later: Path | None = None) -> tuple[str, ...]:

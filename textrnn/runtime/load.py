@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from textrnn.bundle import find_bundle, read_bundle
 from textrnn.errors import UserError, require_whole_number, shown
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
+from textrnn.runtime.sessions import OfBundle
 from textrnn.runtime.text_classifier import Classifier
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
+M = TypeVar("M", bound=OfBundle)
 
-def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
+
+@overload
+def load(path: str | PathLike[str], kind: type[M], *, threads: int = 1) -> M: ...
+@overload
+def load(path: str | PathLike[str], kind: None = None, *, threads: int = 1) -> Any: ...
+def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int = 1) -> Any:
     """Load a model from a bundle folder, or a run folder with a bundle in it.
 
     It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor` or a
-    `Forecaster`.
+    `Forecaster`; with `kind`, it must be of that class.
 
     Raises:
-        UserError: no bundle there, one of an unknown kind, or a file of it missing, damaged or of a newer format.
+        UserError: no bundle there, one of an unknown or another kind, or a file of it missing, damaged or of a newer
+            format.
     """
     require_whole_number("threads", threads, 1, "small models are fastest on 1")
     if not isinstance(path, str | PathLike) or not isinstance(fspath(path), str):
         raise UserError(f"a model must be a bundle or a run folder, was: {shown(path)}; give its path")
     # Absolute: graphs are loaded when they are first used, wherever the current folder is by then.
     bundle = read_bundle(find_bundle(Path(path)).absolute())
-    kinds: dict[str, Callable[..., Any]] = {
+    kinds: dict[str, type[OfBundle]] = {
         "language_model": LanguageModel,
         "classifier": Classifier,
         "multilabel_classifier": MultilabelClassifier,
@@ -42,7 +49,17 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Any:
         raise UserError(
             f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
         )
-    return kinds[bundle.manifest.kind](bundle, threads=threads)
+    cls = kinds[bundle.manifest.kind]
+    if kind is not None and not (isinstance(kind, type) and issubclass(cls, kind)):
+        raise UserError(
+            f"the model must be a {getattr(kind, '__name__', shown(kind))}, {path} is a {cls.__name__}; give that"
+            " class, or leave it out"
+        )
+    model = cls(bundle, threads=threads)
+    run = bundle.folder.parent
+    if (run / "config.json").is_file() and run == Path(path).absolute():
+        model.run = run
+    return model
 
 
 def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Graph, Manifest, find_bundle, read_bundle
+from textrnn.data.in_memory import Source
 from textrnn.errors import UserError, shown
+from textrnn.files import new_folder
 from textrnn.tokenizers import Tokenizer, load_tokenizer
 
 ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
@@ -33,26 +37,120 @@ CONTRACTS_OF_VECTORS = {  # the same for a bundle without a tokenizer
 
 
 class OfBundle:
-    """Base class of the models of a bundle. Copies and pickles hold only the bundle's path and `threads`.
+    """Base class of the models of a bundle. Copies and pickles hold only paths and `threads`.
 
     Attributes:
         manifest: manifest of the bundle.
+        run: the run folder that the model was loaded from; None for a bundle.
+        owner: what must live as long as the model and its copies: a temporary folder with its files, or None.
     """
+
+    run: Path | None = None
+    owner: object = None
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
         self.manifest: Manifest = bundle.manifest
         self._bundle = bundle
         self._threads = threads
 
+    @property
+    def folder(self) -> Path:
+        """The bundle folder."""
+        return self._bundle.folder
+
+    def evaluate(
+        self,
+        source: Source = None,
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        values: str | Sequence[str] = (),
+        errors: str | None = None,
+        window: int | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate the model and return the figures of ``textrnn evaluate``, by name.
+
+        >>> model = textrnn.load("runs/reviews")
+        >>> model.evaluate((["a good film", "bad"], ["positive", "negative"]))["accuracy"]
+        1.0
+
+        Args:
+            source: paths or data in memory, as for `textrnn.train`. None: the held-out split of the run that the model
+                was loaded from; this needs no TensorFlow either.
+            text: text column; None as in training.
+            label: label column; None as in training.
+            values: columns of numbers; none: as in training.
+            errors: ``"strict"`` or ``"replace"`` for bytes that are not UTF-8; None as in training.
+            window: language models: reset the state every `window` tokens.
+
+        Raises:
+            UserError: the data cannot be read, an option is for another kind of model, or there is no source and the
+                model was loaded from a bundle.
+        """
+        from textrnn.actions.evaluation import Evaluation, evaluate
+
+        columns = (values,) if isinstance(values, str) else tuple(values)
+        return evaluate(self, Evaluation(source, text, label, columns, errors, window))
+
+    def export(self, out: str | PathLike[str], quantize: str | None = None) -> Any:
+        """Export the best weights of the model's run as another bundle, and return the model in it.
+
+        Args:
+            out: the bundle folder, which must not exist yet.
+            quantize: ``"int8"`` stores the weights in 8 bits, and ``manifest.metrics`` has what it costs. None keeps
+                float32.
+
+        Raises:
+            UserError: the model was not loaded from a run folder, `out` exists, or the extra ``train`` is not
+                installed.
+        """
+        from textrnn.actions.exporting import export_run
+
+        if self.run is None:
+            raise UserError(
+                f"export needs the weights of a run, {self.folder} is a bundle; load the run folder, or copy the bundle"
+                " with save"
+            )
+        bundle = export_run(self.run, Path(out), quantize, "name")
+        return type(self)(bundle, threads=self._threads)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Copy the bundle to a new folder, which `textrnn.load` and all other runtimes read.
+
+        >>> textrnn.load("runs/reviews").save("reviews")
+        >>> textrnn.load("reviews").classify(["a good film"])[0].label
+        'positive'
+
+        Raises:
+            UserError: the folder exists, or cannot be written.
+        """
+        with new_folder(Path(folder)) as temporary:
+            for path in self.files():
+                shutil.copyfile(path, temporary / path.name)
+
+    def files(self) -> list[Path]:
+        """Return the files of the bundle."""
+        return sorted(path for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._bundle.folder)!r})"
 
-    def __reduce__(self) -> tuple[Callable[[Path, int], Any], tuple[Path, int]]:
-        return self._of_folder, (self._bundle.folder, self._threads)
+    def __reduce__(self) -> tuple[Callable[[Path, int, Path | None], Any], tuple[Path, int, Path | None]]:
+        return self._of_folder, (self.folder, self._threads, self.run)
+
+    def __copy__(self) -> OfBundle:
+        copied = self._of_folder(self.folder, self._threads, self.run)
+        copied.owner = self.owner
+        return copied
+
+    def __deepcopy__(self, memo: object) -> OfBundle:
+        return self.__copy__()
 
     @classmethod
-    def _of_folder(cls, folder: Path, threads: int) -> OfBundle:
-        return cls(read_bundle(find_bundle(folder)), threads=threads)
+    def _of_folder(cls, folder: Path, threads: int, run: Path | None) -> OfBundle:
+        model = cls(read_bundle(find_bundle(folder)), threads=threads)
+        model.run = run
+        return model
 
 
 def checked_state(state: object, zero: NDArray[np.float32]) -> NDArray[np.float32]:

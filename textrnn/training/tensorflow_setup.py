@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
+
+import numpy as np
 
 from textrnn.errors import UserError
 
@@ -14,7 +18,7 @@ T = TypeVar("T")
 
 
 def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
-    """Import TensorFlow once without its start-up messages.
+    """Import TensorFlow once without its start-up messages; environment and random numbers stay as they were.
 
     Args:
         start: function that must run before any computation, such as joining a cluster; its result is returned.
@@ -22,10 +26,9 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
     Raises:
         UserError: the extra is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     try:
-        with _standard_error_silenced():
+        with _environment(environment), _random_state_kept(), _standard_error_silenced():
             import keras  # noqa: F401
             import tensorflow as tf
 
@@ -37,6 +40,40 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
         raise UserError(
             f"training needs TensorFlow and more, {error.name} is missing; run: pip install 'textrnn[train]'"
         ) from error
+
+
+@contextmanager
+def logging_unchanged() -> Iterator[None]:
+    """Give TensorFlow's logger back the level that it had before the block."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set, for the block. TensorFlow and Keras read them once."""
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Give the random numbers of Python and numpy the state that they had before the block: imports draw from them."""
+    state, state_of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(state_of_numpy)
 
 
 @contextmanager

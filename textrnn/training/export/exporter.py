@@ -10,6 +10,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import onnxruntime
 import tensorflow as tf
 from numpy.typing import NDArray
 
-import textrnn
 from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
 from textrnn.config import ARCHITECTURE, Config
 from textrnn.data.places import without_folders
@@ -163,7 +163,7 @@ def runtime_block(config: Config, **others: Any) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that make a bundle, by module: TensorFlow comes under several names."""
     return {
-        "textrnn": textrnn.__version__,
+        "textrnn": version("textrnn"),
         "tensorflow": tf.__version__,
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,

@@ -5,6 +5,7 @@
     RUN/config.json         every setting
         fitted.json         settings that were reduced because the data are few
         stdin.*             the data, if they came from standard input
+        memory.*            the data, if a program had them in memory
         tokenizer.*         trained on the training part of the text
         init.npz            the weights that a classifier took over from another model
         data/               token ids on disk; sources.json: fingerprints of the sources' content

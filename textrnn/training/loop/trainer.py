@@ -115,12 +115,18 @@ class Trainer(ABC):
 
     # The loop
 
-    def fit(self, watch: Callable[[Progress, Mapping[str, Any] | None], None] | None = None) -> None:
+    def fit(
+        self,
+        watch: Callable[[Progress, Mapping[str, Any] | None], None] | None = None,
+        report: Callable[[Mapping[str, Any], int], None] | None = None,
+    ) -> None:
         """Train to the end, from the last checkpoint if there is one.
 
         Args:
             watch: function that is called after each step, with the result of `measure` after an evaluation; what it
                 raises ends the training.
+            report: function that is called with each line of the history and the total number of steps. If it raises
+                KeyboardInterrupt, the training stops as with Ctrl-C; what else it raises ends the training.
 
         Raises:
             UserError: the loss is not finite, or a file cannot be written; the last good checkpoint stays.
@@ -152,7 +158,7 @@ class Trainer(ABC):
                 bar.update(self.units_per_step)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 evaluate = step in evaluations
-                measured = self._record(bar, evaluate) if evaluate or step % log_every == 0 else None
+                measured = self._record(bar, evaluate, report) if evaluate or step % log_every == 0 else None
                 if self.config.patience and self.progress.evaluations_since_best >= self.config.patience:
                     self._say(bar, f"stopped early: no better held-out loss in {self.config.patience} evaluations")
                     break
@@ -208,7 +214,9 @@ class Trainer(ABC):
 
     # Output files
 
-    def _record(self, bar: Any, evaluate: bool) -> Mapping[str, Any] | None:
+    def _record(
+        self, bar: Any, evaluate: bool, report: Callable[[Mapping[str, Any], int], None] | None
+    ) -> Mapping[str, Any] | None:
         """Add a line to the history; with `evaluate`, also the result of `measure`, and keep the best weights.
 
         Returns:
@@ -245,6 +253,11 @@ class Trainer(ABC):
             append_history(self.run.history, line)
         if evaluate and self._writes:
             draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+        if report:
+            try:
+                report(line, self.total_steps)
+            except KeyboardInterrupt:
+                self._stop_requested = True
         return measured
 
     def _say(self, bar: Any, text: str) -> None:

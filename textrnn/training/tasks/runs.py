@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from textrnn.config import Config, require_applicable, settings, value_of, with_model_settings
-from textrnn.data.places import absolute_sources, keep_input, with_kept_input, with_sources_of
+from textrnn.data.in_memory import DataInMemory
+from textrnn.data.places import absolute_sources, keep_data, keep_input, with_kept_input, with_sources_of
 from textrnn.errors import UserError
 from textrnn.files import new_folder, write_atomically
 from textrnn.training.loop.checkpoints import Progress, save_checkpoint
@@ -20,8 +21,14 @@ from textrnn.training.tasks.table import require_same_content, task_of
 MOST_DIFFERENCES = 3  # that a message names
 
 
-def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
+def create_run(folder: Path, config: Config, quiet: bool = False, memory: DataInMemory | None = None) -> Run:
     """Make a run folder with its configuration.
+
+    Args:
+        folder: the run folder.
+        config: the configuration.
+        quiet: show no progress.
+        memory: data to train on instead of `data.source`; they are kept in the folder.
 
     Raises:
         UserError: the folder exists, or a setting does not apply to the run.
@@ -34,7 +41,10 @@ def create_run(folder: Path, config: Config, quiet: bool = False) -> Run:
     config = absolute_sources(config)
     with new_folder(folder) as temporary:
         in_columns = task_of(config).reads_columns(config.data)
-        sources = keep_input(config.data.source, temporary, in_columns, folder)
+        if memory is None:
+            sources = keep_input(config.data.source, temporary, in_columns, folder)
+        else:
+            sources = keep_data(memory, temporary, folder)
         config = replace(config, data=replace(config.data, source=sources))
         if config.model.init_from:
             # Copied now: the run can be resumed whatever becomes of the other model.

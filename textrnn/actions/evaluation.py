@@ -1,0 +1,259 @@
+"""Evaluation of a model: as `textrnn evaluate` does it, and as the method `evaluate` of a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from textrnn.actions.messages import refuse, say, say_how_tables_are_read
+from textrnn.data.in_memory import Source
+from textrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from textrnn.metrics.evaluation import Part
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.sessions import OfBundle
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
+    from textrnn.training.loop.run import Run
+    from textrnn.training.tasks.task import Prepared
+
+ALWAYS_GIVEN = ("dynamic.segment", "cache.size")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is evaluated on, and how.
+
+    Attributes:
+        source: evaluation data; empty for the held-out split of the model's run.
+        text: text column; None as in training.
+        label: label column; None as in training.
+        values: columns of numbers; empty as in training.
+        errors: ``strict`` or ``replace`` for bytes that are not UTF-8; None as in training.
+        window: language models: reset the state every `window` tokens.
+        dynamic: language models: whether dynamic evaluation is measured too.
+        cache: language models: tokens of a continuous cache that is measured too.
+        set: settings of the two, as ``cache.theta=0.3``.
+        quiet: print no notes and no progress.
+        mark: what a user writes before the name of an option, for messages.
+    """
+
+    source: Source = ()
+    text: str | None = None
+    label: str | None = None
+    values: tuple[str, ...] = ()
+    errors: str | None = None
+    window: int | None = None
+    dynamic: bool = False
+    cache: int | None = None
+    set: tuple[str, ...] = ()
+    quiet: bool = True
+    mark: str = ""
+
+
+def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
+    """Evaluate a model and return its figures, ready for JSON.
+
+    Args:
+        model: a model that `textrnn.runtime.load.load` returned.
+        asked: the data, and how they are read.
+
+    Raises:
+        UserError: an option is for another kind of model, the data cannot be read, or no data are given and the model
+            has no run with a held-out split.
+    """
+    from textrnn.config import data_of_bundle
+    from textrnn.data.in_memory import data_of, places_of
+    from textrnn.data.places import keep_data, keep_input, names_a_column
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.vector_models import Regressor, VectorClassifier
+
+    if not isinstance(model, LanguageModel):
+        refuse(model, asked, dynamic="language models", cache="language models", set="language models")
+    data = data_of_bundle(model.manifest.runtime)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if memory := data_of(asked.source, asked.text or data.text, asked.label or data.label):
+            asked = replace(asked, source=keep_data(memory, folder))
+        else:
+            in_columns = not isinstance(model, LanguageModel) or bool(asked.text) or names_a_column(data)
+            places = () if asked.source is None else places_of(asked.source)
+            asked = replace(asked, source=keep_input(places, folder, in_columns))
+            if not asked.quiet:
+                say_how_tables_are_read(asked.source, isinstance(model, Classifier))
+        if isinstance(model, Forecaster):
+            return _evaluate_forecaster(model, asked)
+        if isinstance(model, VectorClassifier | Regressor):
+            return _evaluate_on_vectors(model, asked)
+        if isinstance(model, Classifier):
+            return _evaluate_classifier(model, asked)
+        return _evaluate_language_model(model, asked)
+
+
+def _evaluate_language_model(model: LanguageModel, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.records import source_options
+    from textrnn.data.sources import read_text
+    from textrnn.metrics.evaluation import dataset_parts, encode_pieces, evaluate
+
+    refuse(model, asked, values="vectors", label="classifiers and regressors")
+    data = data_of_bundle(model.manifest.runtime)
+    adapts = asked.dynamic or asked.cache is not None or asked.set
+    if adapts:
+        _require_adaptable(model, asked)
+    prepared = _prepared(model, asked.quiet) if adapts or not asked.source else None
+    if prepared is None or asked.source:
+        options = replace(source_options(data), text=asked.text or data.text, errors=asked.errors or data.errors)
+        parts = encode_pieces(
+            model.tokenizer, read_text(asked.source, options, data.separate_documents), data.separate_documents
+        )
+    else:
+        parts = iter(dataset_parts(prepared.parts[1]))
+    kept = list(parts) if adapts else parts  # else a text of any length is read part by part
+    metrics: dict[str, Any] = evaluate(
+        model.read, model.vocabulary_size, kept, model.start_id, apart=data.separate_documents, window=asked.window
+    ).to_dict()
+    if model.tokenizer.loses:
+        metrics["not_predicted"] = model.tokenizer.loses
+    if prepared and adapts:
+        metrics["adapted"] = _adapt(model, asked, prepared, list(kept))
+    return metrics
+
+
+def _require_adaptable(model: LanguageModel, asked: Evaluation) -> None:
+    """Refuse what dynamic evaluation and a cache cannot be measured on, before anything is."""
+    from textrnn.training.adaptation.settings import parse_settings
+    from textrnn.training.loop.checkpoints import BEST
+
+    parse_settings(asked.set, asked.dynamic, asked.cache)
+    if asked.window is not None:
+        raise UserError("--window forgets what --dynamic and --cache live on, both were given; leave one out")
+    if model.run is None or not (model.run / BEST).is_file():
+        raise UserError(
+            f"--dynamic and --cache need the weights of a run, {BEST}, which {model.folder} lacks; a bundle holds "
+            "graphs alone: give the run folder"
+        )
+
+
+def _adapt(model: LanguageModel, asked: Evaluation, prepared: Prepared, parts: Sequence[Part]) -> dict[str, Any]:
+    """Measure dynamic evaluation and a cache, apart from the static figures."""
+    import numpy as np
+
+    from textrnn.scoring import TextSize
+    from textrnn.training.adaptation.settings import parse_settings
+    from textrnn.training.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    from textrnn.training.adaptation.adaptation import Adaptation
+
+    settings = parse_settings(asked.set, asked.dynamic, asked.cache)
+    train, held_out = prepared.parts
+    adaptation = Adaptation(_run_of(model, asked.quiet), model.tokenizer, train, held_out, settings)
+    ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
+    size = sum((part.size for part in parts), TextSize(0, 0, 0))
+    measured = adaptation.measure(ids, size, asked.dynamic, asked.cache)
+    searched = {name for found in measured.values() for name in found.settings} - {*settings, *ALWAYS_GIVEN}
+    return {
+        "searched_on_held_out": sorted(searched),
+        "searched_on_the_text_itself": bool(searched) and not asked.source,
+        **{name: found.to_dict() for name, found in measured.items()},
+    }
+
+
+def _evaluate_classifier(model: Classifier, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.records import labelled_options
+    from textrnn.metrics.evaluation import encode_labelled, evaluate_classifier, prepared_records
+
+    refuse(model, asked, window="language models", values="vectors")
+    data = data_of_bundle(model.manifest.runtime)
+    skipped: Counter[str] = Counter()
+    if asked.source:
+        given: dict[str, Any] = {"text": asked.text, "label": asked.label, "errors": asked.errors}
+        data = replace(data, **{name: value for name, value in given.items() if value})
+        labels = model.labels_of(data.label_names)
+        texts = encode_labelled(model.tokenizer, asked.source, labelled_options(data), model.labels, labels, skipped)
+    else:
+        _, held_out = _prepared(model, asked.quiet).parts
+        texts = prepared_records(held_out)
+    metrics: dict[str, Any] = evaluate_classifier(model.predict, texts, model.measure).to_dict()
+    if skipped:
+        metrics["left_out"] = dict(skipped)
+    return metrics
+
+
+def _evaluate_on_vectors(model: VectorClassifier | Regressor, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.labels import Labels
+    from textrnn.data.vector_sources import read_vectors, vector_options
+    from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_records
+    from textrnn.runtime.vector_models import VectorClassifier
+
+    refuse(model, asked, window="language models", text="texts")
+    data = data_of_bundle(model.manifest.runtime)
+    given: dict[str, Any] = {"values": asked.values, "label": asked.label, "errors": asked.errors}
+    data = replace(data, **{name: value for name, value in given.items() if value})
+    options, skipped = vector_options(data), Counter[str]()
+    source, features = asked.source, model.features
+    held_out = None if source else prepared_records(_prepared(model, asked.quiet).parts[1])
+    metrics: dict[str, Any] = {}
+    if isinstance(model, VectorClassifier):
+        labelled = held_out or labelled_vectors(
+            source, options, features, model.labels, Labels(data.label_names), skipped
+        )
+        metrics = evaluate_classifier(partial(model.predict, arranged=True), labelled, model.measure).to_dict()
+    else:
+        valued = held_out or read_vectors(source, options, skipped, features, is_valued=True)
+        metrics |= evaluate_regressor(partial(model.predict, arranged=True), valued)
+    if skipped:
+        metrics["left_out"] = dict(skipped)
+    return metrics
+
+
+def _evaluate_forecaster(model: Forecaster, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.series import read_series
+    from textrnn.metrics.forecast_report import forecast_errors
+
+    refuse(model, asked, window="language models", text="texts", label="classifiers and regressors")
+    if asked.source:
+        columns, notes = asked.values or data_of_bundle(model.manifest.runtime).values, list[str]()
+        (values, _), begin = read_series(asked.source, columns, notes), 1
+        if not asked.quiet:
+            say(notes)
+    else:
+        (series,) = _prepared(model, asked.quiet).parts
+        values, begin = series.values, series.training
+    if len(values) <= model.horizon:
+        raise UserError(
+            f"a series must be longer than the horizon of {model.horizon:,}, was: {len(values):,} values; give more"
+        )
+    season = data_of_bundle(model.manifest.runtime).season
+    return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
+
+
+def _run_of(model: OfBundle, quiet: bool) -> Run:
+    """Open the run on whose held-out data a model is measured if no source is given."""
+    from textrnn.training.tasks.runs import open_run
+
+    if model.run is None:
+        raise UserError(
+            "evaluate needs data that was not trained on, a bundle has none; give a SOURCE or the run folder"
+        )
+    return open_run(model.run, quiet=quiet)
+
+
+def _prepared(model: OfBundle, quiet: bool) -> Prepared:
+    """Return the training and held-out data of a model's run."""
+    from textrnn.training.tasks.table import prepare
+
+    return prepare(_run_of(model, quiet))
