@@ -296,8 +296,8 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
     ("overrides", "message"),
     [
         (
-            ["model.init_from=runs/a"],
-            "model.init_from applies to classifiers and regressors, was: runs/a for a language model; leave",
+            ["data.mix=old.txt"],
+            "data.mix is for a run that starts from a model, which model.init_from names, was: old.txt; add",
         ),
         (
             ["model.bidirectional=true"],

@@ -64,7 +64,7 @@ HOMES = {
     "tensorflow": {"textrnn.training"},
     "keras": {"textrnn.training"},
     "datasets": {"textrnn.data"},
-    "onnx": {"textrnn.training.export", "textrnn.training.tasks.pretrained"},
+    "onnx": {"textrnn.training.export", "textrnn.training.tasks.bundle_weights"},
     # No dependencies: used where they happen to be installed, and asked for where they are not.
     "sklearn": {"textrnn.data.vector_sources", "textrnn.estimator"},
     "PIL": {"textrnn.data.vector_sources"},

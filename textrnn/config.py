@@ -121,6 +121,9 @@ class DataConfig:
     """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
     """Vectors: a time step is a row of the array, or a single value, in row-major order."""
+    mix: tuple[str, ...] = field(default=(), metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES))
+    """Learning on (`model.init_from`): sources that the model knows already. Half of every batch is of them, so that it
+    forgets less; the share `held_out` of them is evaluated on."""
     validation: tuple[str, ...] = field(default=(), metadata=_for(EVERY_RUN))
     """Sources to evaluate on. Empty: the share `held_out` of the training data is held out."""
     held_out: float = field(
@@ -227,9 +230,10 @@ class ModelConfig:
     """Variational dropout: one mask for all steps of a sequence (Gal & Ghahramani 2016)."""
     embedding_dropout: float = field(default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.1 is usual for words"))
     """Embedding dropout: whole tokens of the vocabulary are dropped (Gal & Ghahramani 2016)."""
-    init_from: str = field(default="", metadata=_for(OF_SEQUENCES))
-    """Start from a pretrained model. Text: the run or float32 bundle of a language model or classifier gives tokenizer,
-    embedding and layers. Vectors: the run of another model of vectors, with its output layer if the shape fits."""
+    init_from: str = field(default="", metadata=_for(EVERY_RUN))
+    """Start from another model, a run or a float32 bundle (``--from``). A model of the same task learns on: it keeps
+    tokenizer, layers, output layer and classes, and new characters, words and classes are added. Of a model of another
+    task with the same input, tokenizer, embedding and layers are taken."""
     bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES))
     """Classification and regression: add a second stack of layers that reads backwards."""
     segment_length: int = field(
@@ -406,19 +410,22 @@ ARCHITECTURE = (
     "residual",
     "normalization",
 )
-"""Settings that a classifier copies from its pretrained model, in addition to the tokenizer."""
-
-
-def with_model_settings(model: ModelConfig, source: ModelConfig) -> ModelConfig:
-    """Return the settings of a model that starts from another one: its architecture, and n-gram inputs like its own.
-
-    N-gram inputs that `model` states stay. If both have them, the table has the rows of `source`.
-    """
-    taken = {name: getattr(source, name) for name in ARCHITECTURE}
-    taken["input_ngrams"] = model.input_ngrams or source.input_ngrams
-    if min(taken["input_ngrams"], source.input_ngrams) > 1:
-        taken["ngram_rows"] = source.ngram_rows
-    return replace(model, **taken)
+"""Settings that a run copies from the model that it starts from, in addition to the tokenizer."""
+STRUCTURE = (
+    "input_ngrams",
+    "ngram_rows",
+    "tied",
+    "softmax",
+    "cutoffs",
+    "bidirectional",
+    "segment_length",
+    "pooling",
+    "stride",
+    "horizon",
+)
+"""Further settings that a run copies from a model of its own task."""
+READING = ("text", "label", "label_names", "label_separator", "values", "steps", "document", "separate_documents")
+"""Settings of the data that a run copies from a model of its own task where the user leaves the default."""
 
 
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
@@ -469,6 +476,11 @@ def require_consistent(config: Config) -> None:
         raise UserError(
             f"model.input_ngrams must be {model.hidden_dim + 1} at most with model.hidden_dim={model.hidden_dim}, was: "
             f"{model.input_ngrams}; lower it"
+        )
+    if config.data.mix and not model.init_from:
+        raise UserError(
+            f"data.mix is for a run that starts from a model, which model.init_from names, was: {config.data.mix[0]}; "
+            "add it to the sources"
         )
     if model.recurrence == "rotation" and model.hidden_dim % 2:
         raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")

@@ -320,7 +320,6 @@ WORD = {"format_version": 1, "kind": "word", "split": "space", "lowercase": True
         CHAR | {"format_version": True},
         CHAR | {"format_version": "1"},
         CHAR | {"kind": "word"},
-        CHAR | {"characters": "acb"},
         CHAR | {"characters": "aab"},
         CHAR | {"characters": ["a", "b"]},
         CHAR | {"characters": "a\ud800"},

@@ -164,7 +164,8 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
             raise UserError("several workers read the same files, the data are in memory; write them to a file")
         return _train_with_others(plan.cluster, folder, config, plan.resume, plan.quiet, report)
     if config is None or plan.resume:
-        run = open_run(folder, resume_search(folder, plan.budget, plan.stated, config), plan.quiet)
+        config = resume_search(folder, plan.budget, plan.stated, config)
+        run = open_run(folder, config, plan.quiet, epochs=None if config else _epochs_alone(plan.stated))
     else:
         run = create_run(folder, config, plan.quiet, plan.memory)
         if plan.budget:
@@ -187,6 +188,8 @@ def stated_config(
     """
     from textrnn.training.tasks.configuration import from_dict, read_config
 
+    if resume and not data and _epochs_alone(stated):
+        return None
     if resume and not (is_whole or stated or data.keys() - {"source"}):
         if not data:
             return None
@@ -194,6 +197,34 @@ def stated_config(
     else:
         config = from_dict(stated)
     return replace(config, data=replace(config.data, **data))
+
+
+def like_its_start(stated: Mapping[str, Any], resumed: Path | None = None) -> dict[str, Any]:
+    """Return what is stated of a run, with what follows from the model that it starts from, if it does.
+
+    Args:
+        stated: settings, in sections.
+        resumed: the run folder, if the run was made already.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    section = stated.get("model")
+    model = section.get("init_from") if isinstance(section, Mapping) else None
+    if not (isinstance(model, str) and model):
+        return dict(stated)
+    from textrnn.training.tasks.pretrained import stated_from
+
+    return stated_from(stated, model, resumed)
+
+
+def _epochs_alone(stated: Mapping[str, Any]) -> float | None:
+    """Return the epochs, if nothing else is stated."""
+    from textrnn.training.tasks.configuration import from_dict
+
+    section = stated.get("train")
+    is_alone = len(stated) == 1 and isinstance(section, Mapping) and section.keys() == {"epochs"}
+    return from_dict(stated).train.epochs if is_alone else None
 
 
 class TemporaryRun:
@@ -233,9 +264,12 @@ def _plan(
         stated["task"] = "classification"
     if memory and memory.reads_vectors:
         stated["data"] = {"reads": "vectors", **section}
+    if isinstance(mix := section.get("mix"), str):
+        stated["data"] = {**stated["data"], "mix": [mix]}
     data = {} if memory or source is None else {"source": places_of(source)}
     if data and not data["source"]:
         raise UserError("a source must be one path or several, was an empty list; give one, or None for built-in data")
+    stated = like_its_start(stated, folder if resume else None)
     config = stated_config(folder, stated, data, resume)
     seconds = parse_duration(budget) if budget is not None else None
     return Plan(folder, config, stated, resume, seconds, memory=memory)
@@ -321,7 +355,7 @@ def _train_and_export(run: Run, new: bool, report: Report | None) -> Path:
             run.remove_unless_trained()
         raise
     trainer.fit(report=report)
-    if not run.bundle.exists():
+    if run.needs_bundle:
         trainer.finish()
     return run.bundle
 
@@ -334,7 +368,7 @@ def _trainer(run: Run) -> Trainer:
     task = task_of(run.config)
     if not run.quiet:
         data = run.config.data
-        say_how_tables_are_read([*data.source, *data.validation], task.reads_labels)
+        say_how_tables_are_read([*data.source, *data.mix, *data.validation], task.reads_labels)
     prepared = prepare(run)  # what is wrong with the data shows before TensorFlow has taken its seconds to load
     if not run.quiet:
         say(task.notes(prepared))
@@ -374,7 +408,7 @@ def _train_with_others(
             raise
         trainer.fit(report=report)
         # The others leave when the chief has written all, or it would miss them.
-        distribution.chief_first(lambda: None if run.bundle.exists() else trainer.finish(), lambda: None)
+        distribution.chief_first(lambda: trainer.finish() if run.needs_bundle else None, lambda: None)
     return run
 
 

@@ -50,8 +50,26 @@ def add_train(commands: Any) -> None:
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="one setting, e.g. train.epochs=5"
     )
+    train.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="start from another model, a run or a float32 bundle: it learns on from the data, or gives its tokenizer"
+        " and layers to another task",
+    )
+    train.add_argument(
+        "--mix",
+        action="append",
+        metavar="SOURCE",
+        help="with --from: data that the model knows already, mixed in half and half, so that it forgets less",
+    )
     train.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default: runs/NAME)")
-    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint in --out; a finished run goes on with more epochs in all, as --set"
+        " train.epochs=20 says: the learning rate warms up and decays again over those that are added",
+    )
     train.add_argument(
         "--budget",
         metavar="TIME",
@@ -64,14 +82,14 @@ def add_train(commands: Any) -> None:
 
 
 def train_command(arguments: argparse.Namespace) -> None:
-    from textrnn.actions.training import Plan, carry_out, stated_config
+    from textrnn.actions.training import Plan, carry_out, like_its_start, stated_config
     from textrnn.training.distributed.cluster import cluster_of
     from textrnn.training.search.budget import parse_duration
 
     folder = arguments.out or Path("runs") / _run_name(arguments)
     budget = parse_duration(arguments.budget) if arguments.budget is not None else None
-    stated = _stated_settings(arguments)
-    options = {name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "values")}
+    stated = like_its_start(_stated_settings(arguments), folder if arguments.resume else None)
+    options = {name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "mix", "values")}
     data = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value}
     config = stated_config(folder, stated, data, arguments.resume, is_whole=bool(arguments.config))
     cluster = cluster_of(os.environ)
@@ -82,11 +100,14 @@ def train_command(arguments: argparse.Namespace) -> None:
 
 
 def _stated_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that --task, --config and --set state, in sections."""
-    from textrnn.training.tasks.configuration import stated_values, task_names
+    """Return the settings that --task, --config, --set and --from state, in sections."""
+    from textrnn.training.tasks.configuration import insert, stated_values, task_names
 
     task = [f"task={task_names()[arguments.task]}"] if arguments.task else []
-    return stated_values(arguments.config, [*task, *arguments.set])
+    stated = stated_values(arguments.config, [*task, *arguments.set])
+    if arguments.start:
+        insert(stated, "model.init_from", arguments.start)
+    return stated
 
 
 def _what_to_try(run: Run) -> str:

@@ -251,6 +251,35 @@ class Batches(ABC, Generic[D]):
         return Batch(self._inputs(indices), targets, indices)
 
 
+class MixedBatches(Generic[D]):
+    """Batches with rows of several datasets; an epoch is one of the first dataset.
+
+    Args:
+        parts: batches of each dataset.
+    """
+
+    def __init__(self, parts: Sequence[Batches[D]]) -> None:
+        self._parts = parts
+        self.dataset, self.steps_per_epoch = parts[0].dataset, parts[0].steps_per_epoch
+        self.lengths = np.concatenate([part.lengths for part in parts])
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; the shorter part is padded to the length of the other."""
+        found = [part.batch(step) for part in self._parts]
+        inputs = tuple(_padded_together(each) for each in zip(*(batch.inputs for batch in found), strict=True))
+        targets, indices = (np.concatenate(each) for each in list(zip(*found, strict=True))[1:])
+        return Batch(inputs, targets, indices)
+
+
+def _padded_together(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Join arrays ``(rows, ...)``; zeros, which pad ids and vectors, make them as long as the longest."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    longest = max(part.shape[1] for part in parts)
+    rest = [(0, 0)] * (parts[0].ndim - 2)
+    return np.concatenate([np.pad(part, ((0, 0), (0, longest - part.shape[1]), *rest)) for part in parts])
+
+
 def shuffled_batches(
     records: int, batch_size: int, lengths: NDArray[np.int64] | None, seed: int, epoch: int
 ) -> NDArray[np.int64]:

@@ -56,6 +56,9 @@ class LabelledCorpus:
         folder: folder of the temporary file, and of what is prepared.
         held_out: share of every class that is held out; None for none.
         classes_known: the classes; a text with another label is left out and counted. None: those of the sources.
+        classes_before: the classes of the model that learns on. If the sources have any of them, they come first, and
+            the others of the sources after them; else they are not kept.
+        always_before: keep them even so.
         validation: other sources, whose labels may be renamed too.
         quiet: show no progress.
     """
@@ -66,6 +69,8 @@ class LabelledCorpus:
     folder: Path
     held_out: float | None = None
     classes_known: Sequence[str] | None = None
+    classes_before: Sequence[str] = ()
+    always_before: bool = False
     validation: Sequence[str] = ()
     quiet: bool = False
 
@@ -99,6 +104,8 @@ class LabelledCorpus:
         if self.classes_known is not None:
             return tuple(self.classes_known)
         labels = self._texts.labels
+        if self.classes_before:
+            return self.labels.classes_with(self.classes_before, labels, "texts", self.always_before)
         if set(self.labels.renamed) - set(labels):
             others = [label for _, label in read_labelled(self.validation, self.options, Counter())]
             self.labels.require_names([*labels, *others])
@@ -166,6 +173,7 @@ def prepare_labelled(tokenizer: Tokenizer, corpus: LabelledCorpus, fingerprint: 
     fingerprint = fingerprint or source_fingerprint(corpus.sources, corpus.options)
     known = None if corpus.classes_known is None else list(corpus.classes_known)
     decides = [tokenizer.fingerprint, fingerprint, *corpus.labels.decides, known, corpus.held_out]
+    decides += [corpus.classes_before, corpus.always_before] if corpus.classes_before else []
     paths = part_paths(corpus.folder, "texts", decides, corpus.held_out is not None)
     if found := open_parts(TextDataset, paths):
         return found

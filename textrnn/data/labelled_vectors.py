@@ -71,6 +71,8 @@ def prepare_vectors(
     *,
     labels: Labels | None,
     classes: Sequence[str] | None = None,
+    before: Sequence[str] = (),
+    always_before: bool = False,
     held_out: float | None = None,
     scaling: Scaling | None = None,
     fingerprint: str | None = None,
@@ -86,6 +88,8 @@ def prepare_vectors(
         folder: where the files go.
         labels: what the labels mean; None for values of a regression.
         classes: the classes; a sequence with another label is left out and counted. None for those of the source.
+        before: the classes of a model that learns on, and `always_before`, as `Labels.classes_with` takes them.
+        always_before: see there.
         held_out: the share that goes to a dataset of its own, of every class as much, always the same; None for none.
         scaling: mean and scale, of a dataset that was prepared before; None computes them of what is trained on.
         fingerprint: of the sources, as `vectors_fingerprint` gives it, if it is known.
@@ -101,6 +105,7 @@ def prepare_vectors(
     given = None if scaling is None else [array.tolist() for array in scaling]
     known = None if classes is None else list(classes)
     decides = [fingerprint, labels and labels.decides, known, held_out, given]
+    decides += [list(before), always_before] if before else []
     paths = part_paths(folder, "vectors", decides, held_out is not None)
     if found := open_parts(VectorDataset, paths):
         return found
@@ -113,6 +118,9 @@ def prepare_vectors(
         with tempfile.TemporaryFile(dir=folder) as file:
             spool = _Spool(file, progress)
             if labels:
+                names = [str(label) for label in spool.targets]
+                if before and classes is None:
+                    classes = labels.classes_with(before, names, "sequences", always_before)
                 cut = _cut_by_class(spool.targets, labels, classes, held_out)
             else:
                 cut = _cut_at_random(spool.targets, held_out)

@@ -50,6 +50,32 @@ class Labels:
         """
         return class_names([self.renamed.get(label, label) for label in labels], what)
 
+    def names(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes that labels name, in order."""
+        return in_order(self.renamed.get(label, label) for label in labels)
+
+    def classes_with(
+        self, before: Sequence[str], labels: Sequence[str], what: str, always: bool = False
+    ) -> tuple[str, ...]:
+        """Return the classes of records for a model that has classes already.
+
+        Args:
+            before: classes of the model.
+            labels: label of each record.
+            what: the records, for messages.
+            always: whether the classes of the model are kept in any case.
+
+        Returns:
+            the classes of the model, then new ones; those of the records alone if no record has one of the model.
+
+        Raises:
+            UserError: there are too few.
+        """
+        found = self.names(labels)
+        if not always and not set(found) & set(before):
+            return self.classes(labels, what)
+        return (*before, *(name for name in found if name not in before))
+
     def split(self, labels: Sequence[str], share: float, what: str) -> NDArray[np.bool_]:
         """Return which records are held out, bool ``(records,)``; see `stratified_split`."""
         return stratified_split([self.renamed.get(label, label) for label in labels], share, what)
@@ -105,10 +131,13 @@ class MultiLabels(Labels):
         return tuple(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
 
     def classes(self, labels: Sequence[str], what: str) -> tuple[str, ...]:
-        found = {self.renamed.get(part, part) for label in set(labels) for part in self.parts(label)}
+        found = self.names(labels)
         if not found:
             raise UserError(f"a label at least is needed, all {len(labels)} {what} have none; name the label column")
-        return in_order(found)
+        return found
+
+    def names(self, labels: Sequence[str]) -> tuple[str, ...]:
+        return in_order(self.renamed.get(part, part) for label in set(labels) for part in self.parts(label))
 
     def split(self, labels: Sequence[str], share: float, what: str) -> NDArray[np.bool_]:
         # Records with the same labels are one class of the split; those whose labels no other has are one together.
@@ -162,6 +191,19 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         sorted(set(labels), key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label))
     )
+
+
+def of_the_same_spelling(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a hint where two labels differ in capitals or blanks alone."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        other = seen.setdefault("".join(label.split()).casefold(), label)
+        if other != label:
+            return (
+                f"the classes {other!r} and {label!r} differ in spelling alone; to join them: --set "
+                f"'data.label_names=[\"{label}={other}\"]'",
+            )
+    return ()
 
 
 def stratified_split(labels: Sequence[str], share: float, what: str = "texts") -> NDArray[np.bool_]:

@@ -29,8 +29,9 @@ def without_folders(config: Config) -> Config:
 
 
 def with_sources_of(config: Config, other: Config) -> Config:
-    """Return `config` with the training and validation sources of `other`."""
-    return replace(config, data=replace(config.data, source=other.data.source, validation=other.data.validation))
+    """Return `config` with the sources of `other`: those to train on, to mix in and to evaluate on."""
+    data = other.data
+    return replace(config, data=replace(config.data, source=data.source, mix=data.mix, validation=data.validation))
 
 
 def with_kept_input(config: Config, folder: Path) -> Config:
@@ -130,8 +131,10 @@ def _absolute(place: str) -> str:
 
 def _each_place(config: Config, change: Callable[[str], str]) -> Config:
     data, model = config.data, config.model
-    source, validation = (tuple(change(place) for place in places) for places in (data.source, data.validation))
+    source, mix, validation = (
+        tuple(change(place) for place in places) for places in (data.source, data.mix, data.validation)
+    )
     start = change(model.init_from) if model.init_from else ""
     return replace(
-        config, data=replace(data, source=source, validation=validation), model=replace(model, init_from=start)
+        config, data=replace(data, source=source, mix=mix, validation=validation), model=replace(model, init_from=start)
     )

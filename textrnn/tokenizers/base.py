@@ -73,11 +73,20 @@ class Tokenizer(ABC):
 
     kind: ClassVar[str]
     file_name: ClassVar[str]
+    can_grow: ClassVar[bool] = False
+    """Whether `extended` adds tokens."""
 
     @property
     @abstractmethod
     def vocabulary_size(self) -> int:
         """The number of ids, the special ones included."""
+
+    def extended(self, other: Tokenizer) -> Tokenizer:
+        """Return a tokenizer that has the tokens of another of its kind too, after its own, whose ids stay.
+
+        Pieces of SentencePiece cannot be added: characters in no piece are spelled as bytes, and nothing is lost.
+        """
+        return self
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int32]:

@@ -40,34 +40,35 @@ NOT_UTF8 = b"\xff"  # for a digit without a second digit: it decodes to U+FFFD
 class CharTokenizer(Tokenizer):
     """A tokenizer with one token per character.
 
-    The vocabulary has the special tokens, sixteen hexadecimal digits, then the characters sorted by code point. An
-    unknown character is spelled by the hexadecimal digits of its UTF-8 bytes, two tokens per byte. There are sixteen
-    digit tokens instead of 256 byte tokens, because their rows in the embedding and the softmax are seldom used:
-    unknown characters are rare.
+    The vocabulary has the special tokens, sixteen hexadecimal digits, the characters sorted by code point, then those
+    that were added later. An unknown character is spelled by the hexadecimal digits of its UTF-8 bytes, two tokens per
+    byte. There are sixteen digit tokens instead of 256 byte tokens, because their rows in the embedding and the softmax
+    are seldom used: unknown characters are rare.
 
     `decode(encode(text)) == text` for every valid string. Ids that are not valid UTF-8 decode to U+FFFD.
     """
 
     kind = "char"
     file_name = "tokenizer.json"
+    can_grow = True
 
     def __init__(self, characters: str) -> None:
-        """Build the tokenizer from its characters, which must be distinct and sorted by code point.
+        """Build the tokenizer from its characters, in the order of their ids.
 
         Raises:
-            UserError: the characters are not sorted or not distinct, or one is a lone surrogate.
+            UserError: the characters are not distinct, or one is a lone surrogate.
         """
         check_text(characters)
         codes = _code_points(characters)
-        if np.any(codes[1:] <= codes[:-1]):
-            raise UserError("characters must be distinct and in the order of their code points; train again")
+        if len(set(characters)) < len(characters):
+            raise UserError("characters must be distinct; train again")
         self._characters = characters
         # The last entry is for all code points above the largest known one.
-        self._ids = np.full(int(codes[-1]) + 2 if codes.size else 1, MISSING, dtype=np.int32)
+        self._ids = np.full(int(codes.max()) + 2 if codes.size else 1, MISSING, dtype=np.int32)
         self._ids[codes] = np.arange(FIRST_CHARACTER, FIRST_CHARACTER + codes.size)
-        # ASCII characters come first, so their ids fit a byte. The value 0, the pad id, marks an unknown character.
+        # The value 0, the pad id, marks an unknown character, and one whose id does not fit a byte.
         ascii_ids = np.zeros(256, dtype=np.uint8)
-        ascii_codes = codes[codes < 128]
+        ascii_codes = codes[(codes < 128) & (self._ids[codes] < 256)]
         ascii_ids[ascii_codes] = self._ids[ascii_codes]
         self._ascii_ids = ascii_ids.tobytes()
         self._codes = np.full(FIRST_CHARACTER + codes.size, ord(REPLACEMENT), dtype="<u4")
@@ -113,6 +114,12 @@ class CharTokenizer(Tokenizer):
         if vocabulary_size is not None:
             kept = sorted(sorted(kept, key=lambda character: -total[character])[: vocabulary_size - FIRST_CHARACTER])
         return cls("".join(kept))
+
+    def extended(self, other: Tokenizer) -> CharTokenizer:
+        if not isinstance(other, CharTokenizer):
+            return self
+        known = set(self._characters)
+        return CharTokenizer(self._characters + "".join(each for each in other._characters if each not in known))
 
     @property
     def vocabulary_size(self) -> int:

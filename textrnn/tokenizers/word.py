@@ -52,8 +52,8 @@ class WordTokenizer(Tokenizer):
     digits, underscores and combining marks. Every other visible character is a separate token, and so is every Chinese
     character.
 
-    The vocabulary has the special tokens, the newline, then the words by descending count, as adaptive softmax needs.
-    The word `<unk>` in a text, as in Penn Treebank and WikiText, is the unknown token.
+    The vocabulary has the special tokens, the newline, the words by descending count, as adaptive softmax needs, then
+    those that were added later. The word `<unk>` in a text, as in Penn Treebank and WikiText, is the unknown token.
 
     Encoding is lossy. A word that is not in the vocabulary decodes to `<unk>`. Spaces, tabs, carriage returns and other
     whitespace decode to one space, or to nothing next to a newline. With `lowercase` the text decodes to lower case.
@@ -63,6 +63,7 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
     file_name = "tokenizer.json"
+    can_grow = True
 
     def __init__(self, words: Sequence[str], *, lowercase: bool = False, split: str = "space") -> None:
         """Build the tokenizer from its words, without the special tokens and the newline.
@@ -135,6 +136,13 @@ class WordTokenizer(Tokenizer):
         if vocabulary_size is not None:
             words = words[: vocabulary_size - len(LEADING_TOKENS)]
         return cls(words, lowercase=lowercase, split=split)
+
+    def extended(self, other: Tokenizer) -> WordTokenizer:
+        if not isinstance(other, WordTokenizer):
+            return self
+        words = self._tokens[len(LEADING_TOKENS) :]
+        new = [word for word in other._tokens[len(LEADING_TOKENS) :] if word not in self._ids]
+        return WordTokenizer([*words, *new], lowercase=self._lowercase, split=self._split)
 
     @property
     def vocabulary_size(self) -> int:

@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "seed": ("2",),
     "data.values": ('["b"]',),
     "data.steps": ("values",),
+    "data.mix": ('["{other}"]',),
     "data.validation": ('["{other}"]',),
     "data.held_out": ("0.4",),
     "data.text": ("note",),

@@ -393,6 +393,23 @@ class Batches:
         return tokens[:, :-1], tokens[:, 1:], index == 0
 
 
+class MixedBatches:
+    """Batches whose streams are of several corpora; an epoch is one of the first corpus.
+
+    Args:
+        parts: batches of each corpus, of the same length.
+    """
+
+    def __init__(self, parts: Sequence[Batches]) -> None:
+        self._parts = parts
+        self.steps_per_epoch = parts[0].steps_per_epoch
+
+    def batch(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32], bool]:
+        """Return the batch of a step, as `Batches.batch` does; all states are reset where any corpus begins again."""
+        inputs, targets, starts = zip(*(part.batch(step) for part in self._parts), strict=True)
+        return np.concatenate(inputs), np.concatenate(targets), any(starts)
+
+
 def evaluation_batches(
     ids: Ids, batch_size: int, sequence_length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:

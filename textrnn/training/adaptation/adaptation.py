@@ -80,7 +80,7 @@ class Adaptation:
     ) -> None:
         config = run.config
         progress, arrays = load_checkpoint(run.best)
-        if progress.fingerprint != run_fingerprint(config, tokenizer, train, held_out):
+        if progress.fingerprint != run_fingerprint(run, tokenizer, train, held_out):
             raise UserError(
                 f"{run.best} belongs to another configuration, tokenizer or text; restore those of the run, or train"
                 " again"

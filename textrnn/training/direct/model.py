@@ -104,6 +104,17 @@ class DirectPath:
         factor = np.float32(scale)
         return replace(self, weights=self.weights * factor, bias=self.bias * factor)
 
+    def with_labels(self, labels: tuple[str, ...]) -> DirectPath:
+        """Return the path for more classes, the first of which are its own; it says nothing of the others."""
+        if labels == self.labels:
+            return self
+        more = len(labels) - len(self.labels)
+        weights, bias = self.weights, self.bias[None]
+        if weights.shape[1] == 1:  # which is that of the second class, and minus that of the first
+            weights, bias = (np.concatenate([-each, each], axis=1) for each in (weights, bias))
+        weights, bias = (np.pad(each, ((0, 0), (0, more))) for each in (weights, bias))
+        return replace(self, weights=weights, bias=bias[0], labels=labels)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a graph holds, by name."""
         return {

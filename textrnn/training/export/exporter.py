@@ -21,7 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
-from textrnn.config import ARCHITECTURE, Config
+from textrnn.config import ARCHITECTURE, STRUCTURE, Config
 from textrnn.data.places import without_folders
 from textrnn.errors import UserError
 from textrnn.runtime.sessions import Sessions
@@ -155,7 +155,7 @@ def runtime_block(config: Config, **others: Any) -> dict[str, Any]:
             "season": data.season,
             "errors": data.errors,
         },
-        "architecture": {name: settings["model"][name] for name in ARCHITECTURE},
+        "architecture": {name: settings["model"][name] for name in (*ARCHITECTURE, *STRUCTURE)},
         "tokenizer_settings": settings["tokenizer"] if config.data.reads == "text" else {},
     }
 

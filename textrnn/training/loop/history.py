@@ -52,7 +52,8 @@ def draw_curves(history: Path, picture: Path, unit: str = "token", loss: str = "
     held_out = [line for line in lines if "held_out_loss" in line]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([line["epoch"] for line in lines], [line["training_loss"] for line in lines], label="training")
+    training = [line for line in lines if "training_loss" in line]  # before the first step there is none
+    axes.plot([line["epoch"] for line in training], [line["training_loss"] for line in training], label="training")
     axes.plot(
         [line["epoch"] for line in held_out], [line["held_out_loss"] for line in held_out], "o-", label="held out"
     )

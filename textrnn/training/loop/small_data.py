@@ -58,6 +58,8 @@ def fit_to_tokens(config: Config, default: Config, tokens: int, replicas: int) -
     if length < 1:
         raise UserError(f"training text must have at least {2 * replicas} tokens, has {tokens}; give more text")
     units = config.model.hidden_dim
+    if config.model.init_from:  # the size is that of the other model
+        default = replace(default, model=replace(default.model, hidden_dim=0, ngram_rows=0))
     if units == default.model.hidden_dim:
         units = next((few for fewer_than, few in UNITS if tokens < fewer_than), units)
     rows = _suitable_rows(config, default, tokens)

@@ -24,12 +24,14 @@ from textrnn.errors import Stopped, UserError
 from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.export.exporter import Exporter
 from textrnn.training.loop.checkpoints import Progress, load_checkpoint, save_checkpoint
-from textrnn.training.loop.history import append_history, draw_curves, drop_history_after
+from textrnn.training.loop.history import append_history, draw_curves, drop_history_after, read_history
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.training_step import optimizer_of
 from textrnn.training.network.model import Model
 
 HISTORY_LINES = 200  # approximate number of training-loss lines per run
+MIXED = "mixed_loss"
+"""Figure of the history: the held-out loss of the data that are mixed in."""
 LEAST_NOISE = 0.003  # of the held-out loss: two seeds differ by so much
 
 
@@ -53,6 +55,8 @@ class Trainer(ABC):
     """The unit of speed and loss, for example a token."""
     loss_unit = "nats"
     """The unit of the loss value."""
+    learns_on = False
+    """Whether the run began with all weights of another model."""
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class Trainer(ABC):
         self.distribution.require_divisible(self.config.batch_size)
         self.quiet = run.quiet or not self.distribution.is_chief
         with self.distribution.scope():
-            self.optimizer = optimizer_of(self.config, self.total_steps, model, distribution)
+            self.optimizer = optimizer_of(self.config, self.total_steps, model, distribution, run.continued.starts)
         self.progress = Progress(fingerprint=fingerprint)
         self.state = self.distribution.rows(state, axis=1)
         self._stop_requested = False
@@ -99,7 +103,21 @@ class Trainer(ABC):
 
     def finish(self) -> None:
         """Write the results of a run: its bundle."""
-        self.export(self.run.bundle)
+        self.run.write_bundle(self.export)
+        if self.learns_on and self._writes and not self.quiet:
+            print(self.what_was_learned(), file=sys.stderr)
+
+    def what_was_learned(self) -> str:
+        """Return the held-out losses of the model that the run began with, and of the one it ends with, for people."""
+        lines = [line for line in read_history(self.run.history) if "held_out_loss" in line]
+        before, after = lines[0], min(lines, key=lambda line: line["held_out_loss"])
+        unit = "" if self.loss_unit != "nats" else f" a {self.unit}"
+        parts = [
+            f"{what} {before[name]:.4f} before, {after[name]:.4f} after"
+            for what, name in (("new data", "held_out_loss"), ("mixed-in data", MIXED))
+            if name in before
+        ]
+        return f"held-out loss in {self.loss_unit}{unit}: {'; '.join(parts)}"
 
     def describe(self, measured: Mapping[str, Any]) -> str:
         """Format the result of `measure` as a short phrase."""
@@ -137,12 +155,17 @@ class Trainer(ABC):
         elif self._writes:
             self.run.history.unlink(missing_ok=True)  # left by a run that was killed before its first checkpoint
         self._begin_together()
+        start = self.run.continued.start
         if self.progress.finished:
-            return
-        evaluations = _evaluation_steps(self.total_steps, self.config.evaluations)
+            if self.progress.step != start or not start:
+                return
+            self.progress = replace(self.progress, finished=False, evaluations_since_best=0)
+        evaluations = {start + step for step in _evaluation_steps(self.total_steps - start, self.config.evaluations)}
         log_every = max(1, self.total_steps // HISTORY_LINES)
         last_saved = time.monotonic()
         with _progress_bar(self) as bar, self._stop_on_signal():
+            if self.learns_on and not self.progress.step:
+                self._record(bar, evaluate=True)
             while self.progress.step < self.total_steps:
                 began = time.monotonic()
                 self.distribution.ask(self._stop_requested, self._is_due(last_saved))
@@ -229,8 +252,9 @@ class Trainer(ABC):
             "seconds": round(progress.seconds, 3),
             speed: round(progress.step * self.units_per_step / max(progress.seconds, 1e-9)),
             "learning_rate": float(self.optimizer.learning_rate),
-            "training_loss": progress.loss_sum / progress.loss_count,
         }
+        if progress.loss_count:
+            line["training_loss"] = progress.loss_sum / progress.loss_count
         self.progress = replace(progress, loss_sum=0.0, loss_count=0)
         measured: dict[str, Any] | None = None
         if evaluate:
@@ -245,7 +269,9 @@ class Trainer(ABC):
             self._say(
                 bar,
                 f"epoch {line['epoch']:.2f}  training {line['training_loss']:.4f}  {self.describe(measured)}"
-                f"  ({line[speed]:,} {self.unit}s/s)",
+                f"  ({line[speed]:,} {self.unit}s/s)"
+                if progress.loss_count
+                else f"before training: {self.describe(measured)}",
             )
             if line.get("sample"):
                 self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))

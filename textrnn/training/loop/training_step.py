@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 
 from textrnn.config import TrainConfig
@@ -286,11 +287,39 @@ def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution,
     return {name: distribution.of_replica(mask, axes[name]) if name in axes else mask for name, mask in masks.items()}
 
 
-def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distribution: Distribution = ALONE) -> Any:
+class Restarted(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A schedule of the learning rate that begins at a step after the first (Loshchilov & Hutter 2017)."""
+
+    def __init__(self, schedule: Any, start: int) -> None:
+        super().__init__()
+        self._schedule, self._start = schedule, start
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """Return the learning rate of a step."""
+        step = ops.maximum(ops.convert_to_tensor(step) - self._start, 0)
+        return self._schedule(step) if callable(self._schedule) else ops.convert_to_tensor(self._schedule)
+
+
+def optimizer_of(
+    config: TrainConfig,
+    total_steps: int,
+    model: Model,
+    distribution: Distribution = ALONE,
+    starts: Sequence[int] = (),
+) -> Any:
     """Return the optimizer of a model, with a linear warm-up of its learning rate.
 
     AdamW applies no weight decay to vectors.
+
+    Args:
+        config: settings of the training.
+        total_steps: number of steps.
+        model: the model.
+        distribution: the devices and processes that share a batch.
+        starts: steps at which the schedule begins again.
     """
+    start = starts[-1] if starts else 0
+    whole, total_steps = total_steps, total_steps - start
     warmup = min(config.warmup_steps, total_steps // 2)
     schedule: Any = config.learning_rate
     if config.schedule == "cosine":
@@ -302,6 +331,8 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distributi
         )
     elif warmup:
         schedule = keras.optimizers.schedules.PolynomialDecay(0.0, warmup, config.learning_rate)
+    if start:
+        schedule = Restarted(schedule, start)
     variables = model.trainable_variables
     if config.optimizer == "rmsprop":
         optimizer = keras.optimizers.RMSprop(schedule, global_clipnorm=config.gradient_clip)
@@ -309,7 +340,11 @@ def optimizer_of(config: TrainConfig, total_steps: int, model: Model, distributi
         settings = {"weight_decay": config.weight_decay, "beta_2": config.beta_2, "epsilon": 1e-8}
         by_rows = _updates_by_rows(config, model, distribution)
         if by_rows:
-            rates = learning_rates(config, total_steps, warmup)
+            ends = zip((0, *starts), (*starts, whole), strict=True)
+            lengths = [end - begin for begin, end in ends]
+            rates = np.concatenate(
+                [learning_rates(config, length, min(config.warmup_steps, length // 2)) for length in lengths]
+            )
             optimizer = RowwiseAdamW(rates, config.gradient_clip, learning_rate=schedule, **settings)
         else:
             optimizer = keras.optimizers.AdamW(schedule, global_clipnorm=config.gradient_clip, **settings)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textrnn.config import ARCHITECTURE, Config, require_consistent
+from textrnn.config import ARCHITECTURE, STRUCTURE, Config, require_consistent
 from textrnn.errors import UserError
 from textrnn.files import new_folder
 from textrnn.training.direct.model import DIRECT
@@ -24,7 +24,8 @@ from textrnn.training.search.candidates import Candidate
 from textrnn.training.search.record import FAILED, Search, Trial
 from textrnn.training.search.watch import ShorterTrials, TrialStopped, Watch
 from textrnn.training.tasks.configuration import from_dict, insert, read_config, validate
-from textrnn.training.tasks.runs import as_json, require_applicable_to_model, with_model_of
+from textrnn.training.tasks.pretrained import with_model_of
+from textrnn.training.tasks.runs import as_json, require_applicable_to_model
 from textrnn.training.tasks.table import prepare, trainer_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def is_fixed(stated: Mapping[str, Any], config: Config, key: str) -> bool:
     """Return whether a search may not change a setting: the user stated it, or another model gives it."""
     section, _, name = key.partition(".")
     of_section = stated.get(section, {})
-    if config.model.init_from and (section == "tokenizer" or name in ARCHITECTURE):
+    if config.model.init_from and (section == "tokenizer" or name in (*ARCHITECTURE, *STRUCTURE)):
         return True
     return bool(of_section) if key == "tokenizer.kind" else name in of_section
 

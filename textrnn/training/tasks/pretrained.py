@@ -1,21 +1,26 @@
-"""Pretrained models: what a new model takes over from a run or a bundle."""
+"""What a new run takes over from another model: a model of its own task learns on, another gives its first layers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from textrnn.bundle import find_bundle, read_bundle
 from textrnn.config import (
     ARCHITECTURE,
+    READING,
+    STRUCTURE,
     Config,
     ModelConfig,
     TokenizerConfig,
+    build,
     data_of_bundle,
     settings_of_bundle,
-    with_model_settings,
+    value_of,
 )
 from textrnn.errors import UserError
 from textrnn.tokenizers import load_tokenizer
@@ -23,108 +28,224 @@ from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.loop.checkpoints import BEST, load_checkpoint
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
-from textrnn.training.loop.warm_start import Arrays
+from textrnn.training.loop.warm_start import Arrays, as_start
 from textrnn.training.network.weight_names import forward_weights, is_layer_weight, with_backward_weights
+from textrnn.training.tasks.bundle_weights import weights_of_bundle
 from textrnn.training.tasks.configuration import read_config
 from textrnn.training.tasks.table import task_of
+from textrnn.training.tasks.task import with_defaults
+
+RATE = 0.5
+"""Factor of the default learning rate where a model learns on (docs/measurements.md)."""
+TASK_OF_KIND = {
+    "language_model": ("language_model", "text"),
+    "classifier": ("classification", "text"),
+    "multilabel_classifier": ("multilabel", "text"),
+    "vector_classifier": ("classification", "vectors"),
+    "regressor": ("regression", "vectors"),
+    "forecaster": ("forecast", "vectors"),
+}
+"""Task and input of each kind of bundle."""
 
 
-def load_pretrained(config: Config) -> tuple[Config, Tokenizer | None, Arrays]:
-    """Load what a classifier or regressor takes over from the model `config.model.init_from`.
+ALL_IN_SHAPES = ("language_model", "forecast")
+"""Tasks whose architecture the shapes of their weights say, so that a bundle of any version will do."""
 
-    Backward layers that the model lacks start from its forward layers; a language model has no backward layers.
 
-    Returns:
-        the configuration with the model's tokenizer and architecture, its tokenizer if it reads text, and its tables of
-        tokens and n-grams and its layers by their names in the backbone; a vector model gives its output layer too, a
-        classifier of texts its direct path.
+DECIDING = ("tokenizer.kind", "model.input_ngrams", "model.tied")
+"""Settings that decide what the defaults of others are; see `default_like`."""
+
+
+class Pretrained(NamedTuple):
+    """A model to start from.
+
+    Attributes:
+        config: its configuration.
+        tokenizer: of a model that reads text.
+        arrays: its weights, by name.
+        direct: its direct path, if it has one.
+    """
+
+    config: Config
+    tokenizer: Tokenizer | None
+    arrays: Arrays
+    direct: DirectPath | None
+
+
+class Taken(NamedTuple):
+    """What a new run takes over.
+
+    Attributes:
+        config: the configuration of the run, with the settings of the model.
+        tokenizer: the tokenizer of the model.
+        learns_on: whether the model is of the task of the run. New tokens are then added to the tokenizer.
+        start: arrays of ``init.npz``, which `textrnn.training.loop.warm_start` reads.
+    """
+
+    config: Config
+    tokenizer: Tokenizer | None
+    learns_on: bool
+    start: Arrays
+
+
+def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = None) -> dict[str, Any]:
+    """Return what a user states of a run that starts from a model, in sections, so that defaults suit the model.
+
+    The task is that of the model unless another is stated.
+
+    Args:
+        stated: what the user states.
+        model: a run folder or a bundle.
+        resumed: the run folder, if the run was made already; the model is not needed any more then.
+
+    Raises:
+        UserError: there is no model.
+    """
+    sections = {name: dict(value) if isinstance(value, dict) else value for name, value in stated.items()}
+    sections["model"] = {**sections.get("model", {}), "init_from": model}
+    found = read_config(resumed) if resumed else _config_of(Path(model).expanduser())
+    sections.setdefault("task", found.task)
+    if sections["task"] == found.task:
+        sections["data"] = {"reads": found.data.reads, **sections.get("data", {})}
+        if found.data.reads == "text":
+            sections["tokenizer"] = {"kind": found.tokenizer.kind, **sections.get("tokenizer", {})}
+            sections["model"] = {"input_ngrams": found.model.input_ngrams, **sections["model"]}
+    return sections
+
+
+def load_pretrained(config: Config) -> Taken:
+    """Load what a run takes over from the model `config.model.init_from`.
+
+    Of a model of another task these are tokenizer, tables of tokens and n-grams, and layers; backward layers that it
+    lacks start from its forward layers. A language model has no backward layers. N-gram inputs that `config` states
+    stay; 0 takes those of the model.
 
     Raises:
         UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
             tokenizer or architecture.
     """
     folder = Path(config.model.init_from)
-    tokenizer: Tokenizer | None = None
-    direct: DirectPath | None = None
-    if (folder / BEST).exists() and (folder / "config.json").exists():
-        source = with_fitted_values(read_config(folder), read_fitted(folder))
-        _, arrays = load_checkpoint(folder / BEST)
-        if source.data.reads == "text":
-            tokenizer, arrays = load_tokenizer(folder, source.tokenizer.kind), _of_backbone(_with_one_table(arrays))
-            direct = DirectPath.load(folder / DIRECT)
-    else:
-        source, tokenizer, arrays, direct = _from_bundle(find_bundle(folder))
+    source, tokenizer, arrays, direct = _load(folder)
     if source.data.reads != config.data.reads:
         raise UserError(
             f"model.init_from must read {config.data.reads}, {folder} reads {source.data.reads}; give another model"
         )
-    default = task_of(config).default_config()
+    learns_on = source.task == config.task
+    default = default_like(config)
     of_tokenizer = [f.name for f in fields(source.tokenizer)] if tokenizer else []
-    model = with_model_settings(config.model, source.model)
-    of_model = [*ARCHITECTURE, *(["ngram_rows"] if min(model.input_ngrams, source.model.input_ngrams) > 1 else [])]
-    for section, names in (("tokenizer", of_tokenizer), ("model", of_model)):
-        for name in names:
-            stated, usual, found = (getattr(getattr(c, section), name) for c in (config, default, source))
-            if stated not in (usual, found):
-                raise UserError(
-                    f"{section}.{name} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out"
-                )
-    if tokenizer is None:
-        return replace(config, model=model), None, arrays
-    arrays = with_backward_weights(arrays) if config.model.bidirectional else forward_weights(arrays)
+    taken = [f"tokenizer.{name}" for name in of_tokenizer]
+    taken += [f"model.{name}" for name in (*ARCHITECTURE, *(STRUCTURE if learns_on else ()))]
+    if not learns_on and source.model.input_ngrams > 1 and config.model.input_ngrams != 1:
+        if config.model.input_ngrams == 0:
+            config = with_value(config, "model.input_ngrams", source.model.input_ngrams)
+        taken.append("model.ngram_rows")
+    plain = task_of(config).default_config()
+    for key in taken:
+        stated, found = value_of(config, key), value_of(source, key)
+        usual = [value_of(each, key) for each in ((plain,) if key in DECIDING else (plain, default))]
+        if stated not in (*usual, found):
+            raise UserError(f"{key} must be that of the model {folder}, {found!r}, was: {stated!r}; leave it out")
+        config = with_value(config, key, found)
+    if not learns_on:
+        if tokenizer:
+            arrays = _of_backbone(_with_one_table(arrays))
+            arrays = with_backward_weights(arrays) if config.model.bidirectional else forward_weights(arrays)
+        if direct and config.model.direct_ngrams:
+            arrays |= direct.stored()
+        return Taken(config, tokenizer, False, as_start(arrays, False))
+    for key in [f"data.{name}" for name in READING]:
+        if value_of(config, key) == value_of(default, key):
+            config = with_value(config, key, value_of(source, key))
+    if config.data.separate_documents != source.data.separate_documents:
+        raise UserError(
+            f"data.separate_documents must be that of the model {folder}, {source.data.separate_documents}, was: "
+            f"{config.data.separate_documents}; leave it out"
+        )
+    if config.train.learning_rate == default.train.learning_rate:
+        config = with_value(config, "train.learning_rate", RATE * default.train.learning_rate)
     if direct and config.model.direct_ngrams:
         arrays |= direct.stored()
-    return replace(config, tokenizer=source.tokenizer, model=model), tokenizer, arrays
+    manifest = read_bundle(find_bundle(folder)).manifest
+    missing = sorted(set(STRUCTURE) - manifest.runtime["architecture"].keys())
+    if missing and not (_is_run(folder) or source.task in ALL_IN_SHAPES):
+        raise UserError(
+            f"a bundle to learn on from must say its architecture, {folder} lacks {missing[0]}; export its run again"
+        )
+    tokens = tokenizer.vocabulary_size if tokenizer else 0
+    drawn = np.setdiff1d(np.arange(tokens), manifest.runtime.get("never_drawn", ()))
+    return Taken(config, tokenizer, True, as_start(arrays, True, manifest.labels or (), drawn))
 
 
-def _from_bundle(folder: Path) -> tuple[Config, Tokenizer, Arrays, DirectPath | None]:
-    """Load a model from the graph of a bundle.
+def with_model_of(config: Config, found: Config) -> Config:
+    """Return a configuration with what another, of a run that started from a model, took over from it.
 
-    The graph of a language model holds ``E W + b`` as one table. With this table as the embedding, ``N W`` as that of
-    n-grams, ``W = 1`` and ``b = 0``, the network computes the same.
+    Settings that differ from the default stay.
     """
-    import onnx  # slow to load, and rarely needed
+    default = default_like(found)
+    taken = [f"tokenizer.{f.name}" for f in fields(found.tokenizer)]
+    taken += [f"model.{name}" for name in (*ARCHITECTURE, *STRUCTURE)] + [f"data.{name}" for name in READING]
+    for key in [*taken, "train.learning_rate"]:
+        if value_of(config, key) in (value_of(default, key), value_of(task_of(found).default_config(), key)):
+            config = with_value(config, key, value_of(found, key))
+    return config
 
-    bundle = read_bundle(folder)
-    manifest = bundle.manifest
-    if manifest.precision != "float32":
-        raise UserError(
-            f"model.init_from must be a model in float32, {folder} is in {manifest.precision}; give the run, or export "
-            "it again"
-        )
-    kind = bundle.tokenizer.kind  # of a model that reads text, which is refused if it does not
-    file = next(graph.file for use, graph in manifest.graphs.items() if use in ("step", "classify"))
-    graph = onnx.load(bundle.path(file))  # with the weights in the file beside it
-    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
-    config = Config(
-        data=data_of_bundle(manifest.runtime),
-        tokenizer=settings_of_bundle(TokenizerConfig, manifest.runtime["tokenizer_settings"], "tokenizer."),
-        model=settings_of_bundle(ModelConfig, manifest.runtime["architecture"], "model."),
+
+def default_like(config: Config) -> Config:
+    """Return the configuration of a run of which only task, input, kind of tokenizer and of inputs are stated."""
+    stated: dict[str, Any] = {"task": config.task, "data": {"reads": config.data.reads}}
+    if config.data.reads == "text":
+        stated["tokenizer"] = {"kind": config.tokenizer.kind}
+        if config.task == "language_model":
+            stated["model"] = {"input_ngrams": config.model.input_ngrams, "tied": config.model.tied}
+    return build(Config, with_defaults(task_of(config).defaults(stated), stated))
+
+
+def with_value(config: Config, key: str, value: Any) -> Config:
+    """Return a configuration with another value of the setting of a section, by its key."""
+    section, _, name = key.partition(".")
+    return replace(config, **{section: replace(getattr(config, section), **{name: value})})
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / BEST).exists() and (folder / "config.json").exists()
+
+
+def _config_of(folder: Path) -> Config:
+    if _is_run(folder):
+        return with_fitted_values(read_config(folder), read_fitted(folder))
+    return weights_config(find_bundle(folder))
+
+
+def weights_config(folder: Path) -> Config:
+    """Return the configuration of a bundle, as far as its runtime block has it."""
+    manifest = read_bundle(folder).manifest
+    task, reads = TASK_OF_KIND[manifest.kind]
+    runtime = manifest.runtime
+    return Config(
+        task=task,
+        data=replace(data_of_bundle(runtime), reads=reads),
+        tokenizer=settings_of_bundle(TokenizerConfig, runtime["tokenizer_settings"], "tokenizer."),
+        model=settings_of_bundle(ModelConfig, runtime["architecture"], "model."),
     )
-    if config.model.recurrence != "dense":  # whose graph holds products of the weights
-        raise UserError(
-            f"a bundle to start from must have a dense U, {folder} has: {config.model.recurrence}; give its run folder"
-        )
-    if "ngrams" in arrays:
-        # A step has the terms of all lengths in one array, the graph of a classifier each by itself.
-        lengths = sum(array.size for name, array in arrays.items() if name.startswith("row_term"))
-        rows, order = len(arrays["ngrams"]), 1 + lengths
-        config = replace(config, model=replace(config.model, input_ngrams=order, ngram_rows=rows))
-    if "table" in arrays:
-        if "ngram_kernel" in arrays:
-            arrays["ngrams"] = arrays["ngrams"] @ arrays["ngram_kernel"]
-        hidden_dim = arrays["table"].shape[1]
-        arrays |= {
-            "embedding": arrays["table"],
-            "kernel_0": np.eye(hidden_dim, dtype=np.float32),
-            "bias_0": np.zeros(hidden_dim, np.float32),
-        }
-        config = replace(config, model=replace(config.model, embedding_dim=hidden_dim))
-    direct: DirectPath | None = None
-    if "direct_weights" in arrays:
-        labels, order = np.array(manifest.labels), sum(name.startswith("hash_factors_") for name in arrays)
-        direct = DirectPath.restored(arrays | {"direct_labels": labels, "direct_order": np.array(order)})
-    return config, load_tokenizer(folder, kind), _of_backbone(arrays), direct
+
+
+def _load(folder: Path) -> Pretrained:
+    if not _is_run(folder):
+        bundle = read_bundle(find_bundle(folder))
+        config, arrays, direct = weights_of_bundle(bundle, weights_config(bundle.folder))
+        tokenizer = load_tokenizer(bundle.folder, bundle.tokenizer.kind) if bundle.manifest.tokenizer else None
+        return Pretrained(config, tokenizer, arrays, direct)
+    config = _config_of(folder)
+    _, arrays = load_checkpoint(folder / BEST)
+    if config.model.softmax == "adaptive" and not config.model.cutoffs:  # those of a larger vocabulary may be others
+        sizes = [len(arrays[name]) for name in sorted(arrays) if name.startswith("tail_bias_")]
+        head = len(arrays["output_bias"]) - len(sizes)
+        config = with_value(config, "model.cutoffs", tuple(np.cumsum([head, *sizes[:-1]]).tolist()))
+    if config.task == "regression":  # the scale of its values is in the graph alone
+        _, of_graph, _ = weights_of_bundle(read_bundle(find_bundle(folder)), config)
+        arrays |= {name: of_graph[name] for name in ("output_kernel", "output_bias")}
+    tokenizer = load_tokenizer(folder, config.tokenizer.kind) if config.data.reads == "text" else None
+    return Pretrained(config, tokenizer, arrays, DirectPath.load(folder / DIRECT))
 
 
 def _with_one_table(arrays: Arrays) -> Arrays:

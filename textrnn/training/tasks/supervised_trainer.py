@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.config import Config
-from textrnn.data.labelled import Batches, LabelledDataset
+from textrnn.data.labelled import Batches, LabelledDataset, MixedBatches
 from textrnn.data.labelled_texts import TextBatches, TextDataset
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
-from textrnn.tokenizers.base import END_ID, Tokenizer
+from textrnn.tokenizers.base import END_ID, UNKNOWN_ID, Tokenizer
 from textrnn.training.distributed.distribution import Distribution
-from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
-from textrnn.training.loop.warm_start import start_from
+from textrnn.training.loop.warm_start import Start, load_start, mixed_sizes, start_from
 from textrnn.training.network.classifier import Classifier
 
 ENOUGH_STEPS, FEWEST_EPOCHS = 1500, 4
@@ -41,9 +40,12 @@ class SupervisedTrainer(Trainer):
         outputs: classes, or values.
         loss: mean loss of a batch from ``(outputs, targets)``.
         distribution: the devices and processes that share a batch.
+        mixed: the same two of what is mixed in, if anything is.
     """
 
     model: Classifier
+    mixed: Batches[Any] | None
+    """Held-out batches of what is mixed in."""
 
     def __init__(
         self,
@@ -54,19 +56,33 @@ class SupervisedTrainer(Trainer):
         outputs: int,
         loss: Callable[[Any, Any], Any],
         distribution: Distribution,
+        mixed: Sequence[LabelledDataset] = (),
     ) -> None:
         config = run.config
         require_possible(config.train)
         self.unit = "text" if tokenizer else "sequence"
-        self.batches = batches_of(train, config.train.batch_size, config)
-        self.held_out = batches_of(held_out, min(config.train.batch_size, len(held_out)), config)
+        self.start = load_start(run.initial) if config.model.init_from else None
+        self.run = run
+        start = self.start and self.start_for(self.start, train)
+        self.learns_on = start is not None and start.learns_on
+        sizes = mixed_sizes(config.train.batch_size, mixed)
+        parts = [batches_of(each, size, config) for each, size in zip((train, *mixed[:1]), sizes, strict=False)]
+        self.batches: Any = MixedBatches(parts) if mixed else parts[0]
+        self.held_out, *others = (
+            batches_of(each, min(config.train.batch_size, len(each)), config) for each in (held_out, *mixed[1:])
+        )
+        self.mixed = others[0] if others else None
         features = train.features if isinstance(train, VectorDataset) else 0
         longest = int(self.batches.lengths.max())
         require_memory(bytes_needed(config, features or config.model.embedding_dim, 0, longest), longest)
-        arrays = load_checkpoint(run.initial)[1] if config.model.init_from else {}
         vocabulary_size = 0
-        if isinstance(train, TextDataset):
-            vocabulary_size = len(arrays["embedding"]) if arrays else frequent(train, config.model.min_count)
+        if isinstance(train, TextDataset) and tokenizer:
+            vocabulary_size = frequent(train, config.model.min_count)
+            if start:
+                known = len(start.arrays["embedding"])
+                # New words have the last ids. Words before them that the other model read as unknown get rows too.
+                grows = self.learns_on and tokenizer.vocabulary_size > len(start.drawn)
+                vocabulary_size = max(known, vocabulary_size) if grows else known
         with distribution.scope():
             model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
         if isinstance(train, VectorDataset):
@@ -78,11 +94,11 @@ class SupervisedTrainer(Trainer):
             epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
             units_per_step=config.train.batch_size,
             state=tf.zeros(()),
-            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+            fingerprint=run_fingerprint(run, tokenizer, train, held_out),
             distribution=distribution,
         )
-        if arrays:
-            start_from(model, arrays)
+        if start:
+            start_from(model, start, train.class_counts if train.labels else None, like=UNKNOWN_ID)
         one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
         self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
         self._forward = Compiler(model).of_sequences(lambda inputs: self.model(*inputs))
@@ -95,10 +111,14 @@ class SupervisedTrainer(Trainer):
     def noise(self) -> float:
         return max(super().noise(), NOISE_OF_ONE / math.sqrt(len(self.held_out.dataset)))
 
-    def held_out_outputs(self) -> NDArray[np.float64]:
-        """Predict the held-out sequences, ``(sequences, outputs)``."""
-        outputs = np.empty((len(self.held_out.dataset), self.model.outputs))
-        for batch in self.held_out.all():
+    def start_for(self, start: Start, train: LabelledDataset) -> Start:
+        """Return what a run starts from as it fits its training data."""
+        return start
+
+    def outputs_of(self, batches: Batches[Any]) -> NDArray[np.float64]:
+        """Predict sequences, ``(sequences, outputs)``."""
+        outputs = np.empty((len(batches.dataset), self.model.outputs))
+        for batch in batches.all():
             outputs[batch.indices] = self._forward(_as_tensors(batch.inputs)).numpy()[: len(batch.indices)]
         return outputs
 

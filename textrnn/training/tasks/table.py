@@ -88,7 +88,7 @@ def contents(run: Run) -> dict[str, str | None]:
     data = run.config.data
     return {
         f"data.{name}": task_of(run.config).digest(run, sources) if sources else None
-        for name, sources in (("source", data.source), ("validation", data.validation))
+        for name, sources in (("source", data.source), ("mix", data.mix), ("validation", data.validation))
     }
 
 
@@ -115,7 +115,7 @@ def require_same_content(run: Run) -> None:
 
 def _require_places(run: Run) -> None:
     data = run.config.data
-    for place in (*data.source, *data.validation):
+    for place in (*data.source, *data.mix, *data.validation):
         if Path(place).is_absolute() and not Path(place).exists():
             raise UserError(
                 f"the data of a run must be where they were, {place} is not there; give the place they moved to:"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from textrnn.config import TokenizerConfig
 from textrnn.tokenizers import KINDS, load_tokenizer
@@ -15,8 +17,19 @@ def kept_tokenizer(run: Run, learn: Callable[[Run], Tokenizer]) -> Tokenizer:
     kind = run.config.tokenizer.kind
     if (run.folder / KINDS[kind].file_name).exists():
         return load_tokenizer(run.folder, kind)
-    tokenizer = learn(run)
+    known = load_tokenizer(run.start, kind) if run.start.exists() else None
+    tokenizer = learn(run) if known is None else _grown(run, known, learn)
     tokenizer.save(run.folder)
+    return tokenizer
+
+
+def _grown(run: Run, known: Tokenizer, learn: Callable[[Run], Tokenizer]) -> Tokenizer:
+    """Return the tokenizer of the model that a run learns on from, with the new tokens of the text after its own."""
+    if not known.can_grow:
+        return known
+    tokenizer = known.extended(learn(replace(run, quiet=True)))
+    if (new := tokenizer.vocabulary_size - known.vocabulary_size) and not run.quiet:
+        print(f"{known.vocabulary_size:,} tokens of the model, {new:,} new ones in the text", file=sys.stderr)
     return tokenizer
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import Config, DataConfig
-from textrnn.data.labelled_vectors import prepare_vectors
+from textrnn.data.labelled_vectors import VectorDataset, prepare_vectors
 from textrnn.data.labels import Labels
 from textrnn.data.vector_sources import vector_options, vectors_fingerprint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.loop.warm_start import classes_before
 from textrnn.training.tasks.moves import Move, moves_of_vectors
 from textrnn.training.tasks.task import Digests, Prepared, Task
 
@@ -44,23 +45,29 @@ class VectorTask(Task):
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         data, folder = run.config.data, run.folder / "data"
         options = vector_options(data)
-        shared: dict[str, Any] = {"labels": self.labels(data), "quiet": run.quiet}
+        labels = self.labels(data)
+        shared: dict[str, Any] = {"labels": labels, "quiet": run.quiet}
+        before = classes_before(run.initial) if labels else ()
         held_out = None if data.validation else data.held_out
         known, known_validation = digests.get("data.source"), digests.get("data.validation")
-        train, *rest = prepare_vectors(data.source, options, folder, held_out=held_out, fingerprint=known, **shared)
+        train, *rest = prepare_vectors(
+            data.source,
+            options,
+            folder,
+            before=before,
+            always_before=bool(data.mix),
+            held_out=held_out,
+            fingerprint=known,
+            **shared,
+        )
+        shared |= {"classes": train.labels or None, "scaling": (train.mean, train.scale)}
+        mixed: list[VectorDataset] = []
         if data.validation:
-            scaling = (train.mean, train.scale)
-            classes = train.labels or None
-            rest = prepare_vectors(
-                data.validation,
-                options,
-                folder,
-                classes=classes,
-                scaling=scaling,
-                fingerprint=known_validation,
-                **shared,
-            )
-        return Prepared(None, (train, rest[0]))
+            rest = prepare_vectors(data.validation, options, folder, fingerprint=known_validation, **shared)
+        if data.mix:
+            known = digests.get("data.mix")
+            mixed = prepare_vectors(data.mix, options, folder, held_out=data.held_out, fingerprint=known, **shared)
+        return Prepared(None, (train, rest[0]), tuple(mixed))
 
     def labels(self, data: DataConfig) -> Labels | None:
         """Return what the labels mean; None where they are values."""

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import Config, DataConfig
-from textrnn.data.labelled_texts import LabelledCorpus, prepare_labelled
-from textrnn.data.labels import Labels, MultiLabels
+from textrnn.data.labelled_texts import LabelledCorpus, TextDataset, prepare_labelled
+from textrnn.data.labels import Labels, MultiLabels, of_the_same_spelling
 from textrnn.data.records import labelled_options
 from textrnn.data.sources import source_fingerprint
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
+from textrnn.training.loop.warm_start import classes_before
 from textrnn.training.tasks.moves import (
     BATCHES,
     DECAY,
@@ -87,23 +88,28 @@ class TextClassification(Task):
         with self._corpus(run) as corpus:
             tokenizer = _kept_tokenizer(run, corpus)
             train, *rest = prepare_labelled(tokenizer, corpus, digests.get("data.source"))
+        known = replace(corpus, validation=(), classes_known=train.labels)
+        mixed: list[TextDataset] = []
         if validation:
-            held_out = replace(corpus, sources=validation, validation=(), classes_known=train.labels)
-            with held_out:
+            with replace(known, sources=validation, held_out=None) as held_out:
                 rest = prepare_labelled(tokenizer, held_out, digests.get("data.validation"))
-        return Prepared(tokenizer, (train, rest[0]))
+        if mix := run.config.data.mix:
+            with replace(known, sources=mix, held_out=run.config.data.held_out) as old:
+                mixed = prepare_labelled(tokenizer, old, digests.get("data.mix"))
+        return Prepared(tokenizer, (train, rest[0]), tuple(mixed))
 
     def notes(self, prepared: Prepared) -> Sequence[str]:
-        """Return a hint where some classes are several of the others, as ``billing|refund`` is."""
+        """Return a hint where some classes are several of the others, as ``billing|refund`` is, or differ in case."""
         classes = set(prepared.parts[0].labels)
         joined = [
             label for label in sorted(classes) if len(parts := MultiLabels().parts(label)) > 1 and classes >= {*parts}
         ]
-        if not joined:
-            return ()
-        return (
-            f"{len(joined)} classes join others, as {joined[0]!r}; if a text has several labels: --task multilabel",
-        )
+        hints = of_the_same_spelling(prepared.parts[0].labels)
+        if joined:
+            hints += (
+                f"{len(joined)} classes join others, as {joined[0]!r}; if a text has several labels: --task multilabel",
+            )
+        return hints
 
     def _corpus(self, run: Run) -> LabelledCorpus:
         data = run.config.data
@@ -113,6 +119,8 @@ class TextClassification(Task):
             self.labels(data),
             run.folder / "data",
             held_out=None if data.validation else data.held_out,
+            classes_before=classes_before(run.initial),
+            always_before=bool(data.mix),
             validation=data.validation,
             quiet=run.quiet,
         )
@@ -122,7 +130,7 @@ class TextClassification(Task):
         config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas, tokens)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
         train, held_out = prepared.parts
-        return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution)
+        return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution, prepared.mixed)
 
     def trainer_class(self) -> type[ClassifierTrainer]:
         """Return the class of the trainer; importing it loads TensorFlow."""
@@ -171,7 +179,8 @@ class VectorClassification(VectorTask):
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
         train, held_out = prepared.parts
-        return ClassifierTrainer(self.fitted(run, prepared, distribution), None, train, held_out, distribution)
+        run = self.fitted(run, prepared, distribution)
+        return ClassifierTrainer(run, None, train, held_out, distribution, prepared.mixed)
 
 
 def _vocabulary_size(tokenizer: object) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +31,9 @@ from textrnn.training.direct.fitting import Examples, fit_direct_path
 from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
-from textrnn.training.loop.checkpoints import load_checkpoint
-from textrnn.training.loop.run import Run, run_fingerprint
+from textrnn.training.loop.run import Continued, Run, run_fingerprint
+from textrnn.training.loop.trainer import MIXED
+from textrnn.training.loop.warm_start import Start, without_output
 from textrnn.training.tasks.supervised_trainer import SupervisedTrainer
 
 MISTAKES = 20  # listed in the report
@@ -43,6 +47,8 @@ class ClassifierTrainer(SupervisedTrainer):
         tokenizer: of its texts; None where vectors are read.
         train: what is trained on.
         held_out: what is measured on.
+        distribution: the devices and processes that share a batch.
+        mixed: the same two of what is mixed in, if anything is.
     """
 
     def __init__(
@@ -52,13 +58,27 @@ class ClassifierTrainer(SupervisedTrainer):
         train: LabelledDataset,
         held_out: LabelledDataset,
         distribution: Distribution = ALONE,
+        mixed: Sequence[LabelledDataset] = (),
     ) -> None:
         self.tokenizer = tokenizer
         loss = self.loss(train, run.config)
-        super().__init__(run, tokenizer, train, held_out, len(train.labels), loss, distribution)
+        super().__init__(run, tokenizer, train, held_out, len(train.labels), loss, distribution, mixed)
         self.direct: DirectPath | None = None
-        if isinstance(train, TextDataset) and isinstance(held_out, TextDataset) and distribution.is_chief:
-            self.direct = self._direct_path(train, held_out)
+        if isinstance(held_out, TextDataset) and distribution.is_chief:
+            texts = [each for each in (train, *mixed[:1]) if isinstance(each, TextDataset)]
+            self.direct = self._direct_path(texts, held_out)
+
+    def start_for(self, start: Start, train: LabelledDataset) -> Start:
+        """Return what a run starts from, without the output layer of other classes."""
+        if start.learns_on and train.labels[: len(start.labels)] != start.labels:
+            if not self.run.quiet:
+                print(
+                    f"no class of the model, {', '.join(start.labels)!r:.200}, is in the data, so they are not kept; "
+                    "--mix with data of them keeps them",
+                    file=sys.stderr,
+                )
+            return start._replace(arrays=without_output(start.arrays))
+        return start
 
     def loss(self, train: LabelledDataset, config: Config) -> Callable[[Any, Any], Any]:
         """Return the loss of a batch, a function of logits and targets."""
@@ -86,8 +106,21 @@ class ClassifierTrainer(SupervisedTrainer):
 
     def measure(self) -> dict[str, Any]:
         """Evaluate at the scales with the lowest held-out loss: overconfidence is calibrated afterwards."""
-        logits, targets, _ = self.calibrated()
-        return self.history(self.metrics(self.probabilities(logits), targets))
+        logits, targets, calibration = self.calibrated()
+        found = self.history(self.metrics(self.probabilities(logits), targets))
+        return found | self._mixed_loss(calibration)
+
+    def _mixed_loss(self, calibration: Calibration) -> dict[str, float]:
+        """Return the held-out loss of what is mixed in, with the calibration of the other held-out records."""
+        if self.mixed is None:
+            return {}
+        dataset = self.mixed.dataset
+        logits = self.outputs_of(self.mixed) / calibration.temperature
+        if self.direct is not None:
+            texts = _examples(dataset, self.run.config.data.max_length).texts
+            logits = logits + self.direct.logits(texts) * calibration.direct_scale
+        metrics = self.metrics(self.probabilities(logits), dataset.targets)
+        return {MIXED: self.history(metrics)["held_out_loss"]}
 
     def history(self, metrics: Any) -> dict[str, Any]:
         """Return the figures that the history holds."""
@@ -103,7 +136,7 @@ class ClassifierTrainer(SupervisedTrainer):
             calibrated logits ``(texts, classes)`` of the held-out texts, their targets, and the calibration, with the
             calibration error without it.
         """
-        logits, targets = self.held_out_outputs(), self.held_out.dataset.targets
+        logits, targets = self.outputs_of(self.held_out), self.held_out.dataset.targets
         decided, right = self.decisions(logits, targets)
         if self.direct is None:
             summed, factor, direct_scale = logits, 1 / fit_temperature(decided, right), 0.0
@@ -118,22 +151,20 @@ class ClassifierTrainer(SupervisedTrainer):
         )
         return calibrated, targets, Calibration(1 / factor, direct_scale, before, after)
 
-    def _direct_path(self, train: TextDataset, held_out: TextDataset) -> DirectPath | None:
+    def _direct_path(self, parts: Sequence[TextDataset], held_out: TextDataset) -> DirectPath | None:
         """Return the direct path, which is fitted once and kept in the run's folder; None for a model without."""
         config = self.run.config
         if not config.model.direct_ngrams:
             return None
-        path, fingerprint = self.run.folder / DIRECT, direct_fingerprint(config, self.tokenizer, train, held_out)
-
-        def examples(part: TextDataset) -> Examples:
-            return Examples([part.text(number, config.data.max_length) for number in range(len(part))], part.targets)
-
-        of_held_out = examples(held_out)
+        path, fingerprint = self.run.folder / DIRECT, direct_fingerprint(self.run, self.tokenizer, *parts, held_out)
+        of_held_out = _examples(held_out, config.data.max_length)
         direct = DirectPath.load(path, fingerprint)
         if direct is None:
+            train = parts[0]
             weights = class_weights(train, config.train.class_weights) if train.targets.ndim == 1 else None
+            texts, targets = zip(*(_examples(part, config.data.max_length) for part in parts), strict=True)
             direct = fit_direct_path(
-                examples(train),
+                Examples(list(chain(*texts)), np.concatenate(targets)),
                 of_held_out,
                 train.labels,
                 config.model.direct_ngrams,
@@ -147,12 +178,11 @@ class ClassifierTrainer(SupervisedTrainer):
         return direct
 
     def _pretrained_path(self, labels: tuple[str, ...]) -> DirectPath | None:
-        """Return the direct path of the model that the run starts from, if that has one of the same labels."""
-        if not self.run.config.model.init_from:
+        """Return the direct path of the model that the run starts from, if its classes are the first of these."""
+        if self.start is None or "direct_squares" not in self.start.arrays:
             return None
-        _, arrays = load_checkpoint(self.run.initial)
-        found = DirectPath.restored(arrays) if "direct_squares" in arrays else None
-        return found if found and found.labels == labels else None
+        found = DirectPath.restored(self.start.arrays)
+        return found.with_labels(labels) if labels[: len(found.labels)] == found.labels else None
 
     def _scale(self, logits: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, float]:
         """Return the factor of logits ``(texts, classes)`` with the lowest loss, and that loss."""
@@ -199,8 +229,9 @@ class ClassifierTrainer(SupervisedTrainer):
         )
 
 
-def direct_fingerprint(config: Config, tokenizer: Tokenizer | None, *datasets: TextDataset) -> str:
+def direct_fingerprint(run: Run, tokenizer: Tokenizer | None, *datasets: TextDataset) -> str:
     """Return the hash of all that determines the direct path: some of the settings, the tokenizer and the data."""
+    config = run.config
     decides = Config(
         task=config.task,
         seed=config.seed,
@@ -209,7 +240,12 @@ def direct_fingerprint(config: Config, tokenizer: Tokenizer | None, *datasets: T
         model=ModelConfig(direct_ngrams=config.model.direct_ngrams, init_from=config.model.init_from),
         train=TrainConfig(class_weights=config.train.class_weights),
     )
-    return run_fingerprint(decides, tokenizer, *datasets)
+    return run_fingerprint(replace(run, config=decides, continued=Continued()), tokenizer, *datasets)
+
+
+def _examples(part: TextDataset, max_length: int) -> Examples:
+    """Return texts and targets as the direct path reads them."""
+    return Examples([part.text(number, max_length) for number in range(len(part))], part.targets)
 
 
 class Mistake(NamedTuple):

@@ -18,6 +18,7 @@ from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
+from textrnn.training.loop.warm_start import load_start, start_from
 from textrnn.training.network.forecaster import READ_AT_ONCE, Forecaster
 
 ENOUGH_STEPS = 300
@@ -45,8 +46,13 @@ class ForecasterTrainer(Trainer):
         require_memory(bytes_needed(config, series.features, config.model.horizon * series.features, read), read)
         with distribution.scope():
             model = Forecaster(config.model, series.features, config.seed, config.train.precision)
+        start = load_start(run.initial) if config.model.init_from else None
+        self.learns_on = start is not None and start.learns_on
         if not run.checkpoint.exists():  # a checkpoint replaces these weights
             model.start_from(series)
+            if start:  # but for the scale, which is that of this series
+                scale = {"input_mean": series.mean, "input_scale": series.scale}
+                start_from(model, start._replace(arrays=start.arrays | scale))
         super().__init__(
             run,
             model,
@@ -54,7 +60,7 @@ class ForecasterTrainer(Trainer):
             epochs=config.train.epochs or max(1.0, ENOUGH_STEPS / self.windows.steps_per_epoch),
             units_per_step=batch_size * length,
             state=tf.zeros(()),
-            fingerprint=run_fingerprint(config, None, series),
+            fingerprint=run_fingerprint(run, None, series),
             distribution=distribution,
         )
         self._first_state = self.distribution.rows(model.backbone.initial_state(batch_size), axis=1)

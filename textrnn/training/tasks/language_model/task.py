@@ -67,7 +67,8 @@ class LanguageModelling(Task):
 
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         tokenizer = self.tokenizer(run)
-        return Prepared(tokenizer, _datasets(run, tokenizer, digests))
+        mixed = _mixed(run, tokenizer, digests) if run.config.data.mix else ()
+        return Prepared(tokenizer, _datasets(run, tokenizer, digests), mixed)
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
@@ -78,7 +79,7 @@ class LanguageModelling(Task):
         config = fit_to_tokens(run.config, self.default_config(), tokens, distribution.replicas)
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
         train, held_out = prepared.parts
-        return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution)
+        return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution, prepared.mixed)
 
     def moves(self, config: Config) -> Sequence[Move]:
         kind, ngrams = config.tokenizer.kind, config.model.input_ngrams
@@ -169,6 +170,22 @@ def _datasets(run: Run, tokenizer: Tokenizer, digests: Digests) -> tuple[TokenDa
             " data.validation"
         )
     return train, held_out
+
+
+def _mixed(run: Run, tokenizer: Tokenizer, digests: Digests) -> tuple[TokenDataset, TokenDataset | None]:
+    """Return training and held-out tokens of the text that is mixed in."""
+    data = run.config.data
+    return prepare(
+        tokenizer,
+        data.mix,
+        source_options(data),
+        run.folder / "data",
+        separate_documents=data.separate_documents,
+        held_out=data.held_out,
+        processes=data.processes,
+        fingerprint=digests.get("data.mix"),
+        quiet=run.quiet,
+    )
 
 
 def _held_out_share(data: DataConfig) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.data.tokens.datasets import Batches, TokenDataset, count_tokens, evaluation_batches
+from textrnn.data.tokens.datasets import Batches, MixedBatches, TokenDataset, count_tokens, evaluation_batches
 from textrnn.generation import GenerationOptions, generate, untrained
 from textrnn.scoring import TextMetrics
 from textrnn.tokenizers.base import Tokenizer
@@ -19,8 +20,9 @@ from textrnn.training.loop.compilation import Compiler, compiled
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint, start_id
 from textrnn.training.loop.small_data import enough_epochs
-from textrnn.training.loop.trainer import Trainer
+from textrnn.training.loop.trainer import MIXED, Trainer
 from textrnn.training.loop.training_step import TrainingStep, require_possible
+from textrnn.training.loop.warm_start import load_start, mixed_sizes, start_from
 from textrnn.training.network.adaptive_softmax import logits_held
 from textrnn.training.network.language_model import LanguageModel
 
@@ -44,17 +46,26 @@ class LanguageModelTrainer(Trainer):
         train: TokenDataset,
         held_out: TokenDataset,
         distribution: Distribution = ALONE,
+        mixed: Sequence[TokenDataset] = (),
     ) -> None:
         config = run.config
         require_possible(config.train)
+        start = load_start(run.initial) if config.model.init_from else None
+        self.learns_on = start is not None
+        self.mixed = mixed[1].first(EVALUATION_TOKENS) if mixed else None
         length = config.train.sequence_length
         outputs = logits_held(config.model, tokenizer.vocabulary_size)
         require_memory(bytes_needed(config, 0, outputs, length), length)
         self.tokenizer = tokenizer
         self.held_out = held_out.first(EVALUATION_TOKENS)
         self.start_id = start_id(tokenizer, train, config.data.separate_documents)
-        self.never_drawn = untrained(count_tokens(train.ids, tokenizer.vocabulary_size))
-        self.batches = Batches(train.ids, config.train.batch_size, length, config.seed)
+        counts = np.sum([count_tokens(each.ids, tokenizer.vocabulary_size) for each in (train, *mixed[:1])], axis=0)
+        self.never_drawn = untrained(counts)
+        if start:  # what the other model has learned is drawn
+            self.never_drawn = np.setdiff1d(self.never_drawn, start.drawn).astype(np.int32)
+        sizes = mixed_sizes(config.train.batch_size, mixed)
+        parts = zip((train, *mixed[:1]), sizes, strict=False)
+        self.batches = MixedBatches([Batches(each.ids, size, length, config.seed) for each, size in parts])
         with distribution.scope():
             model = LanguageModel(
                 config.model,
@@ -70,9 +81,11 @@ class LanguageModelTrainer(Trainer):
             steps_per_epoch=self.batches.steps_per_epoch,
             units_per_step=config.train.batch_size * config.train.sequence_length,
             state=model.backbone.initial_state(config.train.batch_size),
-            fingerprint=run_fingerprint(config, tokenizer, train, held_out),
+            fingerprint=run_fingerprint(run, tokenizer, train, held_out),
             distribution=distribution,
         )
+        if start:
+            start_from(model, start, counts)
         self._step = TrainingStep(model, self.optimizer, self.config.recompute, distribution)
         self._flush = self._step.flush
         self._evaluate_batch = Compiler(model).of_tokens(self._evaluation_step)
@@ -93,7 +106,8 @@ class LanguageModelTrainer(Trainer):
 
     def measure(self) -> dict[str, Any]:
         self._flush()
-        return {"held_out_loss": self.held_out_loss(), "sample": self.sample()}
+        mixed = {MIXED: self.held_out_loss(self.mixed)} if self.mixed else {}
+        return {"held_out_loss": self.held_out_loss(self.held_out), **mixed, "sample": self.sample()}
 
     def comparable_loss(self, loss: float) -> float:
         """Return nats per character, with unknown words spelled."""
@@ -110,9 +124,9 @@ class LanguageModelTrainer(Trainer):
         hidden, state = self.model.read(inputs, state)
         return tf.reduce_sum(self.model.token_loss(hidden, targets) * tf.transpose(weights)), state
 
-    def held_out_loss(self) -> float:
-        """Return the nats per token on the held-out text, read in parallel streams with carried states."""
-        ids, length = self.held_out.ids, self.config.sequence_length
+    def held_out_loss(self, held_out: TokenDataset) -> float:
+        """Return the nats per token on a held-out text, read in parallel streams with carried states."""
+        ids, length = held_out.ids, self.config.sequence_length
         streams = max(1, min(EVALUATION_STREAMS, len(ids) // (4 * length)))
         state = self.model.backbone.initial_state(streams)
         total, count = 0.0, 0.0

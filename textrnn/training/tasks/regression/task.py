@@ -22,4 +22,4 @@ class Regression(VectorTask):
         from textrnn.training.tasks.regression.trainer import RegressorTrainer
 
         train, held_out = prepared.parts
-        return RegressorTrainer(self.fitted(run, prepared, distribution), train, held_out, distribution)
+        return RegressorTrainer(self.fitted(run, prepared, distribution), train, held_out, distribution, prepared.mixed)
