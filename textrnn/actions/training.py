@@ -37,7 +37,7 @@ class TrainingProgress:
     Attributes:
         step: number of steps trained.
         total_steps: number of steps of the whole training.
-        training_loss: mean loss since the last report.
+        training_loss: mean loss since the last report; None before the first step of a model that learns on.
         held_out_loss: loss on the held-out data; None between evaluations.
         figures: this line of the run's history: the figures above and, for example, ``epoch``, ``seconds`` and
             ``held_out_accuracy``.
@@ -45,7 +45,7 @@ class TrainingProgress:
 
     step: int
     total_steps: int
-    training_loss: float
+    training_loss: float | None
     held_out_loss: float | None
     figures: Mapping[str, Any]
 
@@ -160,6 +160,11 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
     if plan.cluster:
         if plan.budget or is_searched(folder):
             raise UserError("--budget searches in one process, TF_CONFIG names several workers; leave one of them out")
+        if config is None and _epochs_alone(plan.stated):
+            raise UserError(
+                "more epochs of a finished run on several workers need the whole command, was: train.epochs alone; give"
+                " the command that made the run, with the new train.epochs and --resume"
+            )
         if plan.memory:
             raise UserError("several workers read the same files, the data are in memory; write them to a file")
         return _train_with_others(plan.cluster, folder, config, plan.resume, plan.quiet, report)
@@ -318,7 +323,9 @@ def _reporter(progress: bool | Callable[[TrainingProgress], object]) -> Report |
 
     def report(line: Mapping[str, Any], total_steps: int) -> None:
         progress(
-            TrainingProgress(line["step"], total_steps, line["training_loss"], line.get("held_out_loss"), dict(line))
+            TrainingProgress(
+                line["step"], total_steps, line.get("training_loss"), line.get("held_out_loss"), dict(line)
+            )
         )
 
     return report

@@ -165,7 +165,7 @@ class Trainer(ABC):
         last_saved = time.monotonic()
         with _progress_bar(self) as bar, self._stop_on_signal():
             if self.learns_on and not self.progress.step:
-                self._record(bar, evaluate=True)
+                self._record(bar, True, report)
             while self.progress.step < self.total_steps:
                 began = time.monotonic()
                 self.distribution.ask(self._stop_requested, self._is_due(last_saved))

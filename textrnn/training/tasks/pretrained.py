@@ -91,7 +91,8 @@ class Taken(NamedTuple):
 def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = None) -> dict[str, Any]:
     """Return what a user states of a run that starts from a model, in sections, so that defaults suit the model.
 
-    The task is that of the model unless another is stated.
+    The task is that of the model unless another is stated. Where a model learns on, the default of the learning rate
+    is lower.
 
     Args:
         stated: what the user states.
@@ -110,6 +111,8 @@ def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = No
         if found.data.reads == "text":
             sections["tokenizer"] = {"kind": found.tokenizer.kind, **sections.get("tokenizer", {})}
             sections["model"] = {"input_ngrams": found.model.input_ngrams, **sections["model"]}
+        rate = RATE * default_like(found).train.learning_rate
+        sections["train"] = {"learning_rate": rate, **sections.get("train", {})}
     return sections
 
 
@@ -161,8 +164,6 @@ def load_pretrained(config: Config) -> Taken:
             f"data.separate_documents must be that of the model {folder}, {source.data.separate_documents}, was: "
             f"{config.data.separate_documents}; leave it out"
         )
-    if config.train.learning_rate == default.train.learning_rate:
-        config = with_value(config, "train.learning_rate", RATE * default.train.learning_rate)
     if direct and config.model.direct_ngrams:
         arrays |= direct.stored()
     manifest = read_bundle(find_bundle(folder)).manifest
@@ -184,7 +185,7 @@ def with_model_of(config: Config, found: Config) -> Config:
     default = default_like(found)
     taken = [f"tokenizer.{f.name}" for f in fields(found.tokenizer)]
     taken += [f"model.{name}" for name in (*ARCHITECTURE, *STRUCTURE)] + [f"data.{name}" for name in READING]
-    for key in [*taken, "train.learning_rate"]:
+    for key in taken:
         if value_of(config, key) in (value_of(default, key), value_of(task_of(found).default_config(), key)):
             config = with_value(config, key, value_of(found, key))
     return config

@@ -101,7 +101,9 @@ def open_run(folder: Path, config: Config | None = None, quiet: bool = False, ep
         stated = with_kept_input(_as_taken_over(absolute_sources(config), found), folder)
         found = with_sources_of(found, stated)
         found = replace(found, data=replace(found.data, processes=config.data.processes))
-        if config.train.epochs and config.train.epochs != found.train.epochs:
+        if config.train.epochs == continued.first:  # the command that made the run
+            stated = _with_epochs(stated, found.train.epochs)
+        elif config.train.epochs > found.train.epochs:
             epochs, stated = config.train.epochs, _with_epochs(stated, found.train.epochs)
         if differing := _differences(stated, found):
             raise UserError(
