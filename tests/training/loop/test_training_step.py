@@ -180,6 +180,14 @@ def test_the_learning_rate_is_that_of_its_schedule(optimizer: str, schedule: str
         assert step == 20 or rates[step] == pytest.approx(rate, rel=1e-9, abs=1e-12)
 
 
+def test_the_schedule_of_a_run_that_goes_on_begins_again() -> None:
+    config = TrainConfig(warmup_steps=4, learning_rate=0.1)
+    found = optimizer_of(config, 32, LanguageModel(MODEL, VOCABULARY_SIZE), starts=(5, 12))
+    for step, rate in enumerate(learning_rates(config, 20, 4)):
+        found.iterations.assign(12 + step)
+        assert float(found.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-8)
+
+
 def test_the_warm_up_takes_half_of_a_short_run_at_most() -> None:
     found = optimizer_of(TrainConfig(schedule="constant", warmup_steps=100), 20, LanguageModel(MODEL, VOCABULARY_SIZE))
     found.iterations.assign(10)

@@ -25,13 +25,12 @@ class Prepared(NamedTuple):
 
     Attributes:
         tokenizer: of a task that reads text.
-        parts: what is trained on, and what is held out; a series is both.
-        mixed: the same two of the sources that are mixed in, if there are any.
+        parts: what is trained on, and what is held out, then the same two of sources that are mixed in, if there are
+            any; a series is all of it.
     """
 
     tokenizer: Tokenizer | None
     parts: tuple[Any, ...]
-    mixed: tuple[Any, ...] = ()
 
 
 class Task(ABC):

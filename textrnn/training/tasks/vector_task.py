@@ -67,7 +67,7 @@ class VectorTask(Task):
         if data.mix:
             known = digests.get("data.mix")
             mixed = prepare_vectors(data.mix, options, folder, held_out=data.held_out, fingerprint=known, **shared)
-        return Prepared(None, (train, rest[0]), tuple(mixed))
+        return Prepared(None, (train, rest[0], *mixed))
 
     def labels(self, data: DataConfig) -> Labels | None:
         """Return what the labels mean; None where they are values."""

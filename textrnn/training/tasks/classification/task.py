@@ -96,7 +96,7 @@ class TextClassification(Task):
         if mix := run.config.data.mix:
             with replace(known, sources=mix, held_out=run.config.data.held_out) as old:
                 mixed = prepare_labelled(tokenizer, old, digests.get("data.mix"))
-        return Prepared(tokenizer, (train, rest[0]), tuple(mixed))
+        return Prepared(tokenizer, (train, rest[0], *mixed))
 
     def notes(self, prepared: Prepared) -> Sequence[str]:
         """Return a hint where some classes are several of the others, as ``billing|refund`` is, or differ in case."""
@@ -129,8 +129,8 @@ class TextClassification(Task):
         texts, tokens = len(prepared.parts[0]), int(prepared.parts[0].lengths.sum())
         config = fit_to_records(run.config, self.default_config(), texts, distribution.replicas, tokens)
         run = fitted(run, config, f"{texts:,} training texts", distribution.is_chief)
-        train, held_out = prepared.parts
-        return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution, prepared.mixed)
+        train, held_out, *mixed = prepared.parts
+        return self.trainer_class()(run, prepared.tokenizer, train, held_out, distribution, mixed)
 
     def trainer_class(self) -> type[ClassifierTrainer]:
         """Return the class of the trainer; importing it loads TensorFlow."""
@@ -178,9 +178,9 @@ class VectorClassification(VectorTask):
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 
-        train, held_out = prepared.parts
+        train, held_out, *mixed = prepared.parts
         run = self.fitted(run, prepared, distribution)
-        return ClassifierTrainer(run, None, train, held_out, distribution, prepared.mixed)
+        return ClassifierTrainer(run, None, train, held_out, distribution, mixed)
 
 
 def _vocabulary_size(tokenizer: object) -> int:

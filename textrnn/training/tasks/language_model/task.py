@@ -68,7 +68,7 @@ class LanguageModelling(Task):
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         tokenizer = self.tokenizer(run)
         mixed = _mixed(run, tokenizer, digests) if run.config.data.mix else ()
-        return Prepared(tokenizer, _datasets(run, tokenizer, digests), mixed)
+        return Prepared(tokenizer, (*_datasets(run, tokenizer, digests), *mixed))
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.language_model.trainer import LanguageModelTrainer
@@ -78,8 +78,8 @@ class LanguageModelling(Task):
         tokens = prepared.parts[0].tokens
         config = fit_to_tokens(run.config, self.default_config(), tokens, distribution.replicas)
         run = fitted(run, config, f"{tokens:,} training tokens", distribution.is_chief)
-        train, held_out = prepared.parts
-        return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution, prepared.mixed)
+        train, held_out, *mixed = prepared.parts
+        return LanguageModelTrainer(run, prepared.tokenizer, train, held_out, distribution, mixed)
 
     def moves(self, config: Config) -> Sequence[Move]:
         kind, ngrams = config.tokenizer.kind, config.model.input_ngrams

@@ -21,5 +21,5 @@ class Regression(VectorTask):
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.regression.trainer import RegressorTrainer
 
-        train, held_out = prepared.parts
-        return RegressorTrainer(self.fitted(run, prepared, distribution), train, held_out, distribution, prepared.mixed)
+        train, held_out, *mixed = prepared.parts
+        return RegressorTrainer(self.fitted(run, prepared, distribution), train, held_out, distribution, mixed)
