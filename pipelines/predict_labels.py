@@ -25,7 +25,7 @@ RECORDS = 5
 
 @stage
 def main(run: Run) -> int:
-    held_out = prepare(run).parts[-1]
+    held_out = prepare(run).parts[1]
     small = run.folder / "bundle-int8"
     folder = str(small if small.exists() else run.folder)
     if isinstance(held_out, TextDataset):

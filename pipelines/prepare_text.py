@@ -15,7 +15,7 @@ from textrnn.training.tasks.table import prepare
 
 @stage
 def main(run: Run) -> int:
-    train, held_out = prepare(run).parts
+    train, held_out, *_ = prepare(run).parts
     for name, data in (("training", train), ("held out", held_out)):
         print(f"{name}: {data.summary}: {data.path}")
     return 0

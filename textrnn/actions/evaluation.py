@@ -156,7 +156,7 @@ def _adapt(model: LanguageModel, asked: Evaluation, prepared: Prepared, parts: S
     from textrnn.training.adaptation.adaptation import Adaptation
 
     settings = parse_settings(asked.set, asked.dynamic, asked.cache)
-    train, held_out = prepared.parts
+    train, held_out, *_ = prepared.parts  # and what was mixed in
     adaptation = Adaptation(_run_of(model, asked.quiet), model.tokenizer, train, held_out, settings)
     ids = np.concatenate([np.asarray(part.ids, np.int32) for part in parts])
     size = sum((part.size for part in parts), TextSize(0, 0, 0))

@@ -27,8 +27,9 @@ from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.direct.model import DIRECT, DirectPath
 from textrnn.training.loop.checkpoints import BEST, load_checkpoint
+from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import read_fitted, with_fitted_values
-from textrnn.training.loop.warm_start import Arrays, as_start
+from textrnn.training.loop.warm_start import Arrays, as_start, load_start
 from textrnn.training.network.weight_names import forward_weights, is_layer_weight, with_backward_weights
 from textrnn.training.tasks.bundle_weights import weights_of_bundle
 from textrnn.training.tasks.configuration import read_config
@@ -102,11 +103,14 @@ def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = No
     Raises:
         UserError: there is no model.
     """
-    sections = {name: dict(value) if isinstance(value, dict) else value for name, value in stated.items()}
+    sections = dict(stated)
+    if not all(isinstance(sections.get(name, {}), dict) for name in ("data", "tokenizer", "model", "train")):
+        return sections  # which no configuration can be made of
     sections["model"] = {**sections.get("model", {}), "init_from": model}
     found = read_config(resumed) if resumed else _config_of(Path(model).expanduser())
+    learns_on = load_start(Run(resumed, found).initial).learns_on if resumed else True
     sections.setdefault("task", found.task)
-    if sections["task"] == found.task:
+    if learns_on and sections["task"] == found.task:
         sections["data"] = {"reads": found.data.reads, **sections.get("data", {})}
         if found.data.reads == "text":
             sections["tokenizer"] = {"kind": found.tokenizer.kind, **sections.get("tokenizer", {})}
