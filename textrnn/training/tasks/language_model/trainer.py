@@ -106,8 +106,8 @@ class LanguageModelTrainer(Trainer):
 
     def measure(self) -> dict[str, Any]:
         self._flush()
-        mixed = {MIXED: self.held_out_loss(self.mixed)} if self.mixed else {}
-        return {"held_out_loss": self.held_out_loss(self.held_out), **mixed, "sample": self.sample()}
+        mixed = {MIXED: self.loss_of(self.mixed)} if self.mixed else {}
+        return {"held_out_loss": self.held_out_loss(), **mixed, "sample": self.sample()}
 
     def comparable_loss(self, loss: float) -> float:
         """Return nats per character, with unknown words spelled."""
@@ -124,9 +124,13 @@ class LanguageModelTrainer(Trainer):
         hidden, state = self.model.read(inputs, state)
         return tf.reduce_sum(self.model.token_loss(hidden, targets) * tf.transpose(weights)), state
 
-    def held_out_loss(self, held_out: TokenDataset) -> float:
-        """Return the nats per token on a held-out text, read in parallel streams with carried states."""
-        ids, length = held_out.ids, self.config.sequence_length
+    def held_out_loss(self) -> float:
+        """Return the nats per token on the held-out text."""
+        return self.loss_of(self.held_out)
+
+    def loss_of(self, text: TokenDataset) -> float:
+        """Return the nats per token on a text, read in parallel streams with carried states."""
+        ids, length = text.ids, self.config.sequence_length
         streams = max(1, min(EVALUATION_STREAMS, len(ids) // (4 * length)))
         state = self.model.backbone.initial_state(streams)
         total, count = 0.0, 0.0
