@@ -248,9 +248,7 @@ def test_the_scales_are_the_best_ones_and_are_in_the_bundle(trained_classifier: 
 # Settings of another task
 
 
-@pytest.mark.parametrize(
-    "setting", ["model.bidirectional=true", "model.init_from=somewhere", "model.segment_length=64"]
-)
+@pytest.mark.parametrize("setting", ["model.bidirectional=true", "model.segment_length=64"])
 def test_a_language_model_refuses_what_is_for_classification(tmp_path: Path, setting: str) -> None:
     config = load_config(None, [setting])
     name = setting.partition("=")[0]

@@ -115,6 +115,10 @@ class SupervisedTrainer(Trainer):
         """Return what a run starts from as it fits its training data."""
         return start
 
+    def held_out_outputs(self) -> NDArray[np.float64]:
+        """Predict the held-out sequences, ``(sequences, outputs)``."""
+        return self.outputs_of(self.held_out)
+
     def outputs_of(self, batches: Batches[Any]) -> NDArray[np.float64]:
         """Predict sequences, ``(sequences, outputs)``."""
         outputs = np.empty((len(batches.dataset), self.model.outputs))

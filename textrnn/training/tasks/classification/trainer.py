@@ -136,7 +136,7 @@ class ClassifierTrainer(SupervisedTrainer):
             calibrated logits ``(texts, classes)`` of the held-out texts, their targets, and the calibration, with the
             calibration error without it.
         """
-        logits, targets = self.outputs_of(self.held_out), self.held_out.dataset.targets
+        logits, targets = self.held_out_outputs(), self.held_out.dataset.targets
         decided, right = self.decisions(logits, targets)
         if self.direct is None:
             summed, factor, direct_scale = logits, 1 / fit_temperature(decided, right), 0.0
