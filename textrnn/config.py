@@ -269,6 +269,13 @@ class ModelConfig:
     )
     """Classification: a direct path from n-grams of up to this many tokens to the classes, fitted before the training
     and added to the network's output. One token less is tried too."""
+    direct_rows: int = field(
+        default=131_072,
+        metadata=_for(_with(CLASSIFIERS_OF_TEXT, model__direct_ngrams=Above(0)))
+        | _between(1, 10_000_000, "32768 makes a small file, at some cost"),
+    )
+    """Direct path: maximum number of n-grams. Those that separate the classes best are kept. In 8 bits an n-gram takes
+    about 18 bytes of the bundle. Many classes lower the number: an n-gram has a weight for each."""
     recurrence: str = field(default="dense", metadata=_for(EVERY_RUN) | _one_of("dense", "diagonal", "rotation"))
     """The matrix U: dense; diagonal (IndRNN, Li et al. 2018); or rotations of pairs of units (a complex diagonal,
     Orvieto et al. 2023)."""

@@ -98,6 +98,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "model.ngram_dropout": ("0.9", "model.input_ngrams=2"),
     "model.min_count": ("20",),
     "model.direct_ngrams": ("1|2",),
+    "model.direct_rows": ("3", "model.direct_ngrams=1"),
     "model.pooling": ("last", "model.segment_length=0"),
     "model.horizon": ("3",),
     "model.weight_drop": ("0.9", "model.recurrence=dense"),

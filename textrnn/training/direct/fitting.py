@@ -159,6 +159,7 @@ def fit_direct_path(
     class_weights: NDArray[np.float32] | None = None,
     pretrained: DirectPath | None = None,
     seed: int = 0,
+    most: int = MOST_NGRAMS,
 ) -> DirectPath:
     """Fit a direct path whose logits have the scale that suits held-out texts.
 
@@ -171,6 +172,7 @@ def fit_direct_path(
         class_weights: weight of the texts of each class, ``(classes,)``; None weighs all alike.
         pretrained: a path of the same classes and tokens; its weights are one more start.
         seed: seed of the order of the texts, and of the folds.
+        most: number of n-grams to keep at most.
     """
     train = _bounded(train, seed)
     columns = as_columns(train.targets, len(labels))
@@ -180,7 +182,7 @@ def fit_direct_path(
     candidates = []
     is_large = sum(len(text) for text in train.texts) > MANY_TOKENS
     for length in (order,) if is_large else dict.fromkeys((order, max(1, order - 1))):
-        table, hashed = choose_ngrams(train.texts, columns, length)
+        table, hashed = choose_ngrams(train.texts, columns, length, most)
         sample = Sample(ngrams_of(table, train.texts), columns, of_text)
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:

@@ -172,6 +172,7 @@ class ClassifierTrainer(SupervisedTrainer):
                 weights,
                 self._pretrained_path(train.labels),
                 config.seed,
+                config.model.direct_rows,
             )
             direct.save(path, fingerprint)
         self._held_out_directly = direct.logits(of_held_out.texts)
