@@ -26,7 +26,7 @@ def test_train_writes_a_whole_run_and_prints_its_bundle(trained: TrainedRun) -> 
     names = {name for name in files_of(trained.folder) if not name.startswith("data/")}
     assert names == {
         *("config.json", "tokenizer.json", "data", "checkpoint.npz", "best.npz", "history.jsonl", "curves.png"),
-        *("bundle", "bundle/manifest.json", "bundle/model.onnx", "bundle/sequence.onnx"),
+        *("bundle", "bundle/README.md", "bundle/manifest.json", "bundle/model.onnx", "bundle/sequence.onnx"),
         *("bundle/generate.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
     }
     assert trained.result.out == f"{trained.folder / 'bundle'}\n"
@@ -348,14 +348,19 @@ def test_export_writes_the_same_bundle_again(trained: TrainedRun, tmp_path: Path
     assert files_of(tmp_path / "deep" / "copy") == original
 
 
-def test_export_refuses_a_folder_that_exists_and_a_bundle(trained: TrainedRun, tmp_path: Path) -> None:
+def test_export_refuses_a_folder_that_exists_and_copies_a_bundle(trained: TrainedRun, tmp_path: Path) -> None:
     before = files_of(trained.folder)
     assert "must not exist yet" in told(call("export", trained.folder))
     assert "must not exist yet" in told(call("export", trained.folder, "--out", tmp_path))
-    message = told(call("export", trained.folder / "bundle", "--out", tmp_path / "new"))
-    assert f"a run folder holds config.json, found none in: {trained.folder / 'bundle'}" in message
-    assert files_of(trained.folder) == before
+    assert "must not exist yet" in told(call("export", trained.folder / "bundle", "--out", tmp_path))
+    assert "give --out FOLDER" in told(call("export", trained.folder / "bundle"))
+    assert "--quantize needs the weights of a run" in told(
+        call("export", trained.folder / "bundle", "--quantize", "int8")
+    )
     assert files_of(tmp_path) == {}
+    assert call("export", trained.folder / "bundle", "--out", tmp_path / "new").code == 0
+    assert files_of(tmp_path / "new") == files_of(trained.folder / "bundle")
+    assert files_of(trained.folder) == before
 
 
 def test_info_describes_a_model(trained: TrainedRun) -> None:

@@ -32,6 +32,7 @@ ROOMS = [
         "textrnn.explanation",
     },
     {"textrnn.bundle"},
+    {"textrnn.models"},
     {"textrnn.data"},
     {"textrnn.metrics"},
     {"textrnn.runtime"},
@@ -64,6 +65,7 @@ HOMES = {
     "tensorflow": {"textrnn.training"},
     "keras": {"textrnn.training"},
     "datasets": {"textrnn.data"},
+    "huggingface_hub": {"textrnn.models.hub"},
     "onnx": {"textrnn.training.export", "textrnn.training.tasks.bundle_weights"},
     # No dependencies: used where they happen to be installed, and asked for where they are not.
     "sklearn": {"textrnn.data.vector_sources", "textrnn.estimator"},
@@ -71,7 +73,7 @@ HOMES = {
     "shtab": {"textrnn.commands.completion"},
     "matplotlib": {"textrnn.metrics", "textrnn.training.loop.history", "textrnn.explanation.picture", "textrnn.fonts"},
 }
-TRAINING_ONLY = {"tensorflow", "keras", "datasets", "onnx", "matplotlib"}
+TRAINING_ONLY = {"tensorflow", "keras", "datasets", "huggingface_hub", "onnx", "matplotlib"}
 
 
 def is_within(module: str, home: str) -> bool:

@@ -2,7 +2,8 @@
 
 manifest.json holds the format version, the kind of model, the tokenizer, the graphs with their inputs and outputs, the
 parameters of the runtime, the metrics on held-out data, the whole config, and size and SHA-256 of every other file.
-Nothing is ever unpickled, and nothing outside the folder is read.
+Nothing is ever unpickled, and nothing outside the folder is read. README.md, the model card, is for people: no program
+reads it, the manifest does not list it, and it may be edited.
 
 The config is information for people. No program parses it, so that a bundle remains valid after a setting is renamed.
 Programs read `runtime`; `RUNTIME` and `SOURCES` define its entries and their ranges. Their names belong to this format,
@@ -28,6 +29,7 @@ from textrnn.files import new_folder, sha256
 FORMAT = "textrnn-bundle"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+CARD = "README.md"
 MAX_MANIFEST_BYTES = 16_000_000
 _LOCATION = b"location"
 PRECISIONS = ("float32", "int8")
@@ -94,6 +96,9 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
 }
 """Entries of `Manifest.runtime` by kind of model."""
 
+OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {"language_model": {"prompt": _TEXT}}
+"""Entries that older bundles lack."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -143,13 +148,14 @@ class Manifest:
         labels: labels of a classifier, else None.
         metrics: metrics on held-out data.
         runtime: parameters of the runtime, by kind of model:
-            language_model: ``never_drawn``, ids of `textrnn.generation.untrained`;
+            language_model: ``never_drawn``, ids of `textrnn.generation.untrained`; ``prompt``, an example of one;
             classifier: ``max_length`` and ``segment_length``, maximum tokens of a text and tokens of a segment;
             vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, for training that starts from
             this model.
         config: the whole resolved config of the training run; information only.
+        card: facts of the model card that nothing else in the manifest says (`textrnn.models.card`); information only.
         created_with: versions by package.
         files: all files except the manifest; `write_bundle` fills it in.
     """
@@ -163,6 +169,7 @@ class Manifest:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
 
@@ -221,7 +228,7 @@ def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, P
 
     Args:
         folder: bundle folder, which must not exist yet.
-        manifest: manifest; its `files` are replaced by those of `source`.
+        manifest: manifest; its `files` are replaced by those of `source`, without the card.
         source: a folder, from which every file is copied, or a mapping of names in the bundle to paths.
 
     Raises:
@@ -232,7 +239,8 @@ def write_bundle(folder: Path, manifest: Manifest, source: Path | Mapping[str, P
     with new_folder(folder) as temporary:
         for name, path in source.items():
             shutil.copyfile(path, temporary / _plain(name))
-        files = {name: FileEntry(sha256(temporary / name), (temporary / name).stat().st_size) for name in source}
+        listed = [name for name in source if name != CARD]
+        files = {name: FileEntry(sha256(temporary / name), (temporary / name).stat().st_size) for name in listed}
         manifest = dataclasses.replace(manifest, files=files)
         (temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
         read_bundle(temporary)  # fails, and nothing is kept, if the bundle cannot be read back
@@ -250,7 +258,7 @@ def read_bundle(folder: Path) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise UserError(f"a bundle must have a {MANIFEST}, none was found in: {folder}; check the name")
     try:
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(_inside(folder, MANIFEST))
         for name, entry in manifest.files.items():
             _check_file(folder, name, entry)
         for graph in manifest.graphs.values():
@@ -262,8 +270,12 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = _inside(folder, MANIFEST)
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest, without the files that it lists.
+
+    Raises:
+        UserError: it is damaged, or of a newer format.
+    """
     with path.open("rb") as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)
     if len(data) > MAX_MANIFEST_BYTES:
@@ -370,11 +382,14 @@ class _Reader:
             runtime=self._get(document, "runtime", dict),
             metrics=self._get(document, "metrics", dict),
             config=self._get(document, "config", dict),
+            card=self._get(document, "card", dict) if "card" in document else {},
             created_with=self._get(document, "created_with", dict),
             files=self._files(self._get(document, "files", dict)),
         )
         if manifest.kind in RUNTIME:  # else the kind is of a later version, and `textrnn.load` raises an error
-            self._check_entries("runtime", manifest.runtime, RUNTIME[manifest.kind])
+            optional = OPTIONAL.get(manifest.kind, {})
+            given = {name: rule for name, rule in optional.items() if name in manifest.runtime}
+            self._check_entries("runtime", manifest.runtime, {**RUNTIME[manifest.kind], **given})
             self._check_entries("runtime.sources", manifest.runtime["sources"], SOURCES)
         if manifest.precision not in PRECISIONS:
             raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")

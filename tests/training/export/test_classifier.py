@@ -24,6 +24,7 @@ from textrnn.data.labelled_texts import LabelledCorpus, TextBatches, prepare_lab
 from textrnn.data.labels import Labels
 from textrnn.data.records import SourceOptions
 from textrnn.errors import UserError
+from textrnn.models.card import card_of
 from textrnn.tokenizers import WordTokenizer
 from textrnn.tokenizers.base import PAD_ID, UNKNOWN_ID
 from textrnn.training.export import classifier as export_classifier_module
@@ -190,7 +191,8 @@ def test_8_bits_cost_little_and_say_what(tokenizer: WordTokenizer, held_out: Tex
 
     metrics = small.manifest.metrics
     for bundle, precision in ((full, "float32"), (small, "int8")):
-        size = sum(path.stat().st_size for path in bundle.folder.iterdir() if path.name != "manifest.json")
+        size = sum(entry.bytes for entry in bundle.manifest.files.values())
+        assert (bundle.folder / "README.md").read_text(encoding="utf-8") == card_of(bundle.manifest)
         assert bundle.manifest.metrics[precision] == metrics[precision]
         assert metrics[precision]["bytes"] == size
         assert bundle.manifest.metrics["held_out"]["accuracy"] == metrics[precision]["accuracy"]

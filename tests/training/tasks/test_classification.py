@@ -150,7 +150,8 @@ def test_a_run_writes_its_report_and_its_bundle(trained_classifier: TrainedRun) 
     assert names == {
         *("config.json", "tokenizer.json", "data", "checkpoint.npz", "best.npz", "history.jsonl", "curves.png"),
         *("direct.npz", "report.json", "report.txt", "report.png"),
-        *("bundle", "bundle/manifest.json", "bundle/model.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
+        *("bundle", "bundle/README.md", "bundle/manifest.json", "bundle/model.onnx", "bundle/tokenizer.json"),
+        "bundle/weights.bin",
     }
     assert trained_classifier.result.out == f"{trained_classifier.folder / 'bundle'}\n"
     for name in ("report.png", "curves.png"):

@@ -20,10 +20,11 @@ import onnxruntime
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle, Manifest, TokenizerFile, write_bundle
+from textrnn.bundle import CARD, Bundle, Manifest, TokenizerFile, write_bundle
 from textrnn.config import ARCHITECTURE, STRUCTURE, Config
 from textrnn.data.places import without_folders
 from textrnn.errors import UserError
+from textrnn.models.card import card_of
 from textrnn.runtime.sessions import Sessions
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.export.graph_files import write_graphs
@@ -102,7 +103,9 @@ class Exporter(ABC):
             for precision in bundles.keys() & metrics:
                 metrics[precision]["bytes"] = sum(path.stat().st_size for path in (Path(name) / precision).iterdir())
             finished = bundles[quantize or "float32"]
-            return write_bundle(folder, replace(finished.manifest, metrics=metrics), finished.folder)
+            bundle = write_bundle(folder, replace(finished.manifest, metrics=metrics), finished.folder)
+            bundle.path(CARD).write_text(card_of(bundle.manifest), encoding="utf-8")
+            return bundle
 
     def check(self, bundle: Bundle) -> float:
         """Compare the graphs of a float32 bundle with Keras; see `compare`."""

@@ -86,7 +86,7 @@ class LanguageModelExporter(Exporter):
         return build_graphs(self.model.config, self.model.arrays(), self.never_drawn, precision)
 
     def runtime(self) -> dict[str, Any]:
-        return {"never_drawn": self.never_drawn.tolist()}
+        return {"never_drawn": self.never_drawn.tolist(), "prompt": self.settings.train.prompt}
 
     def compare(self, graphs: Sessions, precision: str) -> float:
         if precision == "int8":

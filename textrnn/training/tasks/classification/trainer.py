@@ -238,7 +238,11 @@ def direct_fingerprint(run: Run, tokenizer: Tokenizer | None, *datasets: TextDat
         seed=config.seed,
         data=config.data,
         tokenizer=config.tokenizer,
-        model=ModelConfig(direct_ngrams=config.model.direct_ngrams, init_from=config.model.init_from),
+        model=ModelConfig(
+            direct_ngrams=config.model.direct_ngrams,
+            direct_rows=config.model.direct_rows,
+            init_from=config.model.init_from,
+        ),
         train=TrainConfig(class_weights=config.train.class_weights),
     )
     return run_fingerprint(replace(run, config=decides, continued=Continued()), tokenizer, *datasets)
