@@ -80,13 +80,14 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
     {'a': ...}
 
     Args:
-        path: a bundle folder, or a run folder that contains a bundle.
+        path: a bundle folder, a run folder that contains a bundle, the name of a finished model such as
+            ``"shakespeare"`` (a folder of that name comes first), or ``"hf://user/model[@revision]"`` of the hub.
         kind: the class that the model must have, so that an editor and a type checker know it; None for any.
         threads: number of processor threads for one operation; small models are fastest with 1.
 
     Raises:
-        UserError: there is no bundle, it is of another kind, or one of its files is missing, damaged or of a newer
-            format.
+        UserError: there is no model, it is of another kind, it cannot be downloaded, or one of its files is missing,
+            damaged or of a newer format.
     """
     from textrnn.runtime.load import load as load_model
 

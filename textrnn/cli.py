@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textrnn.commands.card import add_card
 from textrnn.commands.completion import SHELLS, PrintCompletion
 from textrnn.commands.evaluate import add_evaluate
 from textrnn.commands.export import add_export, export_command
 from textrnn.commands.forecast import add_forecast
 from textrnn.commands.generate import add_generate
 from textrnn.commands.info import add_info
+from textrnn.commands.messages import say_what_hides_a_model
+from textrnn.commands.models import add_models
 from textrnn.commands.predict import add_predict
+from textrnn.commands.push import add_push
 from textrnn.commands.train import add_train, train_command
 from textrnn.errors import Stopped, UserError
 from textrnn.platforms import is_broken_pipe, use_utf8
@@ -31,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(argv)
         debug = arguments.debug
         _require_output(arguments)
+        say_what_hides_a_model(arguments)
         arguments.run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()  # so that a full disk is reported here
@@ -102,7 +107,18 @@ def _parser() -> argparse.ArgumentParser:
         "--print-completion", action=PrintCompletion, choices=SHELLS, help="print the completion script of a shell"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_train, add_evaluate, add_generate, add_predict, add_forecast, add_export, add_info):
+    for add in (
+        add_train,
+        add_evaluate,
+        add_generate,
+        add_predict,
+        add_forecast,
+        add_export,
+        add_info,
+        add_models,
+        add_card,
+        add_push,
+    ):
         add(commands)
     return parser
 

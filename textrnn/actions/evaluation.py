@@ -183,8 +183,7 @@ def _evaluate_classifier(model: Classifier, asked: Evaluation) -> dict[str, Any]
         labels = model.labels_of(data.label_names)
         texts = encode_labelled(model.tokenizer, asked.source, labelled_options(data), model.labels, labels, skipped)
     else:
-        _, held_out = _prepared(model, asked.quiet).parts
-        texts = prepared_records(held_out)
+        texts = prepared_records(_prepared(model, asked.quiet).parts[1])
     metrics: dict[str, Any] = evaluate_classifier(model.predict, texts, model.measure).to_dict()
     if skipped:
         metrics["left_out"] = dict(skipped)

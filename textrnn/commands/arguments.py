@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+MODEL = "a bundle, a run folder, the name of a finished model (textrnn models), or hf://USER/MODEL[@REVISION]"
 
 
 def add_command(
@@ -33,7 +34,7 @@ def add_command(
     command.set_defaults(run=run, repeated=repeated)
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     if model:
-        command.add_argument("model", type=Path, metavar="MODEL", help="a bundle or a run folder")
+        command.add_argument("model", metavar="MODEL", help=MODEL)
     return command
 
 

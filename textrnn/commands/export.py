@@ -10,12 +10,13 @@ from typing import Any
 
 from textrnn.actions.exporting import PRECISIONS
 from textrnn.commands.arguments import add_command
+from textrnn.errors import UserError
 
 
 def add_export(commands: Any) -> None:
     """Add the command and its arguments."""
     export = add_command(commands, "export", export_command, "export the best weights of a run as ONNX")
-    export.add_argument("model", type=Path, metavar="RUN", help="a run folder")
+    export.add_argument("model", metavar="RUN", help="a run folder; the files of any other MODEL are copied to --out")
     export.add_argument(
         "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
     )
@@ -25,12 +26,29 @@ def add_export(commands: Any) -> None:
 def export_command(arguments: argparse.Namespace) -> None:
     from textrnn.actions.exporting import export_run
 
-    folder = arguments.out or arguments.model / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
-    manifest = export_run(arguments.model, folder, arguments.quantize, "--out").manifest
+    run = Path(arguments.model)
+    if not (run / "config.json").exists():
+        _copy(arguments)
+        return
+    folder = arguments.out or run / (f"bundle-{arguments.quantize}" if arguments.quantize else "bundle")
+    manifest = export_run(run, folder, arguments.quantize, "--out").manifest
     print(folder)
     if arguments.quantize:
         what = "texts" if manifest.tokenizer else "sequences"
         print(_cost_of_8_bits(manifest.metrics, what), file=sys.stderr)
+
+
+def _copy(arguments: argparse.Namespace) -> None:
+    """Copy the bundle of a model that is no run."""
+    from textrnn.runtime.load import load
+
+    model = load(arguments.model)
+    if arguments.quantize:
+        raise UserError(f"--quantize needs the weights of a run, {arguments.model} is a bundle; give a run folder")
+    if not arguments.out:
+        raise UserError(f"{arguments.model} is a bundle, whose files are copied; give --out FOLDER")
+    model.save(arguments.out)
+    print(arguments.out)
 
 
 def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:

@@ -50,8 +50,8 @@ def forecast_command(arguments: argparse.Namespace) -> None:
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             sources = keep_input(arguments.source, Path(folder), in_columns=True)
             values, columns = series_of(model, sources, arguments.values)
-    elif (arguments.model / "config.json").exists():
-        (series,) = prepare(open_run(arguments.model)).parts
+    elif (Path(arguments.model) / "config.json").exists():
+        (series,) = prepare(open_run(Path(arguments.model))).parts
         values, columns = series.values, series.columns
     else:
         raise UserError("a forecast goes on from a series, a bundle has none; give a SOURCE or the run folder")

@@ -13,7 +13,7 @@ from textrnn.commands.arguments import add_command
 def add_generate(commands: Any) -> None:
     """Add the command and its arguments."""
     generate = add_command(commands, "generate", generate_command, "generate text", model=True)
-    generate.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
+    generate.add_argument("--prompt", metavar="TEXT", help="text to continue (default: that of train.prompt)")
     generate.add_argument(
         "--length", type=int, default=200, metavar="N", help="maximum number of tokens to generate (200)"
     )
@@ -65,7 +65,7 @@ def generate_command(arguments: argparse.Namespace) -> None:
         name: getattr(arguments, name)
         for name in ("length", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "beams", "stop", "seed")
     }
-    prompt = arguments.prompt
+    prompt = model.manifest.runtime.get("prompt", "") if arguments.prompt is None else arguments.prompt
     if arguments.json:
         texts = model.samples(prompt, count=arguments.count, **options)
         print(json.dumps({"prompt": prompt, "texts": texts, **options}, ensure_ascii=False))

@@ -17,10 +17,11 @@ def add_info(commands: Any) -> None:
 
 
 def info_command(arguments: argparse.Namespace) -> None:
-    from textrnn.bundle import find_bundle, read_bundle
+    from textrnn.bundle import read_bundle
+    from textrnn.models.places import find_model
     from textrnn.runtime.sessions import load_bundled_tokenizer
 
-    bundle = read_bundle(find_bundle(arguments.model))
+    bundle = read_bundle(find_model(arguments.model))
     manifest = bundle.manifest
     if arguments.json:
         print(manifest.to_json(), end="")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from textrnn.bundle import find_bundle, read_bundle
+from textrnn.bundle import read_bundle
 from textrnn.errors import UserError, require_whole_number, shown
+from textrnn.models.places import find_model
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
@@ -23,7 +24,7 @@ def load(path: str | PathLike[str], kind: type[M], *, threads: int = 1) -> M: ..
 @overload
 def load(path: str | PathLike[str], kind: None = None, *, threads: int = 1) -> Any: ...
 def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int = 1) -> Any:
-    """Load a model from a bundle folder, or a run folder with a bundle in it.
+    """Load a model from a bundle folder, a run folder with a bundle in it, by its name, or from the hub.
 
     It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor` or a
     `Forecaster`; with `kind`, it must be of that class.
@@ -33,10 +34,8 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
             format.
     """
     require_whole_number("threads", threads, 1, "small models are fastest on 1")
-    if not isinstance(path, str | PathLike) or not isinstance(fspath(path), str):
-        raise UserError(f"a model must be a bundle or a run folder, was: {shown(path)}; give its path")
     # Absolute: graphs are loaded when they are first used, wherever the current folder is by then.
-    bundle = read_bundle(find_bundle(Path(path)).absolute())
+    bundle = read_bundle(find_model(path).absolute())
     kinds: dict[str, type[OfBundle]] = {
         "language_model": LanguageModel,
         "classifier": Classifier,

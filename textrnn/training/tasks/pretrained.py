@@ -23,6 +23,7 @@ from textrnn.config import (
     value_of,
 )
 from textrnn.errors import UserError
+from textrnn.models.places import find_model
 from textrnn.tokenizers import load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.direct.model import DIRECT, DirectPath
@@ -97,7 +98,7 @@ def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = No
 
     Args:
         stated: what the user states.
-        model: a run folder or a bundle.
+        model: a run folder, a bundle, the name of a finished model or an address of the hub.
         resumed: the run folder, if the run was made already; the model is not needed any more then.
 
     Raises:
@@ -107,7 +108,7 @@ def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = No
     if not all(isinstance(sections.get(name, {}), dict) for name in ("data", "tokenizer", "model", "train")):
         return sections  # which no configuration can be made of
     sections["model"] = {**sections.get("model", {}), "init_from": model}
-    found = read_config(resumed) if resumed else _config_of(Path(model).expanduser())
+    found = read_config(resumed) if resumed else _config_of(_place_of(model))
     learns_on = load_start(Run(resumed, found).initial).learns_on if resumed else True
     sections.setdefault("task", found.task)
     if learns_on and sections["task"] == found.task:
@@ -131,7 +132,7 @@ def load_pretrained(config: Config) -> Taken:
         UserError: there is no model, it reads other data, its weights are in 8 bits, or `config` states another
             tokenizer or architecture.
     """
-    folder = Path(config.model.init_from)
+    folder = _place_of(config.model.init_from)
     source, tokenizer, arrays, direct = _load(folder)
     if source.data.reads != config.data.reads:
         raise UserError(
@@ -209,6 +210,12 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     """Return a configuration with another value of the setting of a section, by its key."""
     section, _, name = key.partition(".")
     return replace(config, **{section: replace(getattr(config, section), **{name: value})})
+
+
+def _place_of(model: str) -> Path:
+    """Return the run folder or the bundle folder of a model."""
+    folder = Path(model).expanduser()
+    return folder if _is_run(folder) else find_model(folder if folder.exists() else model)
 
 
 def _is_run(folder: Path) -> bool:
