@@ -22,9 +22,9 @@ from typing import Any
 
 from model_data import write_tables
 
+from textrnn.actions.training import train_run
 from textrnn.bundle import CARD, Manifest, read_bundle, write_bundle
 from textrnn.cli import main as textrnn
-from textrnn.commands.train import train_run
 from textrnn.config import Config
 from textrnn.errors import Stopped, UserError
 from textrnn.models.card import card_of, cost_of_8_bits
