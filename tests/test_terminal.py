@@ -89,3 +89,33 @@ def test_a_character_that_the_output_cannot_spell_is_one_line(tmp_path: Path) ->
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     require_one_line(run(COMMANDS["why"], tmp_path, environment=ascii_only), "ascii")
     assert run(COMMANDS["classify"], tmp_path, environment=ascii_only).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_person_reads_short_lines_and_is_answered_at_once() -> None:
+    import pty
+
+    person, terminal = pty.openpty()
+    command = [sys.executable, "-m", "textrnn", "predict", GOLDEN / "classifier-float32"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, env=environment
+    ) as running:
+        os.close(terminal)
+        for text in ("a good film", "   ", "bad"):
+            os.write(person, f"{text}\n".encode())
+            read_until(person, text)  # the terminal's echo
+            line = read_until(person, text)
+            assert line.startswith(("positive ", "negative ", "empty text "))
+            assert "{" not in line
+        os.write(person, b"\x04")
+        assert running.wait(60) == 0
+    os.close(person)
+
+
+def read_until(terminal: int, end: str) -> str:
+    """Read a line that ends in a text."""
+    line = b""
+    while not line.endswith(f"{end}\r\n".encode()):
+        line += os.read(terminal, 1)
+    return line.decode()

@@ -36,6 +36,10 @@ class Prediction:
         """Return all of it, ready for JSON."""
         return {"label": self.label, "probability": self.probability, **asdict(self)}
 
+    def summary(self) -> str:
+        """Return the label and its probability for a person to read."""
+        return f"{self.label} {self.probability:.2f}"
+
     def columns(self) -> dict[str, Any]:
         """Return the columns of the prediction in a table, by name."""
         probs = {f"prob_{label}": value for label, value in self.probs.items()}

@@ -40,7 +40,7 @@ def add_predict(commands: Any) -> None:
         commands,
         "predict",
         predict_command,
-        "predict labels or values, one JSON object a line",
+        "predict labels or values: one JSON object a line, or a short line on a terminal",
         model=True,
         repeated="texts",
         alias="classify",
@@ -65,7 +65,7 @@ def add_predict(commands: Any) -> None:
         "--label", metavar="LABEL", help="with --why: the label to explain (default: the most probable)"
     )
     predict.add_argument("--png", type=Path, metavar="FILE", help="with --why: save the explanation as a picture")
-    predict.add_argument("--json", action="store_true", help="with --why: print JSON (predictions are always JSON)")
+    predict.add_argument("--json", action="store_true", help="print JSON on a terminal too")
 
 
 def predict_command(arguments: argparse.Namespace) -> None:
@@ -92,16 +92,26 @@ def predict_command(arguments: argparse.Namespace) -> None:
         _explain(model, (record.text for record in records), arguments)
         return
     skipped: Counter[str] = Counter()
-    classified = _classified(model, records, skipped)
+    is_typed = not (arguments.texts or arguments.input) and sys.stdin is not None and sys.stdin.isatty()
+    classified = _classified(model, records, skipped, 1 if is_typed else CLASSIFIED_AT_ONCE)
     if arguments.output:
         _write_table(model.columns(), classified, arguments.output)
         print(arguments.output)
     else:
+        width = max(len(label) for label in model.labels) + 5
         for number, (record, prediction) in enumerate(classified, 1):
+            if _is_for_a_person(arguments):
+                summary = prediction.summary() if prediction else "empty text"
+                print(f"{summary:<{width}}  {record.text}", flush=True)
+                continue
             facts = prediction.to_dict() if prediction else {**model.no_prediction, "reason": "empty text"}
             print(json.dumps({"record": number, "text": record.text, **facts}, ensure_ascii=False), flush=True)
     if skipped:
         print(f"without a label: {skipped['empty']:,} of {skipped.total():,} texts, which are empty", file=sys.stderr)
+
+
+def _is_for_a_person(arguments: argparse.Namespace) -> bool:
+    return not arguments.json and sys.stdout is not None and sys.stdout.isatty()
 
 
 def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.Namespace) -> None:
@@ -122,14 +132,18 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     say_how_tables_are_read([str(arguments.input)])
     records = read_unlabelled(str(arguments.input), options, skipped, model.features)
     for batch in in_batches(records, CLASSIFIED_AT_ONCE):
-        sequences, predictions = [sequence for sequence, _ in batch], list[dict[str, Any]]()
+        sequences = [sequence for sequence, _ in batch]
         if isinstance(model, VectorClassifier):
-            predictions = [prediction.to_dict() for prediction in model.classify(sequences, arranged=True)]
+            classified = model.classify(sequences, arranged=True)
+            rows = [(prediction.to_dict(), prediction.summary()) for prediction in classified]
         else:  # by way of their digits: as many as float32 has
-            values = model.predict(sequences, arranged=True)
-            predictions = [{"values": [float(str(value)) for value in row]} for row in values]
-        for (_, number), facts in zip(batch, predictions, strict=True):
-            print(json.dumps({"record": number, **facts}, ensure_ascii=False), flush=True)
+            values = [list(map(str, row)) for row in model.predict(sequences, arranged=True)]
+            rows = [({"values": list(map(float, row))}, " ".join(row)) for row in values]
+        for (_, number), (facts, summary) in zip(batch, rows, strict=True):
+            if _is_for_a_person(arguments):
+                print(f"{number:>6}  {summary}", flush=True)
+            else:
+                print(json.dumps({"record": number, **facts}, ensure_ascii=False), flush=True)
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)
 
@@ -168,14 +182,18 @@ def _lines_of_standard_input(errors: str) -> Iterator[str]:
         yield text.rstrip("\r\n")
 
 
-def _classified(model: Classifier, records: Iterable[Record], counts: Counter[str]) -> Iterator[Classified]:
+def _classified(
+    model: Classifier, records: Iterable[Record], counts: Counter[str], at_once: int = CLASSIFIED_AT_ONCE
+) -> Iterator[Classified]:
     """Yield each record with its prediction, None of a text that is empty or blank, as training leaves out such ones.
 
     Args:
+        model: the classifier.
+        records: the records.
         counts: filled when an empty text was found: ``empty`` and ``other`` texts.
     """
     records, read, empty = iter(records), 0, 0
-    while batch := list(islice(records, CLASSIFIED_AT_ONCE)):
+    while batch := list(islice(records, at_once)):
         predictions = iter(model.classify(record.text for record in batch if record.text.strip()))
         for record in batch:
             read += 1

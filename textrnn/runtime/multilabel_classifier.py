@@ -32,6 +32,10 @@ class MultilabelPrediction:
         """Return all of it, ready for JSON."""
         return {**asdict(self), "labels": list(self.labels)}
 
+    def summary(self) -> str:
+        """Return the labels and their probabilities for a person to read."""
+        return ", ".join(f"{label} {self.probs[label]:.2f}" for label in self.labels) or "no label"
+
     def columns(self) -> dict[str, Any]:
         """Return the columns of a prediction in a table, by name; labels are separated by ``|``."""
         return {
