@@ -37,10 +37,8 @@ SMALL_VECTORS: dict[str, Any] = {**TINY_VECTORS, "train.epochs": 2}
 
 
 def bundle_of(folder: Path) -> dict[str, str]:
-    """The files of a bundle; of the manifest what does not name the data file."""
-    found = files_of(folder)
-    del found["manifest.json"]
-    return found
+    """The files of a bundle, without manifest and card, which name the data file."""
+    return {name: content for name, content in files_of(folder).items() if name not in ("manifest.json", "README.md")}
 
 
 def train_by_command(source: Path, out: Path, *settings: str) -> Path:
