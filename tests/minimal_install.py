@@ -21,12 +21,13 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "golden"
 MOST_MEGABYTES = 175  # without the installer, on Linux
-NEED_AN_EXTRA = {"train", "export"}
+NEED_AN_EXTRA = {"train", "export", "serve"}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, textrnn
 names = [module.name for module in pkgutil.walk_packages(textrnn.__path__, "textrnn.", onerror=print)]
-names = [name for name in names if not name.startswith("textrnn.training") and name != "textrnn.__main__"]
+others = ("textrnn.training", "textrnn.serve", "textrnn.__main__")  # which need an extra, or run
+names = [name for name in names if not name.startswith(others)]
 for name in names:
     importlib.import_module(name)
 print(len(names), "modules imported from", textrnn.__path__[0])

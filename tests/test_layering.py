@@ -46,6 +46,7 @@ ROOMS = [
     {"textrnn.training.search"},
     {"textrnn.actions"},
     {"textrnn", "textrnn.estimator"},
+    {"textrnn.serve"},
     {"textrnn.commands"},
     {"textrnn.cli", "textrnn.__main__"},
 ]
@@ -71,6 +72,9 @@ HOMES = {
     "sklearn": {"textrnn.data.vector_sources", "textrnn.estimator"},
     "PIL": {"textrnn.data.vector_sources"},
     "shtab": {"textrnn.commands.completion"},
+    "prometheus_client": {"textrnn.serve.metrics"},
+    "starlette": {"textrnn.serve.app"},
+    "uvicorn": {"textrnn.serve.http"},
     "matplotlib": {"textrnn.metrics", "textrnn.training.loop.history", "textrnn.explanation.picture", "textrnn.fonts"},
 }
 TRAINING_ONLY = {"tensorflow", "keras", "datasets", "huggingface_hub", "onnx", "matplotlib"}

@@ -197,7 +197,7 @@ def tiny_manifest(network: TinyNetwork) -> Manifest:
             state,
             Tensor("given", "int32", ("steps", "batch")),
             Tensor("uniforms", "float64", ("steps", "batch")),
-            Tensor("temperature", "float64", ()),
+            Tensor("temperature", "float64", ("batch",)),
         ),
         outputs=(Tensor("tokens", "int32", ("steps", "batch")), next_state),
     )

@@ -20,6 +20,7 @@ from textrnn.commands.messages import say_what_hides_a_model
 from textrnn.commands.models import add_models
 from textrnn.commands.predict import add_predict
 from textrnn.commands.push import add_push
+from textrnn.commands.serve import add_serve, serve_command
 from textrnn.commands.train import add_train, train_command
 from textrnn.errors import Stopped, UserError
 from textrnn.platforms import is_broken_pipe, use_utf8
@@ -72,8 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _require_output(arguments: argparse.Namespace) -> None:
-    """Raise a UserError if standard output is closed and the command needs it; train and export write files."""
-    if sys.stdout is None and arguments.run not in (train_command, export_command) and not _writes_file(arguments):
+    """Raise a UserError if standard output is closed and the command needs it; train and export write files,
+    serve answers elsewhere."""
+    if (
+        sys.stdout is None
+        and arguments.run not in (train_command, export_command, serve_command)
+        and not _writes_file(arguments)
+    ):
         raise UserError("standard output is closed, and the result goes there; direct it to a file or a terminal")
 
 
@@ -113,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         add_generate,
         add_predict,
         add_forecast,
+        add_serve,
         add_export,
         add_info,
         add_models,

@@ -266,14 +266,20 @@ class _WholeText:
         return self._tokenizer.decode(np.concatenate(self._ids), self._prompt)
 
 
-class _Text:
-    """A streamed text: it ends before the first complete stop string, and never shows a part of one."""
+class StreamedText:
+    """A streamed text: it ends before the first complete stop string, and never shows a part of one.
+
+    Attributes:
+        ended: whether nothing can follow.
+        stopped: whether a stop string ended it.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str]) -> None:
         self._decoder = tokenizer.stream_decoder(prompt)
         self._stop = stop
         self._held = ""  # final text that may be the beginning of a stop string
         self.ended = False
+        self.stopped = False
 
     def push(self, ids: NDArray[np.int32]) -> str:
         """Add tokens (time,), and return the text that is now final and not part of a stop string."""
@@ -293,15 +299,15 @@ class _Text:
         text = self._held + piece
         cut = _stop_position(text, self._stop)
         if cut is not None:
-            self.ended = True
+            self.ended = self.stopped = True
             return text[:cut]
         held = _longest_beginning(text, self._stop)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
 
-def _text(tokenizer: Tokenizer, prompt: str, stop: Sequence[str], whole: bool) -> _Text | _WholeText:
-    return _WholeText(tokenizer, prompt) if whole and not stop else _Text(tokenizer, prompt, stop)
+def _text(tokenizer: Tokenizer, prompt: str, stop: Sequence[str], whole: bool) -> StreamedText | _WholeText:
+    return _WholeText(tokenizer, prompt) if whole and not stop else StreamedText(tokenizer, prompt, stop)
 
 
 def _stop_position(text: str, stop: Sequence[str]) -> int | None:
@@ -372,7 +378,7 @@ def _search(
         if best_score >= scores[0]:  # the score of a beam never increases
             break
         logits, state = step(np.array(ids, np.int32), state[:, rows])
-    text = _Text(tokenizer, prompt, stop)
+    text = StreamedText(tokenizer, prompt, stop)
     written = text.push(np.array(best.ids(), np.int32))
     return written if text.ended else written + text.end()
 

@@ -5,11 +5,12 @@
     sequence  ids int32 (batch, time), state
               -> logits float32 (batch, time, vocabulary), next_state
     generate  ids int32 (batch,), state, given int32 (steps, batch), uniforms float64 (steps, batch),
-              temperature float64 ()
+              temperature float64 (batch,)
               -> tokens int32 (steps, batch), next_state
 
 The generate graph draws the same tokens as `textrnn.sampling` draws from the logits of the step graph. It does not
-support beams, the repetition penalty, top-k, top-p and min-p: with these, the step graph is called for each token.
+support beams, the repetition penalty, top-k, top-p and min-p: with these, the step graph is called for each token. In
+older bundles its temperature is one value, ``()``, for all texts of a call.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class LanguageModel(OfBundle):
         tokenizer: tokenizer between text and ids.
         vocabulary_size: number of ids.
         start_id: token before every text.
+        never_drawn: ids that are never drawn, int32 ``(tokens,)``.
+        has_temperatures: whether texts of one call of the generate graph may have different temperatures.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -69,7 +72,8 @@ class LanguageModel(OfBundle):
                 f"tokens, {declared} logits and start_id {start_id}; export it again"
             )
         self.start_id = start_id
-        self._never_drawn = self._read_never_drawn()
+        self.never_drawn = self._read_never_drawn()
+        self.has_temperatures = self._has_temperatures()
 
     def generate(
         self,
@@ -228,7 +232,7 @@ class LanguageModel(OfBundle):
         checked = GenerationOptions(count=count, **options)
         check_text(prompt)
         state = self.initial_state(1)
-        inside = _drawn_inside(checked)
+        inside = is_drawn_inside(checked)
         return generation.generate(
             self.step if inside else _Stepper(self._sessions("step"), state, self.vocabulary_size),
             state,
@@ -236,8 +240,8 @@ class LanguageModel(OfBundle):
             self.start_id,
             prompt,
             checked,
-            self._never_drawn,
-            prefill=self._remember,
+            self.never_drawn,
+            prefill=self.remember,
             write=partial(self._write_chunk, checked.temperature) if inside else None,
             whole=whole,
         )
@@ -251,13 +255,36 @@ class LanguageModel(OfBundle):
         texts: Sequence[int],
     ) -> tuple[NDArray[np.int32], State]:
         """Generate tokens with the generate graph; it implements `generation.Write`."""
+        return self.draw(ids, state, uniforms, np.full(len(ids), temperature, np.float64))
+
+    def draw(
+        self,
+        ids: NDArray[np.int32],
+        state: State,
+        uniforms: NDArray[np.float64],
+        temperatures: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int32], State]:
+        """Generate tokens of several texts with the generate graph.
+
+        Args:
+            ids: ``(batch,)``, read first.
+            state: the state before them, float32 ``(layers, batch, hidden)``.
+            uniforms: ``(steps, batch)`` in [0, 1), one for each token.
+            temperatures: ``(batch,)``; all are equal unless `has_temperatures`.
+
+        Returns:
+            Tokens, int32 ``(steps, batch)``, and the state, which does not include the last ones.
+
+        Raises:
+            UserError: the model is damaged.
+        """
         given = np.full(uniforms.shape, -1, np.int32)
-        tokens, state = self._run_generate(ids, state, given, uniforms, temperature)
+        tokens, state = self._run_generate(ids, state, given, uniforms, temperatures)
         if (tokens < END_ID).any():  # the graph returns such an id only if logits are NaN
             raise UserError("logits must be finite numbers, were not; the model is damaged, train it again")
         return tokens, state
 
-    def _remember(self, ids: NDArray[np.int32], state: State) -> State:
+    def remember(self, ids: NDArray[np.int32], state: State) -> State:
         """Return the state after ids ``(batch, time)``, from the graph that is faster for this length with its loading.
 
         The choice ignores which graphs are loaded already: they may differ in the last digit, and repeated calls must
@@ -266,7 +293,7 @@ class LanguageModel(OfBundle):
         if ids.shape[1] >= PREFILL_FROM:
             return self._prefill(ids, state)[1]
         given = np.roll(ids.T, -1, axis=0)  # the token after each id; the one after the last id is not read
-        return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), 1.0)[1]
+        return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), np.ones(len(ids)))[1]
 
     def _run_generate(
         self,
@@ -274,14 +301,14 @@ class LanguageModel(OfBundle):
         state: State,
         given: NDArray[np.int32],
         uniforms: NDArray[np.float64],
-        temperature: float,
+        temperatures: NDArray[np.float64],
     ) -> tuple[NDArray[np.int32], State]:
         feeds = {
             "ids": ids,
             "state": state,
             "given": given,
             "uniforms": uniforms,
-            "temperature": np.array(temperature, np.float64),
+            "temperature": temperatures if self.has_temperatures else np.array(temperatures.max()),
         }
         tokens, state = self._sessions("generate").run(["tokens", "next_state"], feeds)
         return tokens, state
@@ -306,6 +333,9 @@ class LanguageModel(OfBundle):
                 f"{self.vocabulary_size}, {self._bundle.folder} has: {listed!r:.60}; export the bundle again"
             )
         return np.array(sorted(ids), np.int32)
+
+    def _has_temperatures(self) -> bool:
+        return any(tensor.name == "temperature" and tensor.shape for tensor in self.manifest.graphs["generate"].inputs)
 
     def _state_shape(self) -> tuple[int, str, int]:
         """Return the shape of the step graph's state: (layers, "batch", hidden)."""
@@ -358,7 +388,7 @@ class _Stepper:
         return self._logits, self._states[self._current]
 
 
-def _drawn_inside(options: GenerationOptions) -> bool:
+def is_drawn_inside(options: GenerationOptions) -> bool:
     """Return whether the generate graph supports these options: temperature is its only sampling option."""
     plain = SamplingOptions(temperature=options.temperature)
     return options.beams == 1 and all(

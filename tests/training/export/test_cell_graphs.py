@@ -72,7 +72,9 @@ def drawn_by_graph(
 ) -> tuple[NDArray[np.int32], Array]:
     state = np.zeros((layers, len(ids), 1), np.float32)
     feeds = {"ids": ids, "state": state, "given": given_ids, "uniforms": uniforms}
-    tokens, state = graph.run(["tokens", "next_state"], {**feeds, "temperature": np.array(temperature, np.float64)})
+    tokens, state = graph.run(
+        ["tokens", "next_state"], {**feeds, "temperature": np.full(len(ids), temperature, np.float64)}
+    )
     return tokens, state
 
 

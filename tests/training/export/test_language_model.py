@@ -224,7 +224,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(
         ("state", "float32", (2, "batch", 6)),
         ("given", "int32", ("steps", "batch")),
         ("uniforms", "float64", ("steps", "batch")),
-        ("temperature", "float64", ()),
+        ("temperature", "float64", ("batch",)),
         ("tokens", "int32", ("steps", "batch")),
         ("next_state", "float32", (2, "batch", 6)),
     ]

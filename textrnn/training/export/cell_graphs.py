@@ -151,8 +151,8 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
 
     Inputs: ids int32 ``(batch,)``, read first; state float32 ``(layers, batch, hidden)``; given int32 ``(steps,
     batch)``, forced tokens, -1 where the graph draws; uniforms float64 ``(steps, batch)`` in [0, 1); temperature
-    float64 ``()``, 0 for the most probable token. Outputs: tokens int32 ``(steps, batch)``; next_state, which does not
-    include the last token. Tokens are drawn in float64.
+    float64 ``(batch,)``, 0 for the most probable token. Outputs: tokens int32 ``(steps, batch)``; next_state, which
+    does not include the last token. Tokens are drawn in float64.
 
     The tokens `never_drawn` (`textrnn.generation.untrained`) are never drawn. If logits are not finite, the token is 0,
     the padding.
@@ -161,7 +161,8 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
     nodes = Nodes()
     nodes.split_state(f"first_state_{layer}" for layer in range(layers))
     # Work for all steps at once is outside the loop, because each node inside costs time at every step.
-    divisor = nodes.add("Max", "temperature", "lowest_temperature", output="divisor")
+    divisor = nodes.add("Max", "temperature", "lowest_temperature")
+    nodes.add("Unsqueeze", divisor, "axis_1", output="divisor")
     draws = nodes.add("Where", nodes.add("Less", "temperature", divisor), "lowest_draw", "uniforms")
     # Where a token is given, a negative draw yields token 0, to which the given token is added.
     draws = nodes.add("Where", nodes.add("Less", "given", "no_token"), draws, "no_draw")
@@ -185,7 +186,7 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
             value("state", TensorProto.FLOAT, layers, "batch", hidden),
             value("given", TensorProto.INT32, "steps", "batch"),
             value("uniforms", TensorProto.DOUBLE, "steps", "batch"),
-            value("temperature", TensorProto.DOUBLE),
+            value("temperature", TensorProto.DOUBLE, "batch"),
         ],
         [
             value("tokens", TensorProto.INT32, "steps", "batch"),

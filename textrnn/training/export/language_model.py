@@ -173,7 +173,7 @@ class LanguageModelExporter(Exporter):
         uniforms = generator.random((64, 3))
         given = np.full(uniforms.shape, -1, np.int32)
         given[:10] = END_ID + 1
-        tokens, last_state = run_graph(graphs("generate"), ids, state, given, uniforms, np.array(0.8))
+        tokens, last_state = run_graph(graphs("generate"), ids, state, given, uniforms, np.full(3, 0.8))
         for position, drawn in enumerate(tokens):
             logits, state = run_graph(step, ids, state)
             ids = drawn

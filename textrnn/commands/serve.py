@@ -1,0 +1,54 @@
+"""`textrnn serve`: an HTTP server for finished models."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import fields
+from typing import Any
+
+from textrnn.commands.arguments import MODEL, add_command
+from textrnn.errors import UserError
+
+
+def add_serve(commands: Any) -> None:
+    """Add the command and its arguments."""
+    from textrnn.serve.settings import PREFIX, Settings, option
+
+    serve = add_command(
+        commands, "serve", serve_command, "serve models over HTTP, with a page in the browser", repeated="models"
+    )
+    serve.add_argument("models", nargs="*", metavar="MODEL", help=f"{MODEL}; one or more")
+    serve.epilog = f"Every option is an environment variable too: {PREFIX}PORT, {PREFIX}API_KEY, ..."
+    for entry in fields(Settings):
+        kind = type(entry.default)
+        default = (
+            f" ({entry.default:,})" if kind is float or kind is int else f" ({entry.default})" * bool(entry.default)
+        )
+        if entry.name == "port":
+            default = f" ({entry.default})"
+        serve.add_argument(
+            option(entry.name),
+            type=kind,
+            metavar={int: "N", float: "F", str: entry.name.upper()}[kind],
+            help=entry.metadata["text"] + default,
+        )
+
+
+def serve_command(arguments: argparse.Namespace) -> None:
+    from textrnn.serve.settings import Settings, from_environment
+
+    if not arguments.models:
+        raise UserError("a server needs a model, was given none; try: textrnn serve shakespeare reviews-en")
+    given = {entry.name: getattr(arguments, entry.name) for entry in fields(Settings)}
+    settings = Settings(
+        **{**from_environment(os.environ), **{name: value for name, value in given.items() if value is not None}}
+    )
+    try:
+        from textrnn.serve.http import serve
+    except ImportError as error:
+        raise UserError(
+            f"textrnn serve needs the extra serve, {error.name} is not installed; run: pip install 'textrnn[serve]'"
+        ) from error
+    serve(arguments.models, settings, lambda line: print(f"textrnn: {line}", file=sys.stderr, flush=True))
