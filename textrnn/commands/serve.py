@@ -46,9 +46,11 @@ def serve_command(arguments: argparse.Namespace) -> None:
         **{**from_environment(os.environ), **{name: value for name, value in given.items() if value is not None}}
     )
     try:
-        from textrnn.serve.http import serve
+        from textrnn.serve.http import Service
     except ImportError as error:
         raise UserError(
             f"textrnn serve needs the extra serve, {error.name} is not installed; run: pip install 'textrnn[serve]'"
         ) from error
-    serve(arguments.models, settings, lambda line: print(f"textrnn: {line}", file=sys.stderr, flush=True))
+    service = Service(arguments.models, settings)
+    print(f"{service.url} loads {', '.join(arguments.models)}", file=sys.stderr, flush=True)
+    service.run(lambda: print(f"{service.url} is ready; Ctrl-C stops it", file=sys.stderr, flush=True))

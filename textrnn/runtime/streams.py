@@ -17,6 +17,7 @@ from textrnn import generation
 from textrnn.errors import UserError, require_whole_number
 from textrnn.generation import GenerationOptions, State, forbid
 from textrnn.runtime.language_model import LanguageModel, is_drawn_inside
+from textrnn.runtime.sessions import checked_ids
 from textrnn.sampling import log_softmax, sample
 from textrnn.tokenizers import END_ID
 from textrnn.tokenizers.base import check_text
@@ -85,7 +86,7 @@ class Stream:
             check_text(prompt)
             self.prompt, ids = prompt, model.tokenizer.encode(prompt)
         else:
-            ids = np.array(prompt, np.int32)
+            ids = checked_ids(prompt, model.vocabulary_size, 1)
             self.prompt = model.tokenizer.decode(ids)
         self.prompt_ids = ids
         self.alternatives = alternatives
@@ -99,6 +100,7 @@ class Stream:
         self.is_ready = False  # whether the prompt has been read
         self._random = np.random.Generator(np.random.PCG64([seed, number]))
         self._text = generation.StreamedText(model.tokenizer, self.prompt, options.stops)
+        self._prompt_decoder = model.tokenizer.stream_decoder()
         self._decoder = model.tokenizer.stream_decoder(self.prompt)
         self._waiting: list[Token] = []  # tokens whose text may still be cut by a stop string
         self._ahead = 0  # characters of tokens returned already, whose text is still held
@@ -128,7 +130,7 @@ class Stream:
         if len(ids) and self._echoes:
             logits, self.state = self.model.read(ids[None], self.state)
             read = self.prompt_ids[begin : begin + len(ids)]
-            pieces = self._prompt_pieces()[begin : begin + len(ids)]
+            pieces = [self._prompt_decoder.push(int(token)) for token in read]
             tokens = tuple(self._tokens(logits[0], read, pieces))
         elif len(ids):
             self.state = self.model.remember(ids[None], self.state)
@@ -180,10 +182,6 @@ class Stream:
             room -= len(token.text)
         self._ahead = -room
         return released
-
-    def _prompt_pieces(self) -> list[str]:
-        decoder = self.model.tokenizer.stream_decoder()
-        return [decoder.push(int(token)) for token in self.prompt_ids]
 
     def _tokens(self, logits: NDArray[np.float32], ids: NDArray[np.int32], pieces: Sequence[str]) -> list[Token]:
         """Return tokens with their probabilities; logits ``(time, vocabulary)``, ids ``(time,)``."""

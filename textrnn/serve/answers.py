@@ -154,6 +154,7 @@ class EventStream:
                 sending.result()
             except ClientGone:
                 scope["state"]["abort"]()
+                await asyncio.sleep(0)  # in which uvicorn learns of it
         finally:
             self._texts.cancel()
             for task in (sending, gone):
@@ -302,7 +303,8 @@ class CompletionForm:
             logprobs = {
                 "tokens": [token.text for token in tokens],
                 "token_logprobs": [token.log_prob for token in tokens],
-                "top_logprobs": [dict(token.alternatives) for token in tokens],
+                # Two tokens may read alike; the more probable one counts.
+                "top_logprobs": [dict(reversed(token.alternatives)) for token in tokens],
                 "text_offset": offsets,
             }
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}

@@ -39,7 +39,7 @@ from textrnn.serve.answers import (
 )
 from textrnn.serve.answers import to_json as encode
 from textrnn.serve.metrics import Metrics
-from textrnn.serve.openapi import document
+from textrnn.serve.openapi import GETS, POSTS, document
 from textrnn.serve.scheduler import Full
 from textrnn.serve.served import CLASSIFIERS, FORECASTERS, LANGUAGE_MODELS, Models, NoSuchModel, NotLoaded, Served
 from textrnn.serve.settings import Settings
@@ -48,8 +48,8 @@ from textrnn.serve.tokens import scored, token_facts
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-OPEN_PATHS = ("/health", "/")  # that need no key, beside the files of the page
-GUARDED = ("/v1", "/generate_stream", "/classify", "/forecast", "/score", "/info", "/metrics", "/openapi.json")
+PATHS = frozenset((*POSTS, *GETS))
+KEYLESS = "/health"  # and the files of the page
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -294,6 +294,13 @@ class Application:
         """Measure how well a language model predicts texts."""
         fields = await self._read(request, forms.SCORE)
         served = self.models.find(fields["model"], LANGUAGE_MODELS, "a language model")
+        if fields["logprobs"] is not None:
+            tokens = sum(len(served.model.tokenizer.encode(text)) for text in fields["texts"])
+            if tokens > (most := self.settings.max_tokens):
+                raise UserError(
+                    f"logprobs are given for at most {most:,} tokens of a request, the texts have {tokens:,}; send"
+                    " less, or leave logprobs out"
+                )
         gone: list[bool] = []
         work = served.call(scored, served.model, fields["texts"], fields["logprobs"], gone)
         scores = await unless_gone(work, request.receive, lambda: gone.append(True))
@@ -313,7 +320,14 @@ class Application:
             raise UserError(f"{length} must be at most {most:,} on this server, was: {fields[length]}; ask for less")
         if served.scheduler is None:
             raise NoSuchModel(f"{served.name} is no language model")
-        return Texts(served.scheduler, prompts, fields, fields[length], count, echo)
+        texts = Texts(served.scheduler, prompts, fields, fields[length], count, echo)
+        explained = len(texts.streams) * fields[length] + (texts.prompt_tokens * count if echo else 0)
+        if fields["logprobs"] is not None and explained > most:
+            raise UserError(
+                f"logprobs are given for at most {most:,} tokens of a request, {length}, n and the prompts make"
+                f" {explained:,}; ask for less, or leave logprobs out"
+            )
+        return texts
 
     def _events(self, texts: Texts, events: Any, last: Any, begin: float) -> EventStream:
         return EventStream(texts, events, last, self.settings.stall_seconds, self._first(begin))
@@ -356,7 +370,7 @@ class Application:
 
     def may_enter(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """Return whether a request has the key, or needs none."""
-        if not self.settings.api_key or not path.startswith(GUARDED):
+        if not self.settings.api_key or path not in PATHS or path == KEYLESS:
             return True
         given = dict(headers).get(b"authorization", b"")
         kind, _, key = given.partition(b" ")
@@ -398,7 +412,7 @@ class _Around:
                 raise
             await error_response(failure)(scope, receive, watched)
         finally:
-            known = path if path.startswith(GUARDED) or path in OPEN_PATHS else "page"
+            known = path if path in PATHS else "other"
             metrics = self._application.metrics
             metrics.requests.labels(known, str(status[0])).inc()
             metrics.seconds.labels(known).observe(time.perf_counter() - begin)

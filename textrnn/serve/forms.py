@@ -212,8 +212,16 @@ def read_form(body: bytes, form: Form) -> dict[str, Any]:
         given = json.loads(body.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"a request must be JSON in UTF-8, was not: {shown(str(error))}; correct it") from None
-    if type(given) is not dict:
-        raise Malformed(f"a request must be a JSON object, was: {shown(given)}; see /openapi.json")
+    try:
+        if type(given) is not dict:
+            raise Malformed(f"a request must be a JSON object, was: {shown(given)}; see /openapi.json")
+        return _checked(given, form)
+    except RecursionError:  # of the message, which shows the value
+        raise Malformed("a request must have few nested lists, had very many; correct it") from None
+
+
+def _checked(given: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Return the fields of a request, with defaults."""
     for name in given:
         if name not in form:
             near = difflib.get_close_matches(name, form, 1)

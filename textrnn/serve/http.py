@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -22,6 +22,8 @@ from textrnn.serve.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST_HEADER_BYTES = 1 << 16
+KEEP_ALIVE_SECONDS = 30
+SEND_BUFFER_BYTES = 1 << 17
 
 
 class _Connection(H11Protocol):
@@ -37,23 +39,27 @@ class _Connection(H11Protocol):
             socket.AF_INET6,
         ):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A client that does not read must not fill the memory of the system.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.app_state = {**self.app_state, "abort": transport.abort}
-        self._head_timer = self.loop.call_later(self.seconds, self._close_without_head)
+        self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(self.seconds, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
+        self._stop_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
-            # The head of another request has begun; uvicorn has stopped its own clock.
-            self._head_timer.cancel()
-            self._head_timer = self.loop.call_later(self.seconds, self._close_without_head)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_head_timer()
+        elif self._head_timer is None and self.timeout_keep_alive_task is None:
+            # The head of another request has begun, for which uvicorn has no clock.
+            self._head_timer = self.loop.call_later(self.seconds, self.transport.abort)
 
-    def _close_without_head(self) -> None:
-        if (self.cycle is None or self.cycle.response_complete) and self.timeout_keep_alive_task is None:
-            self.transport.abort()
+    def _stop_head_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -93,63 +99,75 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(places: Sequence[str], settings: Settings, say: Callable[[str], object] | None = None) -> None:
-    """Serve models until SIGTERM or Ctrl-C, and then finish the answers that have begun.
+class Service:
+    """A server and its models.
 
     Args:
         places: what `textrnn.load` takes.
         settings: settings of the server.
-        say: called with a line when it listens, and another when the models are loaded.
+
+    Attributes:
+        url: address of the server, which listens already; it answers when it runs.
 
     Raises:
-        UserError: a model cannot be loaded, or the address cannot be used.
+        UserError: two models have one name, or the address cannot be used.
     """
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-    models = Models(places, settings)
-    listening = listen(settings.host, settings.port)
-    failures: list[Exception] = []
 
-    def failed(error: Exception) -> None:
-        failures.append(error)
-        server.should_exit = True
+    def __init__(self, places: Sequence[str], settings: Settings) -> None:
+        self.models = Models(places, settings)
+        self._listening = listen(settings.host, settings.port)
+        self._failures: list[Exception] = []
+        config = uvicorn.Config(
+            Application(self.models, settings, self._fail).asgi(),
+            http=type("_Connection", (_Connection,), {"seconds": settings.read_seconds}),
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        )
+        self._server = _Server(config)
+        host, port = self._listening.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    application = Application(models, settings, failed)
-    config = uvicorn.Config(
-        application.asgi(),
-        http=_Connection,
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
-    )
-    server = _Server(config)
-    _Connection.seconds = settings.read_seconds
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    say(f"listening at http://{shown}:{port}; loading {', '.join(places)}")
+    def run(self, loaded: Callable[[], object] = lambda: None) -> None:
+        """Answer until SIGTERM, Ctrl-C or `stop`, and then finish the answers that have begun.
 
-    async def run() -> None:
-        async def loaded() -> None:
-            while not models.is_loaded:
-                await asyncio.sleep(0.01)
+        Args:
+            loaded: called when the models are loaded.
+
+        Raises:
+            UserError: a model cannot be loaded.
+        """
+        try:
+            asyncio.run(self._run(loaded))
+        finally:
+            self._listening.close()
+        if self._failures:
+            raise self._failures[0]
+
+    def stop(self) -> None:
+        """Make `run` return; for other threads."""
+        self._server.should_exit = True
+
+    async def _run(self, loaded: Callable[[], object]) -> None:
+        async def wait() -> None:
+            await self.models.loaded.wait()
             gc.collect()
             gc.freeze()  # what lives as long as the server is not looked at again
-            say(f"ready: {', '.join(served.name for served in models.all())}")
+            loaded()
 
-        waiting = asyncio.ensure_future(loaded())
+        waiting = asyncio.ensure_future(wait())
         try:
-            await server.serve([listening])
+            await self._server.serve([self._listening])
         finally:
             waiting.cancel()
+            gc.unfreeze()
 
-    try:
-        asyncio.run(run())
-    finally:
-        listening.close()
-    if failures:
-        raise failures[0]
+    def _fail(self, error: Exception) -> None:
+        self._failures.append(error)
+        self.stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from textrnn.errors import UserError
 from textrnn.runtime.language_model import LanguageModel
-from textrnn.runtime.streams import Piece, Stream, advance, shares_calls
+from textrnn.runtime.streams import TRIED_TOKENS, Piece, Stream, advance, shares_calls
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,15 @@ class Scheduler:
         self.generated = 0  # tokens so far
         self._streams = streams
         self._loop = loop
+        begin = time.perf_counter()
         self._together = shares_calls(model, streams)
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._running: list[Ticket] = []
         self._closing = False
-        self._step_seconds: dict[int, float] = {}  # measured, by number of streams
+        # Seconds of a step as measured last, by number of streams. The first guess is too high rather than too low.
+        self._step_seconds: dict[int, float] = {}
+        self._first_guess = (time.perf_counter() - begin) / (streams * TRIED_TOKENS)
         self._thread = threading.Thread(target=self._work, name="textrnn-scheduler", daemon=True)
         self._thread.start()
 
@@ -160,7 +163,7 @@ class Scheduler:
         ready = {ticket.stream: ticket for ticket in active if ticket.stream.is_ready and not _has_ended(ticket)}
         if ready:
             count = len(ready)
-            steps = max(1, min(MOST_STEPS, int(CALL_SECONDS / self._step_seconds.get(count, 1e-6))))
+            steps = max(1, min(MOST_STEPS, int(CALL_SECONDS / self._step_seconds.get(count, self._first_guess))))
             begin = time.perf_counter()
             try:
                 found = advance(ready, steps, self._together)

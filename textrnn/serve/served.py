@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from textrnn.errors import UserError, shown
+from textrnn.models.hub import SCHEME
+from textrnn.models.places import find_model
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.load import load
@@ -99,14 +101,18 @@ class Models:
         places: what `textrnn.load` takes.
         settings: settings of the server.
 
+    Attributes:
+        loaded: set when all models are loaded.
+
     Raises:
-        UserError: two models have the same name.
+        UserError: two models have the same name, or there is no such model.
     """
 
     def __init__(self, places: Sequence[str], settings: Settings) -> None:
         self._places = dict[str, str]()
         self._settings = settings
         self._served: dict[str, Served] | None = None
+        self.loaded = asyncio.Event()
         for place in places:
             name = name_of(place)
             if name in self._places:
@@ -114,6 +120,8 @@ class Models:
                     f"models must have different names, {self._places[name]} and {place} are {name}; rename a folder"
                 )
             self._places[name] = place
+            if not place.startswith(SCHEME):
+                find_model(place)  # so that a wrong name fails before the server listens
 
     @property
     def is_loaded(self) -> bool:
@@ -132,6 +140,7 @@ class Models:
             model = await asyncio.to_thread(load, place)
             served[name] = await asyncio.to_thread(Served, name, model, self._settings, loop)
         self._served = served
+        self.loaded.set()
 
     def all(self) -> list[Served]:
         """Return all models, in the order of the command.
