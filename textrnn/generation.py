@@ -283,7 +283,7 @@ class StreamedText:
 
     def push(self, ids: NDArray[np.int32]) -> str:
         """Add tokens (time,), and return the text that is now final and not part of a stop string."""
-        return self._release("".join(map(self._decoder.push, ids.tolist())))
+        return self._release(self._decoder.extend(ids.tolist()))
 
     def end(self) -> str:
         """End the text and return the rest of it."""

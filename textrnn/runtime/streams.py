@@ -100,8 +100,9 @@ class Stream:
         self.is_ready = False  # whether the prompt has been read
         self._random = np.random.Generator(np.random.PCG64([seed, number]))
         self._text = generation.StreamedText(model.tokenizer, self.prompt, options.stops)
-        self._prompt_decoder = model.tokenizer.stream_decoder()
-        self._decoder = model.tokenizer.stream_decoder(self.prompt)
+        if alternatives is not None:
+            self._prompt_decoder = model.tokenizer.stream_decoder()
+            self._decoder = model.tokenizer.stream_decoder(self.prompt)
         self._waiting: list[Token] = []  # tokens whose text may still be cut by a stop string
         self._ahead = 0  # characters of tokens returned already, whose text is still held
         self._is_inside = is_drawn_inside(options)

@@ -141,20 +141,22 @@ class EventStream:
         self._last = last
         self._stall_seconds = stall_seconds
         self._first = first
+        self._put_since = 0.0  # when the part was given that the client has not accepted; 0 if there is none
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         sending = asyncio.ensure_future(self._send_all(send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                return
-            try:
+            while not (sending.done() or gone.done()):
+                seconds = self._stall_seconds / 4
+                await asyncio.wait((sending, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if self._put_since and time.monotonic() - self._put_since > self._stall_seconds:
+                    scope["state"]["abort"]()
+                    await asyncio.sleep(0)  # in which uvicorn learns of it
+                    return
+            if sending.done():
                 sending.result()
-            except ClientGone:
-                scope["state"]["abort"]()
-                await asyncio.sleep(0)  # in which uvicorn learns of it
         finally:
             self._texts.cancel()
             for task in (sending, gone):
@@ -163,11 +165,9 @@ class EventStream:
 
     async def _send_all(self, send: Send) -> None:
         async def put(body: bytes, more: bool = True) -> None:
-            message = {"type": "http.response.body", "body": body, "more_body": more}
-            try:
-                await asyncio.wait_for(send(message), self._stall_seconds)
-            except asyncio.TimeoutError:
-                raise ClientGone() from None
+            self._put_since = time.monotonic()
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+            self._put_since = 0.0
 
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -65,7 +65,7 @@ class Scheduler:
         self.generated = 0  # tokens so far
         self._streams = streams
         self._loop = loop
-        begin = time.perf_counter()
+        begin = time.thread_time()
         self._together = shares_calls(model, streams)
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
@@ -73,7 +73,7 @@ class Scheduler:
         self._closing = False
         # Seconds of a step as measured last, by number of streams. The first guess is too high rather than too low.
         self._step_seconds: dict[int, float] = {}
-        self._first_guess = (time.perf_counter() - begin) / (streams * TRIED_TOKENS)
+        self._first_guess = (time.thread_time() - begin) / (streams * TRIED_TOKENS)
         self._thread = threading.Thread(target=self._work, name="textrnn-scheduler", daemon=True)
         self._thread.start()
 
@@ -135,7 +135,6 @@ class Scheduler:
             self._turn(active)
         for ticket in [*self._running, *self._waiting]:
             self._fail(ticket, UserError("the server is stopping; send the request again"))
-        self._deliver([*self._running, *self._waiting])
 
     def _choose(self) -> list[Ticket]:
         """Drop cancelled streams, admit waiting ones, and return those that can go on."""
@@ -164,20 +163,20 @@ class Scheduler:
         if ready:
             count = len(ready)
             steps = max(1, min(MOST_STEPS, int(CALL_SECONDS / self._step_seconds.get(count, self._first_guess))))
-            begin = time.perf_counter()
+            used = time.thread_time()  # processor time, so that other work of the machine does not shorten the calls
             try:
                 found = advance(ready, steps, self._together)
             except Exception:  # a fault of one must not end the thread, which would leave all others waiting
                 log.exception("generation failed")
                 found = [(stream, UserError("generation failed; see the server's log")) for stream in ready]
-            self._step_seconds[count] = (time.perf_counter() - begin) / steps
+            self._step_seconds[count] = (time.thread_time() - used) / steps
             for stream, piece in found:
                 if isinstance(piece, UserError):
                     self._fail(ready[stream], piece)
                 else:
                     self.generated += piece.generated
                     ready[stream].pieces.append(piece)
-        self._deliver(active)
+        self._deliver(active, time.perf_counter() - begin)
 
     def _read(self, ticket: Ticket) -> None:
         try:
@@ -194,13 +193,13 @@ class Scheduler:
         ticket.stream.finish_reason = "error"
         self._loop.call_soon_threadsafe(_receive_error, ticket, error)
 
-    def _deliver(self, tickets: Sequence[Ticket]) -> None:
-        """Hand pieces to the event loop that are due, and free the places of streams that have ended."""
+    def _deliver(self, tickets: Sequence[Ticket], turn_seconds: float) -> None:
+        """Hand pieces to the event loop that are due before the next turn ends; free the places of ended streams."""
         now = time.perf_counter()
         due = list[tuple[Ticket, list[Piece]]]()
         for ticket in tickets:
             ended = _has_ended(ticket)
-            if ticket.pieces and (ended or now - ticket.flushed >= FLUSH_SECONDS - CALL_SECONDS):
+            if ticket.pieces and (ended or now - ticket.flushed >= FLUSH_SECONDS - turn_seconds):
                 ticket.flushed = now
                 due.append((ticket, ticket.pieces))
                 ticket.pieces = []

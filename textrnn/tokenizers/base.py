@@ -41,6 +41,10 @@ class StreamDecoder(ABC):
             UserError: no token has this id.
         """
 
+    def extend(self, ids: Sequence[int]) -> str:
+        """Take several ids; give what `push` gives for all of them, joined."""
+        return "".join(map(self.push, ids))
+
     @abstractmethod
     def finish(self) -> str:
         """Give what is still held back, bytes that never became a character as U+FFFD, and start afresh."""
@@ -56,6 +60,13 @@ class Utf8StreamDecoder(StreamDecoder):
     def push(self, id: int) -> str:
         check_id(id, len(self._token_bytes))
         return self._utf8.decode(self._token_bytes[id])
+
+    def extend(self, ids: Sequence[int]) -> str:
+        if not ids:
+            return ""
+        for extreme in (min(ids), max(ids)):
+            check_id(extreme, len(self._token_bytes))
+        return self._utf8.decode(b"".join([self._token_bytes[id] for id in ids]))
 
     def finish(self) -> str:
         rest = self._utf8.decode(b"", final=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -175,9 +176,13 @@ class CharTokenizer(Tokenizer):
         return f"<hex {id - FIRST_DIGIT:x}>" if id < FIRST_CHARACTER else chr(self._codes[id])
 
     def stream_decoder(self, after: str = "") -> StreamDecoder:
+        return _CharStreamDecoder(self._token_bytes)
+
+    @cached_property
+    def _token_bytes(self) -> list[bytes]:
         nothing = [b""] * FIRST_CHARACTER
         nothing[UNKNOWN_ID] = REPLACEMENT.encode("utf-8")
-        return _CharStreamDecoder(nothing + [character.encode("utf-8") for character in self._characters])
+        return nothing + [character.encode("utf-8") for character in self._characters]
 
     def _to_bytes(self) -> bytes:
         return to_json(self.kind, {"characters": self._characters})
@@ -203,6 +208,10 @@ class _CharStreamDecoder(Utf8StreamDecoder):
             return ""
         byte, self._high = self._high << 4 | digit, None
         return self._utf8.decode(bytes([byte]))
+
+    def extend(self, ids: Sequence[int]) -> str:
+        is_plain = self._high is None and min(ids, default=0) >= FIRST_CHARACTER
+        return super().extend(ids) if is_plain else "".join(map(self.push, ids))
 
     def finish(self) -> str:
         return self._lone_digit() + super().finish()
