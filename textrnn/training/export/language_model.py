@@ -199,8 +199,7 @@ def build_graphs(
 ) -> dict[str, onnx.ModelProto]:
     """Build the graphs of a bundle, by their use.
 
-    In 8 bits a sequence is read step after step too: activations are quantised with one scale a tensor, which for a
-    whole text would be coarser than for a step.
+    In 8 bits a sequence is read step after step too, so that it computes what the step graph computes.
     """
     weights = graph_weights(config, arrays)
     cell = cell_graph(config, weights)

@@ -1,8 +1,8 @@
 """Weights in 8 bits, in the two ways that the graphs of a bundle need.
 
 `dynamically_quantized` is for the step of a language model: products of int8 are faster there, and activations are
-quantised as they come. `stored_in_8_bits` is for graphs of whole sequences: only the weights are int8 and they are read
-as float32, because activations quantised for a batch would make a record's result depend on its neighbours.
+quantised as they come, each row of a batch by itself. `stored_in_8_bits` is for graphs of whole sequences: only the
+weights are int8 and they are read as float32.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from textrnn.training.export.cell_graphs import Nodes
 from textrnn.training.export.graph_files import LARGE
 
 TABLES = ("embedding", "ngrams")  # of which rows are read
+SMALLEST = 1e-12  # maximum of a row of zeros, which may not be divided by
 
 
 def dynamically_quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph with the weights of Gather and MatMul as int8: onnxruntime's dynamic quantisation."""
+    """Return a graph with the weights of Gather and MatMul as int8: onnxruntime's dynamic quantisation, a row each."""
     # Without this mark onnxruntime warns that the graph was not simplified first, which it need not be.
     helper.set_model_props(cell, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, _root_logger_restored():
@@ -42,7 +43,50 @@ def dynamically_quantized(cell: onnx.ModelProto) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-        return onnx.load(target)
+        return _with_rows_apart(onnx.load(target))
+
+
+def _with_rows_apart(cell: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph in which a row of a batch is quantised without regard to the others.
+
+    onnxruntime quantises activations with one scale for the whole batch, which would make a text depend on those
+    generated with it. Here the scale is that of each row, in 8 bits around 128. Outputs of tanh and the states that
+    hold them lie between -1 and 1, so that theirs is a constant, which is faster.
+    """
+    written = {name: node for node in cell.graph.node for name in node.output}
+
+    def is_of_tanh(name: str) -> bool:
+        node = written.get(f"next_{name}" if name.startswith("state_") else name)
+        return node is not None and node.op_type == "Tanh"
+
+    nodes = Nodes(prefix="row_")
+    renamed: dict[str, str] = {}
+    for node in cell.graph.node:
+        if node.op_type != "DynamicQuantizeLinear":
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            nodes.nodes.append(node)
+            continue
+        (values,), (quantized, scale, zero_point) = node.input, node.output
+        renamed[zero_point] = "row_middle"
+        if is_of_tanh(values):
+            renamed[scale] = "row_tanh_scale"
+            nodes.add("QuantizeLinear", values, "row_tanh_scale", "row_middle", output=quantized)
+            continue
+        highest = nodes.add("ReduceMax", nodes.add("Abs", values), axes=[1], keepdims=1)
+        nodes.add("Div", nodes.add("Max", highest, "row_smallest"), "row_levels", output=scale)
+        shifted = nodes.add("Add", nodes.add("Div", values, scale), "row_rounding")
+        nodes.add("Cast", shifted, output=quantized, to=TensorProto.UINT8)
+    del cell.graph.node[:]
+    cell.graph.node.extend(nodes.nodes)
+    constants: dict[str, NDArray[Any]] = {
+        "row_middle": np.array(128, np.uint8),
+        "row_rounding": np.array(128.5, np.float32),  # the cast cuts off
+        "row_levels": np.array(127, np.float32),
+        "row_smallest": np.array(SMALLEST, np.float32),
+        "row_tanh_scale": np.array(1 / 127, np.float32),
+    }
+    cell.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    return cell
 
 
 def stored_in_8_bits(nodes: Nodes, weights: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
