@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--length", type=int, default=500, help="characters of each text")
+    parser.add_argument("--length", type=int, default=1000, help="characters of each text")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--core", type=int, default=1, help="of the server; clients run on the others")
     parser.add_argument("--json", type=Path)

@@ -102,6 +102,11 @@ class Texts:
             yield arrived
             self._accepted(arrived)
 
+    @property
+    def have_ended(self) -> bool:
+        """Whether all pieces have been given."""
+        return not self._left
+
     def _accepted(self, arrived: Iterable[tuple[int, Piece]]) -> None:
         """Note that the client has accepted pieces."""
         was_paused = False
@@ -178,12 +183,14 @@ class EventStream:
         is_first = True
         try:
             async for arrived in self._texts.pieces():
-                if body := _events(self._events(arrived)):
-                    if is_first:
-                        self._first()
-                        is_first = False
+                body = _events(self._events(arrived))
+                if body and is_first:
+                    self._first()
+                    is_first = False
+                if self._texts.have_ended:  # one part for the last text and the end
+                    await put(body + _events(self._last()), more=False)
+                elif body:
                     await put(body)
-            await put(_events(self._last()), more=False)
         except UserError as error:
             await put(_events([{"error": {"message": str(error), "type": "server_error"}}]), more=False)
 

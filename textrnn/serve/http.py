@@ -126,6 +126,7 @@ class Service:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
             h11_max_incomplete_event_size=MOST_HEADER_BYTES,
