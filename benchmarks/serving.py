@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         for streams in arguments.streams:
             with running(command, arguments.model, arguments.core) as (process, port):
-                asyncio.run(load(port, streams, arguments.length, 1.0))
+                asyncio.run(load(port, streams, arguments.length, arguments.seconds / 8))
                 row: dict[str, Any] = {"server": name, "streams": streams}
                 begin = processor_seconds(process)
                 found = asyncio.run(load(port, streams, arguments.length, arguments.seconds))
@@ -127,7 +127,7 @@ async def load(port: int, streams: int, length: int, seconds: float) -> dict[str
             writer.close()
 
     await asyncio.gather(*(client(number) for number in range(streams)))
-    cuts = statistics.quantiles(first, n=100)
+    cuts = statistics.quantiles(first * 2 if len(first) < 2 else first, n=100, method="inclusive")
     return {
         "characters": round(characters[0]),
         "characters_a_second": round(characters[0] / seconds),

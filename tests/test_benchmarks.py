@@ -701,6 +701,20 @@ def test_table_stands_in_columns(scripts: Any, capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_a_server_is_measured_under_load(tmp_path: Path) -> None:
+    if not installed("starlette"):
+        pytest.skip("the extra serve is not installed")
+    model = str(ROOT / "tests" / "golden" / "language-model-char-float32")
+    arguments = [model, "--streams", "2", "--length", "20", "--seconds", "0.3"]
+    result = run_script("serving", tmp_path / "run", *arguments, hidden=("fastapi",))
+    assert result.code == 0, result.err
+    (row,) = result.document["rows"]
+    assert (row["server"], row["streams"]) == ("textrnn serve", 2)
+    assert row["characters"] > 0
+    assert 0 < row["first_p50_ms"] <= row["first_p99_ms"]
+    assert row["slot_free_ms"] > 0
+
+
 def test_operations_of_a_step_are_counted_by_hand(scripts: Any) -> None:
     case = scripts("training_peers").Case
     assert case(units=2, batch=1, steps=1, layers=1, vocabulary=3).floating_point_operations == 6 * (4 + 6)

@@ -80,6 +80,20 @@ def test_a_full_server_refuses_before_it_works_and_has_room_once_a_client_goes()
         assert server.post("/generate_stream", {"prompt": "the", "length": 5}).events[-1]["generated_tokens"] == 5
 
 
+def test_requests_for_labels_wait_in_a_bounded_queue() -> None:
+    text = "good bad " * 200
+    with running("classifier-float32", streams=1, queue=1) as server, ExitStack() as stack:
+        request = {"texts": [text] * 20, "explain": True}  # takes long
+        for _ in range(2):
+            stack.enter_context(opened(server, request, "/classify"))
+        (model,) = server.service.models.all()
+        eventually(lambda: model.waiting == 2)
+        refused = server.post("/classify", {"texts": ["good"]})
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        stack.close()
+        eventually(lambda: server.post("/classify", {"texts": ["good"]}).status == 200)
+
+
 @pytest.mark.parametrize("path", ["/generate_stream", "/v1/completions"])
 def test_a_client_that_goes_frees_its_places(path: str) -> None:
     request = LONG if path == "/generate_stream" else {"max_tokens": 1_000_000, "n": 3}
