@@ -52,6 +52,9 @@ def _with_rows_apart(cell: onnx.ModelProto) -> onnx.ModelProto:
     onnxruntime quantises activations with one scale for the whole batch, which would make a text depend on those
     generated with it. Here the scale is that of each row, in 8 bits around 128. Outputs of tanh and the states that
     hold them lie between -1 and 1, so that theirs is a constant, which is faster.
+
+    A product is multiplied by the scales of its columns and then by those of its rows: where both are multiplied first,
+    onnxruntime 1.32 takes the scales of rows for one scale of the whole product.
     """
     written = {name: node for node in cell.graph.node for name in node.output}
 
@@ -61,10 +64,20 @@ def _with_rows_apart(cell: onnx.ModelProto) -> onnx.ModelProto:
 
     nodes = Nodes(prefix="row_")
     renamed: dict[str, str] = {}
+    scales_of_rows = set[str]()
+    rows_of: dict[str, str] = {}  # the scales of rows, by the name of the product of both scales
     for node in cell.graph.node:
+        if node.op_type == "Mul" and node.input[0] in scales_of_rows:
+            rows_of[node.output[0]], renamed[node.output[0]] = node.input
+            continue
         if node.op_type != "DynamicQuantizeLinear":
+            rows = [rows_of[name] for name in node.input if name in rows_of]
             node.input[:] = [renamed.get(name, name) for name in node.input]
             nodes.nodes.append(node)
+            if rows:
+                product = node.output[0]
+                node.output[0] = f"{product}_of_rows"
+                nodes.add("Mul", node.output[0], rows[0], output=product)
             continue
         (values,), (quantized, scale, zero_point) = node.input, node.output
         renamed[zero_point] = "row_middle"
@@ -72,6 +85,7 @@ def _with_rows_apart(cell: onnx.ModelProto) -> onnx.ModelProto:
             renamed[scale] = "row_tanh_scale"
             nodes.add("QuantizeLinear", values, "row_tanh_scale", "row_middle", output=quantized)
             continue
+        scales_of_rows.add(scale)
         highest = nodes.add("ReduceMax", nodes.add("Abs", values), axes=[1], keepdims=1)
         nodes.add("Div", nodes.add("Max", highest, "row_smallest"), "row_levels", output=scale)
         shifted = nodes.add("Add", nodes.add("Div", values, scale), "row_rounding")
