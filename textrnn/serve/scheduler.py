@@ -15,8 +15,8 @@ from textrnn.runtime.streams import TRIED_TOKENS, Piece, Stream, advance, shares
 
 log = logging.getLogger(__name__)
 
-CALL_SECONDS = 0.008  # longest call of a graph, as far as can be foreseen: a new stream waits for one
-MOST_STEPS = 32
+CALL_SECONDS = 0.004  # longest call of a graph, as far as can be foreseen: a new stream waits for one
+MOST_STEPS = 128
 FLUSH_SECONDS = 0.02  # text is sent at least this often, and not much more often
 MOST_UNSENT = 1 << 16  # characters that a client has not accepted; its stream pauses at more
 
