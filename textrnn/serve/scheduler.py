@@ -51,36 +51,33 @@ class Ticket:
 class Scheduler:
     """Generates the texts of one language model in its own thread.
 
+    A turn generates some tokens of up to `streams` texts. The streams take turns; a new one is first in line.
+
     Args:
         model: the model.
         streams: texts that are generated together.
-        queue: texts that may wait.
+        queue: texts beyond them that are admitted; where there are more than `streams`, they take turns.
         loop: event loop that receives the pieces.
     """
 
     def __init__(self, model: LanguageModel, streams: int, queue: int, loop: asyncio.AbstractEventLoop) -> None:
         self.model = model
         self.room = streams + queue
-        self.admitted = 0  # streams that wait or run
+        self.admitted = 0  # streams that have a place
+        self.running = 0  # streams of the present turn
         self.generated = 0  # tokens so far
         self._streams = streams
         self._loop = loop
         begin = time.thread_time()
         self._together = shares_calls(model, streams)
         self._changed = threading.Condition()
-        self._waiting: deque[Ticket] = deque()
-        self._running: list[Ticket] = []
+        self._tickets: deque[Ticket] = deque()  # in the order of their turns
         self._closing = False
         # Seconds of a step as measured last, by number of streams. The first guess is too high rather than too low.
         self._step_seconds: dict[int, float] = {}
         self._first_guess = (time.thread_time() - begin) / (streams * TRIED_TOKENS)
         self._thread = threading.Thread(target=self._work, name="textrnn-scheduler", daemon=True)
         self._thread.start()
-
-    @property
-    def running(self) -> int:
-        """Texts that are being generated now."""
-        return len(self._running)
 
     def require_room(self, count: int) -> None:
         """Check that `count` streams can be admitted.
@@ -103,7 +100,7 @@ class Scheduler:
         with self._changed:
             self.require_room(len(tickets))
             self.admitted += len(tickets)
-            self._waiting.extend(tickets)
+            self._tickets.extendleft(tickets)  # the first characters come soon, however many long texts there are
             self._changed.notify()
 
     def cancel(self, tickets: Sequence[Ticket]) -> None:
@@ -129,27 +126,24 @@ class Scheduler:
         while True:
             with self._changed:
                 while not (active := self._choose()) and not self._closing:
+                    self.running = 0
                     self._changed.wait()
+                self.running = len(active)
                 if self._closing:
                     break
             self._turn(active)
-        for ticket in [*self._running, *self._waiting]:
+        for ticket in self._tickets:
             self._fail(ticket, UserError("the server is stopping; send the request again"))
 
     def _choose(self) -> list[Ticket]:
-        """Drop cancelled streams, admit waiting ones, and return those that can go on."""
-        for tickets in (self._running, self._waiting):
-            gone = [ticket for ticket in tickets if ticket.cancelled]
-            for ticket in gone:
-                tickets.remove(ticket)
-            self.admitted -= len(gone)
-        # A stream whose client does not read gives its place to another.
-        active = [ticket for ticket in self._running if ticket.unsent < MOST_UNSENT]
-        while self._waiting and len(active) < self._streams:
-            ticket = self._waiting.popleft()
-            self._running.append(ticket)
-            active.append(ticket)
-        return active[: self._streams]
+        """Drop streams that have ended or whose client has gone, and return those whose turn it is."""
+        kept = [ticket for ticket in self._tickets if not (ticket.cancelled or _has_ended(ticket))]
+        self.admitted -= len(self._tickets) - len(kept)
+        # A stream whose client does not read misses its turn.
+        active = [ticket for ticket in kept if ticket.unsent < MOST_UNSENT][: self._streams]
+        chosen = set(map(id, active))
+        self._tickets = deque([ticket for ticket in kept if id(ticket) not in chosen] + active)
+        return active
 
     def _turn(self, active: list[Ticket]) -> None:
         """Read some of the prompts, generate some tokens of each text, and hand them on."""
@@ -176,7 +170,7 @@ class Scheduler:
                 else:
                     self.generated += piece.generated
                     ready[stream].pieces.append(piece)
-        self._deliver(active, time.perf_counter() - begin)
+        self._deliver(time.perf_counter() - begin)
 
     def _read(self, ticket: Ticket) -> None:
         try:
@@ -193,21 +187,18 @@ class Scheduler:
         ticket.stream.finish_reason = "error"
         self._loop.call_soon_threadsafe(_receive_error, ticket, error)
 
-    def _deliver(self, tickets: Sequence[Ticket], turn_seconds: float) -> None:
-        """Hand pieces to the event loop that are due before the next turn ends; free the places of ended streams."""
+    def _deliver(self, turn_seconds: float) -> None:
+        """Hand pieces to the event loop that are due before the next turn ends."""
         now = time.perf_counter()
         due = list[tuple[Ticket, list[Piece]]]()
+        with self._changed:
+            tickets = list(self._tickets)
         for ticket in tickets:
             ended = _has_ended(ticket)
             if ticket.pieces and (ended or now - ticket.flushed >= FLUSH_SECONDS - turn_seconds):
                 ticket.flushed = now
                 due.append((ticket, ticket.pieces))
                 ticket.pieces = []
-        ended_now = [ticket for ticket in self._running if _has_ended(ticket)]
-        if ended_now:
-            with self._changed:
-                self._running = [ticket for ticket in self._running if not _has_ended(ticket)]
-                self.admitted -= len(ended_now)
         if due:
             self._loop.call_soon_threadsafe(_receive_all, due)
 

@@ -29,8 +29,10 @@ class Settings:
     cors_origins: str = _setting(
         "", 0, 0, "origins of web pages that may call the server, separated by commas; * is all"
     )
-    streams: int = _setting(16, 1, 1024, "texts of a model that are generated together")
-    queue: int = _setting(64, 0, 100_000, "texts, or requests of other kinds, of a model that may wait")
+    streams: int = _setting(16, 1, 1024, "texts of a model in one call of its graph")
+    queue: int = _setting(
+        64, 0, 100_000, "further texts of a model, which take turns, or requests of other kinds that wait"
+    )
     max_body: int = _setting(1 << 20, 1, 1 << 30, "maximum bytes of a request")
     max_tokens: int = _setting(10_000, 1, 10_000_000, "maximum length of a text that a request may ask for")
     read_seconds: float = _setting(10.0, 0.01, 3600, "seconds that a client may take to send a request")
