@@ -23,11 +23,7 @@ def add_serve(commands: Any) -> None:
     serve.epilog = f"Every option is an environment variable too: {PREFIX}PORT, {PREFIX}API_KEY, ..."
     for entry in fields(Settings):
         kind = type(entry.default)
-        default = (
-            f" ({entry.default:,})" if kind is float or kind is int else f" ({entry.default})" * bool(entry.default)
-        )
-        if entry.name == "port":
-            default = f" ({entry.default})"
+        default = "" if entry.default == "" else f" ({entry.default})"
         serve.add_argument(
             option(entry.name),
             type=kind,
