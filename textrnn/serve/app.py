@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from starlette.applications import Starlette
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from textrnn.errors import UserError
@@ -53,10 +53,7 @@ KEYLESS = "/health"  # and the files of the page
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
-    ),
+    (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 )
 
 
@@ -135,8 +132,7 @@ class Application:
         }
         routes: list[BaseRoute] = [Route(path, function, methods=["POST"]) for path, function in posts.items()]
         routes += [Route(path, function, methods=["GET"]) for path, function in gets.items()]
-        if (PAGE / "index.html").is_file():
-            routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
+        routes += _Page(directory=PAGE).routes()
         middleware = []
         if self.settings.origins:
             middleware.append(
@@ -375,6 +371,30 @@ class Application:
         given = dict(headers).get(b"authorization", b"")
         kind, _, key = given.partition(b" ")
         return kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), self.settings.api_key.encode())
+
+
+class _Page(StaticFiles):
+    """The files of the page, with their types: Windows may call a script plain text, which browsers do not run."""
+
+    types: ClassVar = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
+
+    def routes(self) -> list[BaseRoute]:
+        """Return a route for each file. A mount at / would take the place of a path that needs another method."""
+
+        def route(name: str) -> BaseRoute:
+            async def answer(request: Request) -> Response:
+                return await self.get_response(name, request.scope)
+
+            return Route("/" if name == "index.html" else f"/{name}", answer, methods=["GET"])
+
+        return [route(file.relative_to(PAGE).as_posix()) for file in sorted(PAGE.rglob("*")) if file.is_file()]
+
+    def file_response(self, full_path: Any, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(full_path, *arguments, **options)
+        response.headers["cache-control"] = "no-cache"  # asked for again, so that an upgrade is not mixed with the old
+        if (suffix := Path(full_path).suffix) in self.types and "content-type" in response.headers:
+            response.headers["content-type"] = f"{self.types[suffix]}; charset=utf-8"
+        return response
 
 
 class _Around:

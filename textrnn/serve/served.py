@@ -72,6 +72,10 @@ class Served:
         """Return what a client may want to know, ready for JSON."""
         manifest = self.model.manifest
         facts: dict[str, Any] = {"name": self.name, "kind": manifest.kind, "precision": manifest.precision}
+        card = manifest.card
+        facts |= {name: card[name] for name in ("summary", "language", "example") if card.get(name)}
+        if manifest.tokenizer:
+            facts["tokenizer"] = manifest.tokenizer.kind
         if isinstance(self.model, LanguageModel):
             facts["prompt"] = manifest.runtime.get("prompt", "")
             facts["vocabulary_size"] = self.model.vocabulary_size
