@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def install(environment: Path) -> Path:
         subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, PROJECT], check=True)
         (wheel,) = Path(folder).glob("textrnn-*.whl")
         print(f"wheel {wheel.stat().st_size / 1e6:.2f} MB")
+        page = {
+            file.relative_to(PROJECT).as_posix()
+            for file in (PROJECT / "textrnn/serve/page").rglob("*")
+            if file.is_file()
+        }
+        if missing := page - set(zipfile.ZipFile(wheel).namelist()):
+            raise SystemExit(f"the wheel must have the page of the server, lacks: {missing}")
         subprocess.run([*pip, "install", "-q", "-c", PROJECT / "constraints.txt", wheel], check=True)
     subprocess.run([*pip, "uninstall", "-q", "-y", "setuptools", "pip"], check=True)
     return programs
