@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
             });
             std::cout << '\n';
         } else if (model.kind() == "classifier" || model.kind() == "multilabel_classifier") {
-            const textrnn::Prediction prediction = model.classify(std::vector<std::string>{text})[0];
+            const textrnn::Prediction prediction = model.classify({text})[0];
             for (const std::string& label : prediction.labels) std::cout << label << '\n';
             for (std::size_t i = 0; i < model.labels().size(); ++i) {
                 std::cout << "  " << model.labels()[i] << ": " << prediction.probabilities[i] << '\n';

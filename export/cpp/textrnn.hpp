@@ -1530,6 +1530,7 @@ struct GenerateOptions {
     int beams = 1;                         // above 1, beam search of this width instead of sampling
     std::vector<std::string> stop;         // strings that end the text; they are not part of it
     std::optional<std::uint64_t> seed;     // the same seed gives the same text; none: a new one each time
+    std::uint32_t stream = 0;              // another text of the same seed: Python's `samples` gives streams 0, 1, ...
 };
 
 // How well a language model predicts a text.
@@ -1548,6 +1549,7 @@ struct Score {
 // What a classifier says of a text or of a sequence of vectors.
 struct Prediction {
     std::string label;                  // the most probable class; of several labels the first, or empty
+    double probability = 0;             // of `label`
     std::vector<std::string> labels;    // the predicted labels, the most probable first: one, except with several
     std::vector<double> probabilities;  // in the order of Model::labels()
     std::size_t tokens = 0;             // of the text
@@ -1838,7 +1840,6 @@ public:
     const std::string& kind() const { return manifest_.at<std::string>("kind", place_); }
     bool reads_text() const { return manifest_.find("tokenizer") && !manifest_.find("tokenizer")->is_null(); }
 
-    bool has_graph(std::string_view use) const { return graphs().find(use); }
     const Json& graphs() const { return *manifest_.find("graphs"); }
 
     // Return a whole number of the section `runtime`.
@@ -1886,10 +1887,9 @@ public:
 
     // Load a graph; its inputs and outputs must be those of its use, and have the types and shapes of the manifest.
     std::unique_ptr<Session> session(const std::string& use, int threads) const {
-        static const std::array<std::pair<const char*, std::array<std::vector<std::string>, 2>>, 8> contracts = {{
+        static const std::array<std::pair<const char*, std::array<std::vector<std::string>, 2>>, 7> contracts = {{
             {"text step", {{{"ids", "state"}, {"logits", "next_state"}}}},
             {"text sequence", {{{"ids", "state"}, {"logits", "next_state"}}}},
-            {"text generate", {{{"ids", "state", "given", "uniforms", "temperature"}, {"tokens", "next_state"}}}},
             {"text classify", {{{"ids"}, {"logits"}}}},
             {"vectors classify", {{{"vectors", "lengths"}, {"logits"}}}},
             {"vectors regress", {{{"vectors", "lengths"}, {"values"}}}},
@@ -2183,12 +2183,22 @@ public:
             emit(found + text.end());
             return whole;
         }
-        Random random(options.seed ? *options.seed : new_seed(), 0);
-        const bool inside = !options.top_k && options.top_p == 1 && options.min_p == 0 && options.repetition_penalty == 1;
-        const auto length = static_cast<std::size_t>(options.length);
-        const bool goes_on = inside ? write_chunks(last, state, options.temperature, random, length, text, emit)
-                                    : write_steps(last, state, options, prompt_ids, random, length, text, emit);
-        if (goes_on) emit(text.end());
+        Random random(options.seed ? *options.seed : new_seed(), options.stream);
+        std::vector<bool> seen(tokenizer_->size());
+        for (const std::int32_t id : prompt_ids) seen[static_cast<std::size_t>(id)] = true;
+        Stepper stepper(*this, state);
+        std::vector<double> logits;
+        std::int32_t id = last;
+        for (int i = 0; i < options.length && !text.ended(); ++i) {
+            const std::vector<float>& read = stepper.read(id);
+            logits.assign(read.begin(), read.end());
+            for (const std::size_t never : never_drawn_) logits[never] = -INFINITE;
+            id = sample(logits, options, random.next(), seen);
+            if (id == END_ID) break;
+            seen[static_cast<std::size_t>(id)] = true;
+            if (!emit(text.push(id))) return whole;
+        }
+        emit(text.end());
         return whole;
     }
 
@@ -2242,7 +2252,7 @@ public:
     // Predict the label of each text. Of a long text, the first and last tokens are read.
     std::vector<Prediction> classify(const std::vector<std::string>& texts) const {
         using namespace detail;
-        if (!tokenizer_ || kind() == "language_model") wrong_kind("classify of texts", "classifier of texts");
+        if (!tokenizer_ || kind() == "language_model") wrong_kind("classify", "classifier of texts");
         std::vector<Ids> encoded;
         std::vector<std::size_t> lengths;
         for (const std::string& text : texts) {
@@ -2276,14 +2286,14 @@ public:
     }
 
     // Predict the label of each record: its numbers step after step, features() of them a step; of an image its rows.
-    std::vector<Prediction> classify(const std::vector<std::vector<float>>& records) const {
-        require("vector_classifier", "classify of vectors");
+    std::vector<Prediction> classify_vectors(const std::vector<std::vector<float>>& records) const {
+        require("vector_classifier", "classify_vectors");
         std::vector<Prediction> predictions;
         for (const auto& logits : read_vectors(CLASSIFY, records)) predictions.push_back(predicted(logits.data()));
         return predictions;
     }
 
-    // Predict the values of each record, in the units of the targets; records as in `classify`.
+    // Predict the values of each record, in the units of the targets; records as in `classify_vectors`.
     std::vector<std::vector<float>> predict(const std::vector<std::vector<float>>& records) const {
         require("regressor", "predict");
         return read_vectors(REGRESS, records);
@@ -2319,12 +2329,11 @@ public:
     }
 
 private:
-    enum Use : std::size_t { STEP, SEQUENCE, GENERATE, CLASSIFY, REGRESS };
-    static constexpr std::array<const char*, 5> NAMES = {"step", "sequence", "generate", "classify", "regress"};
+    enum Use : std::size_t { STEP, SEQUENCE, CLASSIFY, REGRESS };
+    static constexpr std::array<const char*, 4> NAMES = {"step", "sequence", "classify", "regress"};
 
     // These constants and what depends on them are those of the Python runtime: results may differ in the last digit
     // between graphs and batches, and the same text must come out.
-    static constexpr std::size_t CHUNK = 32;                  // tokens of a call of the generate graph
     static constexpr std::size_t PREFILL_FROM = 64;           // tokens of a prompt that the sequence graph reads
     static constexpr std::size_t PREFILL_LOGITS = 1u << 22;   // in memory while a prompt is read
     static constexpr std::size_t BATCH_TOKENS = 1u << 11;     // read at once by a classifier, with padding
@@ -2334,14 +2343,13 @@ private:
     void load_language_model() {
         using namespace detail;
         if (!tokenizer_) fail(bundle_.place(), ": a language model must have a tokenizer; export the bundle again");
-        state_layers_ = bundle_.dimension("generate", "inputs", 1, 0);
-        state_width_ = bundle_.dimension("generate", "inputs", 1, 2);
-        for (const char* use : {"step", "sequence"}) {
-            if (bundle_.dimension(use, "inputs", 1, 0) != state_layers_ ||
-                bundle_.dimension(use, "inputs", 1, 2) != state_width_ ||
-                bundle_.dimension(use, "outputs", 0, *use == 's' && use[1] == 't' ? 1 : 2) != tokenizer_->size()) {
-                fail(bundle_.place(), ": the graphs and the tokenizer must belong together, they do not; export the bundle again");
-            }
+        state_layers_ = bundle_.dimension("step", "inputs", 1, 0);
+        state_width_ = bundle_.dimension("step", "inputs", 1, 2);
+        if (bundle_.dimension("step", "outputs", 0, 1) != tokenizer_->size() ||
+            bundle_.dimension("sequence", "outputs", 0, 2) != tokenizer_->size() ||
+            bundle_.dimension("sequence", "inputs", 1, 0) != state_layers_ ||
+            bundle_.dimension("sequence", "inputs", 1, 2) != state_width_) {
+            fail(bundle_.place(), ": the graphs and the tokenizer must belong together, they do not; export it again");
         }
         const auto start = bundle_.manifest().at<std::int64_t>("start_id", bundle_.place());
         start_id_ = checked_id(start, "start_id");
@@ -2349,7 +2357,7 @@ private:
             const auto* number = id.get<std::int64_t>();
             never_drawn_.push_back(static_cast<std::size_t>(checked_id(number ? *number : -1, "runtime.never_drawn")));
         }
-        session(GENERATE);
+        session(STEP);
     }
 
     std::int32_t checked_id(std::int64_t id, const char* name) const {
@@ -2422,107 +2430,50 @@ private:
         }
     }
 
-    // The buffers and tensors of calls of the generate graph with one number of steps.
-    struct Chunk {
-        Chunk(std::size_t steps, const std::vector<std::int64_t>& state_shape, std::size_t state_size)
-            : given(steps, -1), tokens(steps), uniforms(steps), states{std::vector<float>(state_size), std::vector<float>(state_size)} {
-            const auto time = static_cast<std::int64_t>(steps);
-            values.push_back(detail::tensor(ids, {1}));
-            values.push_back(detail::tensor(given, {time, 1}));
-            values.push_back(detail::tensor(uniforms, {time, 1}));
-            values.push_back(detail::tensor(temperature, {}));
-            values.push_back(detail::tensor(tokens, {time, 1}));
-            for (auto& state : states) values.push_back(detail::tensor(state, state_shape));
-        }
-        Chunk(const Chunk&) = delete;
-        Chunk& operator=(const Chunk&) = delete;
-
-        // Read `ids` from the state `current`, and make the next state the current one.
-        void run(const detail::Session& session) {
-            const auto value = [this](std::size_t i) { return values[i].get(); };
-            session.run<5, 2>({value(0), value(5 + current), value(1), value(2), value(3)},
-                              {value(4), value(6 - current)});
-            current = 1 - current;
-        }
-
-        std::vector<float>& state() { return states[current]; }
-
-        Ids ids = {0}, given, tokens;
-        std::vector<double> uniforms, temperature = {1};
-        std::array<std::vector<float>, 2> states;
-        std::size_t current = 0;
-        std::vector<detail::Value> values;
-    };
-
-    // Return the state after ids, by the graph that the Python runtime takes for this length.
+    // Return the state after ids, by the graph that gives the state of the Python runtime for this length.
     std::vector<float> read_prompt(const Ids& ids) const {
         std::vector<float> state = zero_state();
         if (ids.size() >= PREFILL_FROM) {
             read_sequence(ids, state, prefill_chunk(), [](const float*, std::size_t) {});
-        } else if (!ids.empty()) {
-            Chunk chunk(ids.size(), state_shape(), state.size());
-            chunk.ids[0] = ids[0];
-            std::rotate_copy(ids.begin(), ids.begin() + 1, ids.end(), chunk.given.begin());
-            chunk.run(session(GENERATE));
-            state = chunk.state();
+        } else {
+            Stepper stepper(*this, state);
+            for (const std::int32_t id : ids) stepper.read(id);
+            state = stepper.state();
         }
         return state;
     }
 
-    // Write with the generate graph, which draws the tokens. Return false if the callback ended the text.
-    template <class Emit>
-    bool write_chunks(std::int32_t last, const std::vector<float>& state, double temperature, detail::Random& random,
-                      std::size_t length, detail::Text& text, Emit emit) const {
-        std::unique_ptr<Chunk> chunk;
-        for (std::size_t begin = 0; begin < length && !text.ended(); begin += CHUNK) {
-            const std::size_t steps = std::min(CHUNK, length - begin);
-            if (!chunk || chunk->tokens.size() != steps) {
-                auto made = std::make_unique<Chunk>(steps, state_shape(), state.size());
-                made->temperature[0] = temperature;
-                made->ids[0] = chunk ? chunk->ids[0] : last;
-                // Copied in place: the tensors point to it.
-                const std::vector<float>& from = chunk ? chunk->state() : state;
-                std::copy(from.begin(), from.end(), made->state().begin());
-                chunk = std::move(made);
-            }
-            for (double& uniform : chunk->uniforms) uniform = random.next();
-            chunk->run(session(GENERATE));
-            std::string piece;
-            for (const std::int32_t id : chunk->tokens) {
-                if (id == END_ID) return emit(piece) && emit(text.end()) && false;
-                if (id < END_ID) detail::fail("logits must be finite numbers, were not; the model is damaged, train it again");
-                piece += text.push(id);
-                if (text.ended()) break;
-            }
-            if (!emit(piece)) return false;
-            chunk->ids[0] = chunk->tokens.back();
+    // Reads one token after another with the step graph; its tensors are made once.
+    class Stepper {
+    public:
+        Stepper(const Model& model, const std::vector<float>& state)
+            : session_(model.session(STEP)), logits_(model.tokenizer_->size()), states_{state, state} {
+            values_.push_back(detail::tensor(ids_, {1}));
+            values_.push_back(detail::tensor(logits_, {1, static_cast<std::int64_t>(logits_.size())}));
+            for (auto& each : states_) values_.push_back(detail::tensor(each, model.state_shape()));
         }
-        return true;
-    }
+        Stepper(const Stepper&) = delete;  // the tensors point into it
+        Stepper& operator=(const Stepper&) = delete;
 
-    // Write with the step graph, a token a call, for the options that the generate graph does not have.
-    template <class Emit>
-    bool write_steps(std::int32_t last, std::vector<float> state, const GenerateOptions& options, const Ids& prompt,
-                     detail::Random& random, std::size_t length, detail::Text& text, Emit emit) const {
-        using namespace detail;
-        Ids ids = {last};
-        std::vector<float> next(state.size()), logits(tokenizer_->size());
-        const Value in = tensor(ids, {1}), out = tensor(logits, {1, static_cast<std::int64_t>(logits.size())});
-        const std::array<Value, 2> states = {tensor(state, state_shape()), tensor(next, state_shape())};
-        std::vector<bool> seen(logits.size());
-        for (const std::int32_t id : prompt) seen[static_cast<std::size_t>(id)] = true;
-        std::vector<double> allowed;
-        for (std::size_t i = 0; i < length && !text.ended(); ++i) {
-            session(STEP).run<2, 2>({in.get(), states[i % 2].get()}, {out.get(), states[1 - i % 2].get()});
-            allowed.assign(logits.begin(), logits.end());
-            for (const std::size_t id : never_drawn_) allowed[id] = -INFINITE;
-            ids[0] = sample(allowed, options, random.next(), seen);
-            seen[static_cast<std::size_t>(ids[0])] = true;
-            if (ids[0] == END_ID) return true;
-            if (!emit(text.push(ids[0]))) return false;
+        // Read a token; return the logits of the next one, which the next call overwrites.
+        const std::vector<float>& read(std::int32_t id) {
+            ids_[0] = id;
+            session_.run<2, 2>({values_[0].get(), values_[2 + current_].get()},
+                               {values_[1].get(), values_[3 - current_].get()});
+            current_ = 1 - current_;
+            return logits_;
         }
-        return true;
-    }
+
+        const std::vector<float>& state() const { return states_[current_]; }
+
+    private:
+        const detail::Session& session_;
+        Ids ids_ = {0};
+        std::vector<float> logits_;
+        std::array<std::vector<float>, 2> states_;
+        std::size_t current_ = 0;
+        std::vector<detail::Value> values_;
+    };
 
     // Return the most probable continuation by beam search, as `_search` in textrnn/generation.py: its tokens.
     Ids search(std::int32_t last, const std::vector<float>& state, const GenerateOptions& options,
@@ -2631,9 +2582,10 @@ private:
         if (!several) values = detail::log_softmax(values);
         for (double& value : values) value = several ? 1 / (1 + std::exp(-value)) : std::exp(value);
         for (const std::size_t i : detail::descending(values)) {
-            if (several ? values[i] >= thresholds_[i] : prediction.labels.empty()) prediction.labels.push_back(labels_[i]);
+            if (several ? values[i] < thresholds_[i] : !prediction.labels.empty()) continue;
+            if (prediction.labels.empty()) prediction.label = labels_[i], prediction.probability = values[i];
+            prediction.labels.push_back(labels_[i]);
         }
-        prediction.label = prediction.labels.empty() ? "" : prediction.labels[0];
         prediction.probabilities = std::move(values);
         return prediction;
     }

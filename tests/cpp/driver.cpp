@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 #include <map>
+#include <thread>
 
 namespace {
 
@@ -51,6 +52,7 @@ std::string json(const std::vector<T>& items) {
 
 std::string json(const textrnn::Prediction& prediction) {
     return "{\"label\":" + json(prediction.label) + ",\"labels\":" + json(prediction.labels) +
+           ",\"probability\":" + json(prediction.probability) +
            ",\"probabilities\":" + json(prediction.probabilities) + ",\"tokens\":" + json(prediction.tokens) +
            ",\"tokens_read\":" + json(prediction.tokens_read) + "}";
 }
@@ -94,7 +96,8 @@ textrnn::GenerateOptions options_of(const Json& request) {
     options.repetition_penalty = number(request, "repetition_penalty", options.repetition_penalty);
     options.beams = static_cast<int>(number(request, "beams", options.beams));
     options.stop = strings(request, "stop");
-    if (request.find("seed")) options.seed = static_cast<std::uint64_t>(request.at<std::int64_t>("seed", PLACE));
+    if (request.find("seed")) options.seed = std::stoull(request.at<std::string>("seed", PLACE));
+    options.stream = static_cast<std::uint32_t>(number(request, "stream", 0));
     return options;
 }
 
@@ -108,7 +111,7 @@ const textrnn::Model& model_of(const Json& request) {
 std::string answer(const Json& request) {
     const auto& task = request.at<std::string>("do", PLACE);
     if (task == "random") {
-        textrnn::detail::Random random(static_cast<std::uint64_t>(request.at<std::int64_t>("seed", PLACE)),
+        textrnn::detail::Random random(std::stoull(request.at<std::string>("seed", PLACE)),
                                        static_cast<std::uint32_t>(number(request, "stream", 0)));
         std::vector<double> draws;
         for (int i = 0; i < static_cast<int>(number(request, "count", 1)); ++i) draws.push_back(random.next());
@@ -157,6 +160,22 @@ std::string answer(const Json& request) {
                                                 });
         return "{\"text\":" + json(text) + ",\"pieces\":" + json(pieces) + "}";
     }
+    if (task == "threads") {  // with a new model, whose graphs the threads load
+        const textrnn::Model shared(std::filesystem::u8path(request.at<std::string>("bundle", PLACE)));
+        const auto& prompt = request.at<std::string>("prompt", PLACE);
+        std::vector<std::string> texts(static_cast<std::size_t>(number(request, "seeds", 1)));
+        std::vector<std::thread> threads;
+        for (std::size_t seed = 0; seed < texts.size(); ++seed) {
+            threads.emplace_back([&, seed] {
+                textrnn::GenerateOptions options;
+                options.seed = seed;
+                texts[seed] = shared.generate(prompt, options);
+                shared.score(prompt);
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+        return json(texts);
+    }
     if (task == "score") {
         const textrnn::Score score = model.score(request.at<std::string>("text", PLACE));
         return "{\"nats\":" + json(score.nats) + ",\"tokens\":" + json(score.tokens) +
@@ -174,7 +193,7 @@ std::string answer(const Json& request) {
     }
     std::vector<std::vector<float>> records;
     for (const Json& record : request.at<Json::Array>("records", PLACE)) records.push_back(floats(record));
-    if (task == "classify_vectors") return json(model.classify(records));
+    if (task == "classify_vectors") return json(model.classify_vectors(records));
     return json(model.predict(records));
 }
 
