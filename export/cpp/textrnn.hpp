@@ -35,7 +35,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -69,6 +68,9 @@ template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
     throw Error(joined(parts...));
 }
+
+// Return a size as shapes and distances of iterators need it.
+constexpr std::int64_t to_signed(std::size_t size) { return static_cast<std::int64_t>(size); }
 
 // ---------------------------------------------------------------------------------------------------------- JSON
 
@@ -287,7 +289,6 @@ private:
 
 inline Json Json::parse(std::string_view text, const std::string& place) { return JsonParser(text, place).document(); }
 
-
 // -------------------------------------------------------------------------------------------------------- SHA-256
 
 class Sha256 {
@@ -482,7 +483,7 @@ struct LowerCase {
     std::int32_t shift;               // from a capital to its small letter
 };
 
-// Made by unicode_tables.py: begin
+// clang-format off: made by unicode_tables.py
 // Unicode 14.0.0.
 
 // Whitespace.
@@ -787,12 +788,12 @@ inline constexpr LowerCase LOWER_CASES[] = {
     2, 39}, {0x10595, 0x10595, 1, 39}, {0x10c80, 0x10cb2, 1, 64}, {0x118a0, 0x118bf, 1, 32}, {0x16e40, 0x16e5f, 1, 32},
     {0x1e900, 0x1e921, 1, 34}};
 
-// Made by unicode_tables.py: end
+// clang-format on: made by unicode_tables.py
 
 template <std::size_t N>
 bool contains(const Range (&ranges)[N], std::uint32_t code) {
-    const auto* after = std::upper_bound(
-        std::begin(ranges), std::end(ranges), code, [](std::uint32_t c, const Range& range) { return c < range.first; });
+    const auto* after = std::upper_bound(std::begin(ranges), std::end(ranges), code,
+                                         [](std::uint32_t c, const Range& range) { return c < range.first; });
     return after != std::begin(ranges) && code <= after[-1].last;
 }
 
@@ -1032,9 +1033,9 @@ public:
 
 private:
     static bool is_han(std::uint32_t code) {
-        static constexpr Range HAN[] = {{0x2E80, 0x2FD5}, {0x3005, 0x3005}, {0x3007, 0x3007}, {0x3021, 0x3029},
-                                        {0x3038, 0x303B}, {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFAFF},
-                                        {0x20000, 0x3FFFF}};
+        static constexpr Range HAN[] = {{0x2E80, 0x2FD5}, {0x3005, 0x3005}, {0x3007, 0x3007},
+                                        {0x3021, 0x3029}, {0x3038, 0x303B}, {0x3400, 0x4DBF},
+                                        {0x4E00, 0x9FFF}, {0xF900, 0xFAFF}, {0x20000, 0x3FFFF}};
         return contains(HAN, code);
     }
 
@@ -1045,7 +1046,8 @@ private:
 
     static bool is_wide(std::string_view word) {
         return !word.empty() && first_character(word).second == word.size() &&
-               (is_han(first_character(word).first) || among(word, "，。、；：？！（）《》〈〉「」『』【】〔〕“”‘’…—·～．"));
+               (is_han(first_character(word).first) ||
+                among(word, "，。、；：？！（）《》〈〉「」『』【】〔〕“”‘’…—·～．"));
     }
 
     static bool is_word_character(std::uint32_t code) {
@@ -1196,9 +1198,9 @@ public:
     }
 
 private:
-    static constexpr std::uint64_t UNIGRAM = 1, BPE = 2;                   // types of model
+    static constexpr std::uint64_t UNIGRAM = 1, BPE = 2;                            // types of model
     static constexpr std::uint64_t NORMAL = 1, UNKNOWN = 2, CONTROL = 3, BYTE = 6;  // types of piece
-    static constexpr std::string_view SPACE = "\xE2\x96\x81";              // SentencePiece's symbol for a space
+    static constexpr std::string_view SPACE = "\xE2\x96\x81";  // SentencePiece's symbol for a space
     static constexpr std::size_t PART = 65536;
     static constexpr float UNKNOWN_PENALTY = 10;
 
@@ -1521,16 +1523,16 @@ inline std::vector<std::size_t> descending(const std::vector<double>& values) {
 
 // Options of text generation; the names and defaults of the Python package.
 struct GenerateOptions {
-    int length = 200;                      // maximum number of tokens
-    double temperature = 1;                // lower is more predictable, higher more random; 0 is greedy
-    int top_k = 0;                         // keep the k most probable tokens; 0 keeps all
-    double top_p = 1;                      // keep the fewest tokens with this total probability; 1 keeps all
-    double min_p = 0;                      // drop tokens below this fraction of the top token's probability
-    double repetition_penalty = 1;         // above 1, tokens already in the text become less probable
-    int beams = 1;                         // above 1, beam search of this width instead of sampling
-    std::vector<std::string> stop;         // strings that end the text; they are not part of it
-    std::optional<std::uint64_t> seed;     // the same seed gives the same text; none: a new one each time
-    std::uint32_t stream = 0;              // another text of the same seed: Python's `samples` gives streams 0, 1, ...
+    int length = 200;                   // maximum number of tokens
+    double temperature = 1;             // lower is more predictable, higher more random; 0 is greedy
+    int top_k = 0;                      // keep the k most probable tokens; 0 keeps all
+    double top_p = 1;                   // keep the fewest tokens with this total probability; 1 keeps all
+    double min_p = 0;                   // drop tokens below this fraction of the top token's probability
+    double repetition_penalty = 1;      // above 1, tokens already in the text become less probable
+    int beams = 1;                      // above 1, beam search of this width instead of sampling
+    std::vector<std::string> stop;      // strings that end the text; they are not part of it
+    std::optional<std::uint64_t> seed;  // the same seed gives the same text; none: a new one each time
+    std::uint32_t stream = 0;           // another text of the same seed: Python's `samples` gives streams 0, 1, ...
 };
 
 // How well a language model predicts a text.
@@ -1607,7 +1609,7 @@ inline std::int32_t sample(std::vector<double>& logits, const GenerateOptions& o
     const auto k = static_cast<std::size_t>(options.top_k);
     if (k && k < logits.size()) {
         std::vector<double> sorted = logits;
-        const auto kth = sorted.begin() + static_cast<std::ptrdiff_t>(k - 1);
+        const auto kth = sorted.begin() + to_signed(k - 1);
         std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
         for (double& logit : logits) logit = logit >= *kth ? logit : -INFINITE;
     }
@@ -1878,7 +1880,8 @@ public:
         const std::string place = (folder_ / name).u8string(), file = contents(name, 1 << 28);
         if (kind == "sentencepiece") return std::make_unique<SentencePieceTokenizer>(file, place);
         const Json document = Json::parse(file, place);
-        if (document.at<std::int64_t>("format_version", place) != 1 || document.at<std::string>("kind", place) != kind) {
+        if (document.at<std::int64_t>("format_version", place) != 1 ||
+            document.at<std::string>("kind", place) != kind) {
             fail(place, " must be a ", kind, " tokenizer of format version 1, it is not; export the bundle again");
         }
         if (kind == "char") return std::make_unique<CharTokenizer>(document, place);
@@ -1901,7 +1904,8 @@ public:
         const std::filesystem::path path = folder_ / graph->at<std::string>("file", place_);
         auto loaded = std::make_unique<Session>(path, threads);
         const std::string name = (reads_text() ? "text " : "vectors ") + use;
-        const auto contract = std::find_if(contracts.begin(), contracts.end(), [&](auto& c) { return c.first == name; });
+        const auto contract =
+            std::find_if(contracts.begin(), contracts.end(), [&](auto& c) { return c.first == name; });
         for (std::size_t side = 0; side < 2; ++side) {
             const char* what = side ? "outputs" : "inputs";
             const auto declared = declared_tensors(*graph, what);
@@ -1909,8 +1913,8 @@ public:
             std::vector<std::string> names;
             for (const TensorInfo& tensor : declared) names.push_back(tensor.name);
             if (names != contract->second[side] || declared != actual) {
-                fail(path.u8string(), " must have the ", what, " of its manifest: ", shown(declared), ", has: ",
-                     shown(actual), "; export the bundle again");
+                fail(path.u8string(), " must have the ", what, " of its manifest: ", shown(declared),
+                     ", has: ", shown(actual), "; export the bundle again");
             }
         }
         return loaded;
@@ -1945,7 +1949,8 @@ private:
     void read() {
         check_inside(MANIFEST);
         manifest_ = Json::parse(contents(MANIFEST, 16'000'000), place_);
-        if (!manifest_.get<Json::Object>() || !manifest_.find("format") || !manifest_.find("format")->get<std::string>() ||
+        if (!manifest_.get<Json::Object>() || !manifest_.find("format") ||
+            !manifest_.find("format")->get<std::string>() ||
             *manifest_.find("format")->get<std::string>() != "textrnn-bundle") {
             fail(place_, " must have \"format\": \"textrnn-bundle\", it has not; it belongs to something else");
         }
@@ -2119,8 +2124,8 @@ public:
             }
             outputs_ = bundle_.dimension(NAMES[use], "outputs", 0, 1);
             if (use == CLASSIFY && (labels_.empty() || labels_.size() != outputs_)) {
-                fail(bundle_.place(), ": a classifier must have as many labels as logits, has ", labels_.size(), " and ",
-                     outputs_, "; export the bundle again");
+                fail(bundle_.place(), ": a classifier must have as many labels as logits, has ", labels_.size(),
+                     " and ", outputs_, "; export the bundle again");
             }
             if ((tokenizer_ != nullptr) != (kind() == "classifier" || kind() == "multilabel_classifier")) {
                 fail(bundle_.place(), ": a ", kind(), tokenizer_ ? " must not" : " must",
@@ -2219,7 +2224,8 @@ public:
             for (std::size_t i = 0; i < steps; ++i, ++position, logits += tokenizer_->size()) {
                 const float high = *std::max_element(logits, logits + tokenizer_->size());
                 double total = 0;
-                for (std::size_t j = 0; j < tokenizer_->size(); ++j) total += static_cast<double>(std::exp(logits[j] - high));
+                for (std::size_t j = 0; j < tokenizer_->size(); ++j)
+                    total += static_cast<double>(std::exp(logits[j] - high));
                 score.nats += std::log(total) - static_cast<double>(logits[targets[position]] - high);
             }
         });
@@ -2265,15 +2271,15 @@ public:
             Ids ids(rows.size() * time, PAD_ID);
             for (std::size_t i = 0; i < rows.size(); ++i) {
                 const Ids& all = encoded[rows[i]];
-                const auto tail = static_cast<std::ptrdiff_t>(all.size() > max_length_ ? max_length_ / 2 : 0);
-                const auto head = static_cast<std::ptrdiff_t>(lengths[rows[i]]) - tail;
-                auto out = std::copy_n(all.begin(), head, ids.begin() + static_cast<std::ptrdiff_t>(i * time));
+                const auto tail = detail::to_signed(all.size() > max_length_ ? max_length_ / 2 : 0);
+                const auto head = detail::to_signed(lengths[rows[i]]) - tail;
+                auto out = std::copy_n(all.begin(), head, ids.begin() + detail::to_signed(i * time));
                 std::copy(all.end() - tail, all.end(), out);
             }
             std::vector<float> logits(rows.size() * outputs_);
-            const auto batch = static_cast<std::int64_t>(rows.size());
-            const Value in = tensor(ids, {batch, static_cast<std::int64_t>(time)});
-            const Value out = tensor(logits, {batch, static_cast<std::int64_t>(outputs_)});
+            const auto batch = detail::to_signed(rows.size());
+            const Value in = tensor(ids, {batch, detail::to_signed(time)});
+            const Value out = tensor(logits, {batch, detail::to_signed(outputs_)});
             session(CLASSIFY).run<1, 1>({in.get()}, {out.get()});
             for (std::size_t i = 0; i < rows.size(); ++i) {
                 Prediction& prediction = predictions[rows[i]];
@@ -2306,14 +2312,14 @@ public:
         check_vectors(history, "the history");
         if (!steps) steps = horizon_;
         std::vector<float> state = zero_state(), next(state.size()), result, read = history;
-        const auto features = static_cast<std::int64_t>(features_), horizon = static_cast<std::int64_t>(horizon_);
+        const auto features = detail::to_signed(features_), horizon = detail::to_signed(horizon_);
         const std::size_t at_once = std::max<std::size_t>(1, (1u << 20) / (horizon_ * features_)) * features_;
         while (result.size() < steps * features_) {
             std::vector<float> forecasts;
             for (std::size_t begin = 0; begin < read.size(); begin += at_once) {
-                const auto first = read.begin() + static_cast<std::ptrdiff_t>(begin);
-                std::vector<float> part(first, first + static_cast<std::ptrdiff_t>(std::min(at_once, read.size() - begin)));
-                const auto time = static_cast<std::int64_t>(part.size() / features_);
+                const auto first = read.begin() + detail::to_signed(begin);
+                std::vector<float> part(first, first + detail::to_signed(std::min(at_once, read.size() - begin)));
+                const auto time = detail::to_signed(part.size() / features_);
                 forecasts.resize(part.size() * horizon_);
                 const Value vectors = tensor(part, {1, time, features});
                 const Value before = tensor(state, state_shape()), after = tensor(next, state_shape());
@@ -2321,7 +2327,7 @@ public:
                 session(SEQUENCE).run<2, 2>({vectors.get(), before.get()}, {out.get(), after.get()});
                 state.swap(next);
             }
-            read.assign(forecasts.end() - static_cast<std::ptrdiff_t>(horizon_ * features_), forecasts.end());
+            read.assign(forecasts.end() - detail::to_signed(horizon_ * features_), forecasts.end());
             result.insert(result.end(), read.begin(), read.end());
         }
         result.resize(steps * features_);
@@ -2334,11 +2340,11 @@ private:
 
     // These constants and what depends on them are those of the Python runtime: results may differ in the last digit
     // between graphs and batches, and the same text must come out.
-    static constexpr std::size_t PREFILL_FROM = 64;           // tokens of a prompt that the sequence graph reads
-    static constexpr std::size_t PREFILL_LOGITS = 1u << 22;   // in memory while a prompt is read
-    static constexpr std::size_t BATCH_TOKENS = 1u << 11;     // read at once by a classifier, with padding
-    static constexpr std::size_t SHORTEST = 16;               // the smallest length that a text is padded to
-    static constexpr std::size_t BATCH_VALUES = 1u << 22;     // in the states or the input of a batch of vectors
+    static constexpr std::size_t PREFILL_FROM = 64;          // tokens of a prompt that the sequence graph reads
+    static constexpr std::size_t PREFILL_LOGITS = 1u << 22;  // in memory while a prompt is read
+    static constexpr std::size_t BATCH_TOKENS = 1u << 11;    // read at once by a classifier, with padding
+    static constexpr std::size_t SHORTEST = 16;              // the smallest length that a text is padded to
+    static constexpr std::size_t BATCH_VALUES = 1u << 22;    // in the states or the input of a batch of vectors
 
     void load_language_model() {
         using namespace detail;
@@ -2405,7 +2411,7 @@ private:
     std::vector<float> zero_state() const { return std::vector<float>(state_layers_ * state_width_); }
 
     std::vector<std::int64_t> state_shape() const {
-        return {static_cast<std::int64_t>(state_layers_), 1, static_cast<std::int64_t>(state_width_)};
+        return {detail::to_signed(state_layers_), 1, detail::to_signed(state_width_)};
     }
 
     std::size_t prefill_chunk() const { return std::max<std::size_t>(1, PREFILL_LOGITS / tokenizer_->size()); }
@@ -2417,12 +2423,12 @@ private:
         std::vector<float> next(state.size()), logits;
         for (std::size_t begin = 0; begin < ids.size(); begin += chunk) {
             const std::size_t steps = std::min(chunk, ids.size() - begin);
-            const auto first = ids.begin() + static_cast<std::ptrdiff_t>(begin);
-            Ids part(first, first + static_cast<std::ptrdiff_t>(steps));
+            const auto first = ids.begin() + detail::to_signed(begin);
+            Ids part(first, first + detail::to_signed(steps));
             logits.resize(steps * tokenizer_->size());
-            const auto time = static_cast<std::int64_t>(steps);
+            const auto time = detail::to_signed(steps);
             const Value in = tensor(part, {1, time}), before = tensor(state, state_shape());
-            const Value out = tensor(logits, {1, time, static_cast<std::int64_t>(tokenizer_->size())});
+            const Value out = tensor(logits, {1, time, detail::to_signed(tokenizer_->size())});
             const Value after = tensor(next, state_shape());
             session(SEQUENCE).run<2, 2>({in.get(), before.get()}, {out.get(), after.get()});
             state.swap(next);
@@ -2449,7 +2455,7 @@ private:
         Stepper(const Model& model, const std::vector<float>& state)
             : session_(model.session(STEP)), logits_(model.tokenizer_->size()), states_{state, state} {
             values_.push_back(detail::tensor(ids_, {1}));
-            values_.push_back(detail::tensor(logits_, {1, static_cast<std::int64_t>(logits_.size())}));
+            values_.push_back(detail::tensor(logits_, {1, detail::to_signed(logits_.size())}));
             for (auto& each : states_) values_.push_back(detail::tensor(each, model.state_shape()));
         }
         Stepper(const Stepper&) = delete;  // the tensors point into it
@@ -2503,8 +2509,8 @@ private:
             step(ids, states, logits);
             std::vector<Candidate> candidates;
             for (std::size_t row = 0; row < beams.size(); ++row) {
-                const auto first = logits.begin() + static_cast<std::ptrdiff_t>(row * size);
-                std::vector<double> allowed(first, first + static_cast<std::ptrdiff_t>(size));
+                const auto first = logits.begin() + detail::to_signed(row * size);
+                std::vector<double> allowed(first, first + detail::to_signed(size));
                 for (const std::size_t id : never_drawn_) allowed[id] = -INFINITE;
                 const std::vector<double> nats = log_softmax(allowed);
                 for (std::size_t id = 0; id < size; ++id) {
@@ -2539,13 +2545,13 @@ private:
     // Read one token of each row of a batch.
     void step(Ids& ids, std::vector<float>& states, std::vector<float>& logits) const {
         using namespace detail;
-        const auto batch = static_cast<std::int64_t>(ids.size());
+        const auto batch = detail::to_signed(ids.size());
         std::vector<std::int64_t> shape = state_shape();
         shape[1] = batch;
         std::vector<float> next(states.size());
         logits.resize(ids.size() * tokenizer_->size());
         const Value in = tensor(ids, {batch}), before = tensor(states, shape), after = tensor(next, shape);
-        const Value out = tensor(logits, {batch, static_cast<std::int64_t>(tokenizer_->size())});
+        const Value out = tensor(logits, {batch, detail::to_signed(tokenizer_->size())});
         session(STEP).run<2, 2>({in.get(), before.get()}, {out.get(), after.get()});
         states.swap(next);
     }
@@ -2556,8 +2562,8 @@ private:
         std::vector<float> chosen;
         for (std::size_t layer = 0; layer < state_layers_; ++layer) {
             for (const std::size_t row : rows) {
-                const auto first = states.begin() + static_cast<std::ptrdiff_t>((layer * batch + row) * state_width_);
-                chosen.insert(chosen.end(), first, first + static_cast<std::ptrdiff_t>(state_width_));
+                const auto first = states.begin() + detail::to_signed((layer * batch + row) * state_width_);
+                chosen.insert(chosen.end(), first, first + detail::to_signed(state_width_));
             }
         }
         return chosen;
@@ -2616,16 +2622,16 @@ private:
             Ids steps(rows.size());
             for (std::size_t i = 0; i < rows.size(); ++i) {
                 const auto& record = records[rows[i]];
-                std::copy(record.begin(), record.end(), vectors.begin() + static_cast<std::ptrdiff_t>(i * time * features_));
+                std::copy(record.begin(), record.end(), vectors.begin() + detail::to_signed(i * time * features_));
                 steps[i] = static_cast<std::int32_t>(lengths[rows[i]]);
             }
-            const auto batch = static_cast<std::int64_t>(rows.size());
-            const Value in = tensor(vectors, {batch, static_cast<std::int64_t>(time), static_cast<std::int64_t>(features_)});
-            const Value count = tensor(steps, {batch}), out = tensor(values, {batch, static_cast<std::int64_t>(outputs_)});
+            const auto batch = detail::to_signed(rows.size());
+            const Value in = tensor(vectors, {batch, detail::to_signed(time), detail::to_signed(features_)});
+            const Value count = tensor(steps, {batch}), out = tensor(values, {batch, detail::to_signed(outputs_)});
             session(use).run<2, 1>({in.get(), count.get()}, {out.get()});
             for (std::size_t i = 0; i < rows.size(); ++i) {
-                const auto first = values.begin() + static_cast<std::ptrdiff_t>(i * outputs_);
-                results[rows[i]].assign(first, first + static_cast<std::ptrdiff_t>(outputs_));
+                const auto first = values.begin() + detail::to_signed(i * outputs_);
+                results[rows[i]].assign(first, first + detail::to_signed(outputs_));
             }
         });
         return results;

@@ -15,7 +15,7 @@ from pathlib import Path
 from textrnn.tokenizers import word
 
 HEADER = Path(__file__).with_name("textrnn.hpp")
-BEGIN, END = "// Made by unicode_tables.py: begin\n", "// Made by unicode_tables.py: end\n"
+BEGIN, END = "// clang-format off: made by unicode_tables.py\n", "// clang-format on: made by unicode_tables.py\n"
 LONGEST = 512  # code points of a range of capitals; the header stops its search there
 
 CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]

@@ -52,9 +52,8 @@ std::string json(const std::vector<T>& items) {
 
 std::string json(const textrnn::Prediction& prediction) {
     return "{\"label\":" + json(prediction.label) + ",\"labels\":" + json(prediction.labels) +
-           ",\"probability\":" + json(prediction.probability) +
-           ",\"probabilities\":" + json(prediction.probabilities) + ",\"tokens\":" + json(prediction.tokens) +
-           ",\"tokens_read\":" + json(prediction.tokens_read) + "}";
+           ",\"probability\":" + json(prediction.probability) + ",\"probabilities\":" + json(prediction.probabilities) +
+           ",\"tokens\":" + json(prediction.tokens) + ",\"tokens_read\":" + json(prediction.tokens_read) + "}";
 }
 
 double number(const Json& value) {
@@ -82,7 +81,8 @@ std::vector<std::string> strings(const Json& request, const char* name) {
 
 std::string from_hex(const std::string& digits) {
     std::string out;
-    for (std::size_t i = 0; i < digits.size(); i += 2) out += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+    for (std::size_t i = 0; i < digits.size(); i += 2)
+        out += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
     return out;
 }
 
@@ -124,7 +124,8 @@ std::string answer(const Json& request) {
         for (const Json& id : request.at<Json::Array>("seen", PLACE)) seen[static_cast<std::size_t>(number(id))] = true;
         return json(textrnn::detail::sample(logits, options_of(request), number(request, "uniform", 0), seen));
     }
-    if (task == "replace_invalid") return json(textrnn::replace_invalid(from_hex(request.at<std::string>("hex", PLACE))));
+    if (task == "replace_invalid")
+        return json(textrnn::replace_invalid(from_hex(request.at<std::string>("hex", PLACE))));
     if (task == "tokenize") {  // a tokenizer without a model
         const auto& kind = request.at<std::string>("kind", PLACE);
         const std::string file = from_hex(request.at<std::string>("file", PLACE));
@@ -142,22 +143,25 @@ std::string answer(const Json& request) {
         }
         for (const Json& item : request.at<Json::Array>("decode", PLACE)) {
             textrnn::Ids ids;
-            for (const Json& id : item.at<Json::Array>("ids", PLACE)) ids.push_back(static_cast<std::int32_t>(number(id)));
+            for (const Json& id : item.at<Json::Array>("ids", PLACE))
+                ids.push_back(static_cast<std::int32_t>(number(id)));
             out += (out.empty() ? "[" : ",") + json(tokenizer->decode(ids, item.at<std::string>("after", PLACE)));
         }
         return out.empty() ? "[]" : out + "]";
     }
     const textrnn::Model& model = model_of(request);
-    if (task == "encode") return json(model.encode(request.find("hex") ? from_hex(request.at<std::string>("hex", PLACE)) : request.at<std::string>("text", PLACE)));
+    if (task == "encode")
+        return json(model.encode(request.find("hex") ? from_hex(request.at<std::string>("hex", PLACE))
+                                                     : request.at<std::string>("text", PLACE)));
     if (task == "kind") return json(model.kind());
     if (task == "generate") {
         std::vector<std::string> pieces;
         const auto most = static_cast<std::size_t>(number(request, "pieces", 1e9));
-        const std::string text = model.generate(request.at<std::string>("prompt", PLACE), options_of(request),
-                                                [&](std::string_view piece) {
-                                                    pieces.emplace_back(piece);
-                                                    return pieces.size() < most;
-                                                });
+        const std::string text =
+            model.generate(request.at<std::string>("prompt", PLACE), options_of(request), [&](std::string_view piece) {
+                pieces.emplace_back(piece);
+                return pieces.size() < most;
+            });
         return "{\"text\":" + json(text) + ",\"pieces\":" + json(pieces) + "}";
     }
     if (task == "threads") {  // with a new model, whose graphs the threads load
@@ -185,11 +189,13 @@ std::string answer(const Json& request) {
                ",\"bits_per_byte\":" + json(score.bits_per_byte()) + "}";
     }
     if (task == "next_probs") {
-        return json(model.next_probs(request.at<std::string>("text", PLACE), static_cast<std::size_t>(number(request, "top", 10))));
+        return json(model.next_probs(request.at<std::string>("text", PLACE),
+                                     static_cast<std::size_t>(number(request, "top", 10))));
     }
     if (task == "classify") return json(model.classify(strings(request, "texts")));
     if (task == "forecast") {
-        return json(model.forecast(floats(*request.find("history")), static_cast<std::size_t>(number(request, "steps", 0))));
+        return json(
+            model.forecast(floats(*request.find("history")), static_cast<std::size_t>(number(request, "steps", 0))));
     }
     std::vector<std::vector<float>> records;
     for (const Json& record : request.at<Json::Array>("records", PLACE)) records.push_back(floats(record));
