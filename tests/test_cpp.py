@@ -558,6 +558,21 @@ def test_a_damaged_tokenizer_is_refused_or_read(cpp: Driver, data: st.DataObject
     assert set(reply) in ({"answer"}, {"error"})
 
 
+@given(edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=3))
+@settings(max_examples=40)
+def test_a_damaged_manifest_is_refused_or_read(
+    cpp: Driver, tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[float, int, bytes]]
+) -> None:
+    folder = edited(tmp_path_factory.mktemp("damaged") / "bundle", GOLDEN / "regressor-int8")
+    content = (folder / MANIFEST).read_bytes()
+    for place, gone, new in edits:
+        at = int(place * len(content))
+        content = content[:at] + new + content[at + gone :]
+    (folder / MANIFEST).write_bytes(content)
+    reply = cpp.reply(do="kind", bundle=str(folder))
+    assert set(reply) in ({"answer"}, {"error"})
+
+
 # All runtimes
 
 

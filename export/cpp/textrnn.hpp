@@ -69,6 +69,12 @@ template <class... Parts>
     throw Error(joined(parts...));
 }
 
+// Return a path for messages. In C++20, u8string() is another type.
+inline std::string as_utf8(const std::filesystem::path& path) {
+    const auto text = path.u8string();
+    return std::string(text.begin(), text.end());
+}
+
 // Return a size as shapes and distances of iterators need it.
 constexpr std::int64_t to_signed(std::size_t size) { return static_cast<std::int64_t>(size); }
 
@@ -141,7 +147,7 @@ inline void append_utf8(std::string& out, std::uint32_t code) {
     }
 }
 
-std::size_t first_invalid(std::string_view text);
+inline std::size_t first_invalid(std::string_view text);
 
 class JsonParser {
 public:
@@ -1747,7 +1753,7 @@ Value tensor(std::vector<T>& numbers, const std::vector<std::int64_t>& shape) {
 // A graph of a bundle, loaded. Several threads may run it at once.
 class Session {
 public:
-    Session(const std::filesystem::path& path, int threads) : path_(path.u8string()), session_(nullptr, nullptr) {
+    Session(const std::filesystem::path& path, int threads) : path_(as_utf8(path)), session_(nullptr, nullptr) {
         static const Owned<OrtEnv> environment = [] {
             OrtEnv* made = nullptr;
             check(ort().CreateEnv(ORT_LOGGING_LEVEL_FATAL, "textrnn", &made), "onnxruntime must start");
@@ -1829,11 +1835,11 @@ private:
 // A bundle folder whose manifest and files were checked: nothing outside it is ever read.
 class Bundle {
 public:
-    explicit Bundle(const std::filesystem::path& path) : folder_(found(path)), place_((folder_ / MANIFEST).u8string()) {
+    explicit Bundle(const std::filesystem::path& path) : folder_(found(path)), place_(as_utf8(folder_ / MANIFEST)) {
         try {
             read();
         } catch (const std::filesystem::filesystem_error& error) {
-            fail(folder_.u8string(), " could not be read: ", error.code().message(), "; check its permissions");
+            fail(as_utf8(folder_), " could not be read: ", error.code().message(), "; check its permissions");
         }
     }
 
@@ -1859,11 +1865,11 @@ public:
     std::string contents(const std::string& name, std::uintmax_t most) const {
         const std::filesystem::path path = folder_ / name;
         if (std::filesystem::file_size(path) > most) {
-            fail(path.u8string(), " must have at most ", most, " bytes, has more; export the bundle again");
+            fail(as_utf8(path), " must have at most ", most, " bytes, has more; export the bundle again");
         }
         std::ifstream file(path, std::ios::binary);
         std::string data((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-        if (!file.eof() && !file) fail(path.u8string(), " could not be read; check its permissions");
+        if (!file.eof() && !file) fail(as_utf8(path), " could not be read; check its permissions");
         return data;
     }
 
@@ -1877,7 +1883,7 @@ public:
                  "; update textrnn.hpp");
         }
         if (name != expected) fail(place_, ": the tokenizer must be in ", expected, ", it is in ", name);
-        const std::string place = (folder_ / name).u8string(), file = contents(name, 1 << 28);
+        const std::string place = as_utf8(folder_ / name), file = contents(name, 1 << 28);
         if (kind == "sentencepiece") return std::make_unique<SentencePieceTokenizer>(file, place);
         const Json document = Json::parse(file, place);
         if (document.at<std::int64_t>("format_version", place) != 1 ||
@@ -1913,7 +1919,7 @@ public:
             std::vector<std::string> names;
             for (const TensorInfo& tensor : declared) names.push_back(tensor.name);
             if (names != contract->second[side] || declared != actual) {
-                fail(path.u8string(), " must have the ", what, " of its manifest: ", shown(declared),
+                fail(as_utf8(path), " must have the ", what, " of its manifest: ", shown(declared),
                      ", has: ", shown(actual), "; export the bundle again");
             }
         }
@@ -1942,7 +1948,7 @@ private:
         for (const auto& folder : {path, path / "bundle"}) {
             if (std::filesystem::is_regular_file(folder / MANIFEST, ignored)) return folder;
         }
-        fail("a model must be a folder with manifest.json or bundle/manifest.json in it, was: ", path.u8string(),
+        fail("a model must be a folder with manifest.json or bundle/manifest.json in it, was: ", as_utf8(path),
              "; check the name, or export it: textrnn export RUN --out FOLDER");
     }
 
@@ -1997,7 +2003,7 @@ private:
     void check_inside(const std::string& name) const {
         const std::filesystem::path real = std::filesystem::canonical(folder_ / name);
         if (real.parent_path() != std::filesystem::canonical(folder_)) {
-            fail((folder_ / name).u8string(), " must lie in the bundle, it is a link to: ", real.u8string(),
+            fail(as_utf8(folder_ / name), " must lie in the bundle, it is a link to: ", as_utf8(real),
                  "; put the file itself there");
         }
     }
@@ -2008,7 +2014,7 @@ private:
                  replace_invalid(name.substr(0, 60)), "; export the bundle again");
         }
         const std::filesystem::path path = folder_ / name;
-        const std::string shown = path.u8string();
+        const std::string shown = as_utf8(path);
         if (!std::filesystem::exists(path)) fail(shown, " is missing, the manifest lists it; copy the bundle again");
         check_inside(name);
         if (!std::filesystem::is_regular_file(path)) fail(shown, " must be a file, it is not; copy the bundle again");
@@ -2045,7 +2051,7 @@ private:
                 name = rest.substr(2, static_cast<unsigned char>(rest[1]));
             }
             if (!listed(name)) {
-                fail((folder_ / graph).u8string(), " must take its weights from the bundle, refers to: '",
+                fail(as_utf8(folder_ / graph), " must take its weights from the bundle, refers to: '",
                      replace_invalid(name), "'; get the bundle again from its source");
             }
         }
@@ -2088,7 +2094,8 @@ void for_each_batch(const std::vector<std::size_t>& lengths, std::size_t room, P
 
 }  // namespace detail
 
-// A model of a bundle, of any kind. The functions of another kind of model throw an Error.
+// A model of a bundle, of any kind. The functions of another kind of model throw an Error. It can be neither copied nor
+// moved; keep it in a std::unique_ptr where that is needed.
 class Model {
 public:
     // Text of a stream: whole characters that will not change. Returning false ends the text.
