@@ -21,7 +21,7 @@ TOGETHER = {
     "basics": ("errors", "files", "fonts", "hardware", "platforms"),
 }
 WAY_UP = ("runtime", "actions")  # methods of a model import it when they are called
-WIDTH, ROW, LINE, MARGIN = 1200, 150, 15, 20  # pixels
+WIDTH, LINE, MARGIN, GAP = 1200, 15, 20, 44  # pixels
 
 
 def room_of(module: str) -> str:
@@ -99,22 +99,25 @@ def draw() -> str:
     rows: dict[int, list[str]] = {}
     for room, height in sorted(heights(graph).items()):
         rows.setdefault(height, []).append(room)
-    top, tall = max(rows), ROW * (max(rows) + 1)
     boxes: dict[str, tuple[float, float, float, float]] = {}
     shapes: list[str] = []
-    for height, row in rows.items():
+    y = float(MARGIN)
+    for _, row in sorted(rows.items(), reverse=True):
         width = min(360.0, (WIDTH - MARGIN * (len(row) + 1)) / len(row))
         left = (WIDTH - len(row) * width - (len(row) - 1) * MARGIN) / 2
-        for index, room in enumerate(row):
-            x, y = left + index * (width + MARGIN), (top - height) * ROW + MARGIN
-            boxes[room] = (x, y, width, ROW - 3 * MARGIN)
-            lines = _lines(", ".join(modules[room]), int(width / 6.2))
-            shapes.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{ROW - 3 * MARGIN}" rx="6"/>')
+        listed = {room: _lines(", ".join(modules[room]), int(width / 6.2)) for room in row}
+        tallness = 34 + LINE * max(map(len, listed.values()))
+        for index, (room, lines) in enumerate(listed.items()):
+            x = left + index * (width + MARGIN)
+            boxes[room] = (x, y, width, tallness)
+            shapes.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{tallness}" rx="6"/>')
             shapes.append(f'<text class="name" x="{x + 10:.0f}" y="{y + 20:.0f}">{room}</text>')
             shapes += [
                 f'<text x="{x + 10:.0f}" y="{y + 38 + number * LINE:.0f}">{line}</text>'
                 for number, line in enumerate(lines)
             ]
+        y += tallness + GAP
+    tall = round(y - GAP + MARGIN)
     for room, other in arrows(graph):
         (x, y, width, tallness), (to_x, to_y, to_width, _) = boxes[room], boxes[other]
         shapes.insert(
