@@ -134,7 +134,7 @@ def run_commands(programs: Path, folder: Path) -> None:
     line = run(programs / "textrnn", "train", "text.txt", folder=folder, code=1)
     if "pip install 'textrnn[train]'" not in line:
         raise SystemExit(f"train must say what to install, said: {line}")
-    code = "from textrnn.cli import _parser; print(*_parser()._subparsers._group_actions[0].choices)"
+    code = "from textrnn.cli import make_parser; print(*make_parser()._subparsers._group_actions[0].choices)"
     commands = set(run(programs / "python", "-c", code, folder=folder).split())
     if missing := commands - NEED_AN_EXTRA - {command[0] for command in COMMANDS}:
         raise SystemExit(f"{Path(__file__).name} must run every command that needs no extra, lacks: {missing}")

@@ -65,6 +65,6 @@ def test_without_shtab_one_line_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_shtab_is_loaded_by_that_option_alone() -> None:
-    code = "import sys; from textrnn.cli import _parser; _parser(); print('shtab' in sys.modules)"
+    code = "import sys; from textrnn.cli import make_parser; make_parser(); print('shtab' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert loaded.stdout == "False\n"

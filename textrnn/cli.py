@@ -89,7 +89,7 @@ def _writes_file(arguments: argparse.Namespace) -> bool:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments of a command. Its repeated argument may be before, between or after its options."""
-    parser = _parser()
+    parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
     # argparse assigns only the values before the first option to such an argument.
     repeated: str | None = getattr(arguments, "repeated", None)
@@ -103,7 +103,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="textrnn",
         description="Train a small recurrent neural network on your own text; run it anywhere.",

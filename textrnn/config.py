@@ -129,6 +129,7 @@ class DataConfig:
     held_out: float = field(
         default=0.1, metadata=_for(_with(data__validation=((),))) | _between(0.0001, 0.5, "0.1 keeps the last tenth")
     )
+    """Share of the training data that is held out: the end of a text or series, or a share of each class."""
     text: str = field(default="text", metadata=_for(TEXT) | _COLUMN)
     """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header."""
     label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
@@ -166,6 +167,7 @@ class TokenizerConfig:
     """Settings of the tokenizer."""
 
     kind: str = field(default="char", metadata=_for(TEXT) | _one_of("char", "word", "sentencepiece"))
+    """The tokenizer: characters, words, or SentencePiece."""
     vocabulary_size: int = field(default=0, metadata=_for(TEXT) | _between(0, 10_000_000, "0 lets the corpus decide"))
     """Maximum vocabulary size. 0: all characters or words of the text; for SentencePiece one piece for every 20
     characters of text, at most 8,000."""
@@ -194,12 +196,15 @@ class ModelConfig:
     hidden_dim: int = field(
         default=512, metadata=_for(EVERY_RUN) | _between(1, 65_536, "256 to 1024 suit most corpora")
     )
+    """Number of units of each recurrent layer."""
     layers: int = field(default=2, metadata=_for(EVERY_RUN) | _between(1, 64, "1 to 3 suit most corpora"))
+    """Number of recurrent layers."""
     embedding_dim: int = field(
         default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _between(0, 65_536, "0 takes hidden_dim")
     )
     """Size of the token embedding. Vectors: size of a dense ReLU layer before the first recurrent layer; 0: none."""
     activation: str = field(default="tanh", metadata=_for(EVERY_RUN) | _one_of("tanh", "relu", "linear"))
+    """The activation f of the recurrent layers."""
     residual: bool = field(default=True, metadata=_for(_with(model__layers=Above(1)), off=False))
     """Residual connections from the second layer on."""
     normalization: str = field(default="none", metadata=_for(EVERY_RUN) | _one_of("none", "layer"))
@@ -349,17 +354,21 @@ class TrainConfig:
     learning_rate: float = field(
         default=2e-3, metadata=_for(EVERY_RUN) | _between(1e-9, 10.0, "0.002 for 512 units, 0.001 for 1024")
     )
+    """Learning rate after the warm-up."""
     optimizer: str = field(default="adamw", metadata=_for(EVERY_RUN) | _one_of("adamw", "rmsprop"))
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Hinton 2012)."""
     schedule: str = field(default="cosine", metadata=_for(EVERY_RUN) | _one_of("cosine", "constant"))
     """Learning-rate schedule after the warm-up: cosine decay to zero, or constant."""
     warmup_steps: int = field(default=100, metadata=_for(EVERY_RUN) | _between(0, 10_000_000, "100 is usual"))
+    """Steps over which the learning rate rises from zero."""
     weight_decay: float = field(
         default=0.01, metadata=_for(_with(train__optimizer=("adamw",)), off=0.0) | _between(0.0, 10.0, "0.01 is usual")
     )
+    """AdamW: decoupled weight decay of matrices."""
     beta_2: float = field(
         default=0.99, metadata=_for(_with(train__optimizer=("adamw",))) | _between(0.0, 0.999999, "0.99 to 0.999")
     )
+    """AdamW: decay of the mean of squared gradients."""
     gradient_clip: float = field(default=1.0, metadata=_for(EVERY_RUN) | _between(1e-9, 1e9, "1.0 is usual"))
     """Maximum norm of the gradient (Pascanu et al. 2013)."""
     precision: str = field(default="float32", metadata=_for(EVERY_RUN) | _one_of("float32", "bfloat16"))
@@ -376,6 +385,7 @@ class TrainConfig:
     checkpoint_seconds: float = field(
         default=60.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e9, "60 loses a minute at most")
     )
+    """Seconds between two checkpoints."""
     class_weights: str = field(
         default="none", metadata=_for(_with(CLASSIFIERS, task=("classification",))) | _one_of("none", "balanced")
     )
@@ -395,6 +405,7 @@ class Config:
     task: str = field(default="language_model", metadata=_for(EVERY_RUN))
     """A task of `textrnn.training.tasks`."""
     seed: int = field(default=1, metadata=_for(EVERY_RUN) | _between(0, 2**31 - 1, "any whole number"))
+    """Seed of initialisation, order of the data, and dropout."""
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()

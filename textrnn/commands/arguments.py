@@ -29,7 +29,7 @@ def add_command(
         alias: second name of the command.
     """
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text.capitalize() + ".", aliases=[alias] if alias else []
+        name, help=text, description=text[0].upper() + text[1:] + ".", aliases=[alias] if alias else []
     )
     command.set_defaults(run=run, repeated=repeated)
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")

@@ -38,7 +38,7 @@ from textrnn.training.tasks.table import task_of
 from textrnn.training.tasks.task import with_defaults
 
 RATE = 0.5
-"""Factor of the default learning rate where a model learns on (docs/measurements.md)."""
+"""Factor of the default learning rate where a model learns on (docs/results.md)."""
 TASK_OF_KIND = {
     "language_model": ("language_model", "text"),
     "classifier": ("classification", "text"),
