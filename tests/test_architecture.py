@@ -1,4 +1,4 @@
-"""docs/architecture.md and its picture agree with the code."""
+"""docs/reference/architecture.md and its picture agree with the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "reference" / "architecture.md"
 
 
 @pytest.fixture(scope="module")
