@@ -18,6 +18,8 @@ SHOWN = {
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
     "reference/bundle": "export/README.md",
+    "reference/cpp": "export/cpp/README.md",
+    "reference/other_runtimes": "export/other_runtimes.md",
     "security": "SECURITY.md",
     "reference/equations": "textrnn/training/network/README.md",
 }
