@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def random_texts(count: int = 40) -> list[str]:
     texts = []
     for _ in range(count):
         low, high = choose.choice(ranges)
-        texts.append("".join(chr(choose.randint(low, high)) for _ in range(choose.randint(1, 40))))
+        characters = [chr(choose.randint(low, high)) for _ in range(choose.randint(20, 200))]
+        # Only old characters, which every runtime's tables of Unicode have.
+        texts.append("".join(each for each in characters if unicodedata.ucd_3_2_0.category(each) not in ("Cn", "Cs")))
         blanks = choose.choices(["", " ", "  ", "\n", "\t", "\u3000"], k=20)
         texts.append("".join(choose.choice(words) + blank for blank in blanks))
     return texts

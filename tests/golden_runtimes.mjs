@@ -1,0 +1,124 @@
+/**
+ * Compares the JavaScript runtime with the cases of golden_runtimes.py.
+ *
+ *     node tests/golden_runtimes.mjs FOLDER/cases.json
+ *
+ * prints one line for each difference, then the number of comparisons. A browser imports `compare`.
+ */
+
+const TOLERANCE = 1e-5;
+
+/**
+ * Compare everything.
+ *
+ * @param {object} cases - The content of cases.json.
+ * @param {object} runtime - {load(folder), tokenizer(folder, kind), randomStream, UserError}.
+ * @returns {Promise<{compared: number, differences: string[]}>}
+ */
+export async function compare(cases, runtime) {
+  const differences = [];
+  let compared = 0;
+  const expect = (place, found, expected) => {
+    compared++;
+    if (!isLike(found, expected)) {
+      differences.push(`${place}: expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`.slice(0, 600));
+    }
+  };
+  for (const { seed, stream, values } of cases.uniforms) {
+    const found = Array.from(runtime.randomStream(BigInt(seed), stream)(values.length));
+    if (values.some((value, index) => value !== found[index])) expect(`seed ${seed}`, found, values);
+  }
+  for (const { folder, kind, cases: texts, broken } of cases.tokenizers) {
+    const tokenizer = await runtime.tokenizer(folder, kind);
+    for (const { text, ids, decoded, after, continued } of texts) {
+      const place = `${folder} ${JSON.stringify(text)}`;
+      expect(`${place} encoded`, Array.from(tokenizer.encode(text)), ids);
+      expect(`${place} decoded`, tokenizer.decode(ids), decoded);
+      expect(`${place} decoded after ${JSON.stringify(after)}`, tokenizer.decode(ids, after), continued);
+    }
+    for (const { ids, decoded } of broken) expect(`${folder} ${ids} decoded`, tokenizer.decode(ids), decoded);
+    for (const codes of cases.refused) {
+      const text = codes.map((code) => String.fromCodePoint(code)).join("");
+      expect(`${folder} refuses ${codes}`, refusal(() => tokenizer.encode(text), runtime.UserError), true);
+    }
+  }
+  for (const expected of cases.models) {
+    const model = await runtime.load(expected.folder);
+    expect(`${expected.name} kind`, model.manifest.kind, expected.kind);
+    for (const { prompt, options, texts } of expected.generate ?? []) {
+      const found = await model.samples(prompt, inCamelCase(options));
+      expect(`${expected.name} generate ${JSON.stringify({ prompt, options })}`, found, texts);
+    }
+    for (const { text, probs } of expected.next ?? []) {
+      const found = await model.nextProbs(text, Object.keys(probs).length);
+      const byText = Object.fromEntries(found.map((token) => [token.text, token.probability]));
+      expect(`${expected.name} next ${JSON.stringify(text)}`, byText, probs);
+    }
+    for (const { text, nats, tokens } of expected.score ?? []) {
+      const found = await model.score(text);
+      expect(`${expected.name} score ${JSON.stringify(text)}`, [found.nats, found.tokens], [nats, tokens]);
+    }
+    for (const { texts, predictions } of expected.classify ?? []) {
+      const found = await model.classify(texts);
+      const named = found.map(({ tokensRead, ...prediction }) => ({ ...prediction, tokens_read: tokensRead }));
+      expect(`${expected.name} classify`, named, predictions);
+    }
+    if (expected.predict) {
+      const { records, values } = expected.predict;
+      const found = model.predict
+        ? await model.predict(records)
+        : (await model.classify(records)).map(({ probs }) => Object.values(probs));
+      expect(`${expected.name} predict`, found, values);
+    }
+    for (const { values, steps, forecast } of expected.forecast ?? []) {
+      expect(`${expected.name} forecast ${steps}`, await model.forecast(values, steps), forecast);
+    }
+  }
+  return { compared, differences };
+}
+
+/** Return whether a value is the expected one; numbers may differ by the tolerance, absolute or relative. */
+function isLike(found, expected) {
+  if (typeof expected === "number") return Math.abs(found - expected) <= TOLERANCE * Math.max(1, Math.abs(expected));
+  if (Array.isArray(expected)) {
+    return found?.length === expected.length && expected.every((value, index) => isLike(found[index], value));
+  }
+  if (expected && typeof expected === "object") {
+    const [names, others] = [Object.keys(expected).sort(), Object.keys(found ?? {}).sort()];
+    return `${names}` === `${others}` && names.every((name) => isLike(found[name], expected[name]));
+  }
+  return found === expected;
+}
+
+function refusal(call, UserError) {
+  try {
+    call();
+  } catch (error) {
+    return error instanceof UserError;
+  }
+  return false;
+}
+
+function inCamelCase(options) {
+  const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(options).map(([name, value]) => [camel(name), value]));
+}
+
+async function main(path) {
+  const { readFile } = await import("node:fs/promises");
+  const { join } = await import("node:path");
+  const { UserError, load } = await import("../export/node/index.js");
+  const { readTokenizer } = await import("../textrnn/web/runtime/bundle.js");
+  const { randomStream } = await import("../textrnn/web/runtime/random.js");
+  const tokenizer = async (folder, kind) => {
+    const file = kind === "sentencepiece" ? "tokenizer.model" : "tokenizer.json";
+    return readTokenizer(kind, new Uint8Array(await readFile(join(folder, file))));
+  };
+  const cases = JSON.parse(await readFile(path, "utf8"));
+  const { compared, differences } = await compare(cases, { load, tokenizer, randomStream, UserError });
+  for (const difference of differences) console.log(difference);
+  console.log(`${compared} compared`);
+  process.exitCode = differences.length ? 1 : 0;
+}
+
+if (globalThis.process?.argv[1]?.endsWith("golden_runtimes.mjs")) await main(process.argv[2]);
