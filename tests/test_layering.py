@@ -33,6 +33,7 @@ ROOMS = [
     },
     {"textrnn.bundle"},
     {"textrnn.models"},
+    {"textrnn.web"},
     {"textrnn.data"},
     {"textrnn.metrics"},
     {"textrnn.runtime"},

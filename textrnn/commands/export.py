@@ -21,11 +21,31 @@ def add_export(commands: Any) -> None:
         "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
     )
     export.add_argument("--quantize", choices=PRECISIONS, help="store weights in 8 bits and report what it costs")
+    export.add_argument(
+        "--web",
+        type=Path,
+        metavar="DIR",
+        help="write a static page that runs any MODEL in the browser",
+    )
+    export.add_argument(
+        "--single-file", type=Path, metavar="HTML", help="write that page as one file, which opens from disk"
+    )
+    export.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="DIR",
+        help="the npm package onnxruntime-web for --web and --single-file (default: node_modules/onnxruntime-web)",
+    )
 
 
 def export_command(arguments: argparse.Namespace) -> None:
     from textrnn.actions.exporting import export_run
 
+    if arguments.web or arguments.single_file:
+        _export_page(arguments)
+        return
+    if arguments.runtime:
+        raise UserError("--runtime is for a page in the browser; add --web DIR or --single-file HTML")
     run = Path(arguments.model)
     if not (run / "config.json").exists():
         _copy(arguments)
@@ -36,6 +56,26 @@ def export_command(arguments: argparse.Namespace) -> None:
     if arguments.quantize:
         what = "texts" if manifest.tokenizer else "sequences"
         print(_cost_of_8_bits(manifest.metrics, what), file=sys.stderr)
+
+
+def _export_page(arguments: argparse.Namespace) -> None:
+    """Write the page of any model: a folder, one file, or both."""
+    from textrnn.runtime.load import load
+    from textrnn.web.onnxruntime_web import find_onnxruntime_web
+    from textrnn.web.site import write_single_file, write_site
+
+    if arguments.out or arguments.quantize:
+        option = "--out" if arguments.out else "--quantize"
+        raise UserError(f"a page is made from a bundle, {option} makes one; export first, then give the bundle")
+    bundle = load(arguments.model).bundle
+    onnxruntime_web = find_onnxruntime_web(arguments.runtime)
+    name = arguments.model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    if arguments.web:
+        write_site(bundle, name, onnxruntime_web, arguments.web)
+        print(arguments.web)
+    if arguments.single_file:
+        write_single_file(bundle, name, onnxruntime_web, arguments.single_file)
+        print(arguments.single_file)
 
 
 def _copy(arguments: argparse.Namespace) -> None:

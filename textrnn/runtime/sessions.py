@@ -54,6 +54,11 @@ class OfBundle:
         self._threads = threads
 
     @property
+    def bundle(self) -> Bundle:
+        """The bundle."""
+        return self._bundle
+
+    @property
     def folder(self) -> Path:
         """The bundle folder."""
         return self._bundle.folder

@@ -1,0 +1,314 @@
+/** The page: shows the form for the kind of the model, and asks the worker for text, labels and forecasts. */
+import { WORDS } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const site = JSON.parse($("site").textContent);
+let language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+let described = null; // the model, as the worker describes it
+let note = null; // what the status line says: {word, values} or null
+
+const worker = new Worker(await workerUrl());
+const calls = new Map();
+let lastId = 0;
+
+/** Ask the worker; `onPiece` is called with each piece of a text. The promise has `id`, to stop the call. */
+function ask(call, args, onPiece) {
+  const id = ++lastId;
+  const answer = new Promise((resolve, reject) => calls.set(id, { resolve, reject, onPiece }));
+  worker.postMessage({ id, call, args });
+  return Object.assign(answer, { id });
+}
+
+worker.onmessage = ({ data: { id, result, error, piece, loaded } }) => {
+  if (loaded !== undefined) {
+    $("progress").value = loaded / site.bytes;
+  } else if (piece !== undefined) {
+    calls.get(id).onPiece(piece);
+  } else {
+    const { resolve, reject } = calls.get(id);
+    calls.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
+  }
+};
+worker.onerror = ({ message }) => showError(new Error(message ?? "the worker could not be started"));
+
+/** Return the files inside a page that is one file: gzip in base64, by name. */
+function filesInside() {
+  const found = Array.from(document.querySelectorAll("script[data-file]"), (script) => [script.dataset.file, script.textContent]);
+  return Object.fromEntries(found);
+}
+
+async function workerUrl() {
+  const packed = document.querySelector('script[data-file="worker.js"]');
+  if (!packed) return new URL("worker.js", document.baseURI);
+  const bytes = Uint8Array.from(atob(packed.textContent), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return URL.createObjectURL(new Blob([await new Response(stream).arrayBuffer()], { type: "text/javascript" }));
+}
+
+/** Return a text of the page in the current language. */
+function word(name, values = {}) {
+  return WORDS[language][name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+}
+
+function translate() {
+  document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+  for (const element of document.querySelectorAll("[data-word]")) element.textContent = word(element.dataset.word);
+  if (note) $("status").textContent = word(note.word, note.values);
+  if (!described) return;
+  const { kind, precision, bytes } = described;
+  const size = (bytes / 1e6).toFixed(1);
+  $("model").textContent = word("model", { kind: WORDS[language].kinds[kind], precision, size });
+  document.querySelector('label[for="record"]').textContent = word("record", { example: exampleRecord() });
+}
+
+function say(name, values) {
+  note = name ? { word: name, values } : null;
+  $("status").textContent = name ? word(name, values) : "";
+}
+
+function showError(error) {
+  $("error").textContent = error.message;
+  $("error").hidden = false;
+}
+
+function clearError() {
+  $("error").hidden = true;
+}
+
+/** Return a function that shows errors instead of throwing them. */
+function guarded(act) {
+  return async (event) => {
+    event?.preventDefault();
+    clearError();
+    try {
+      await act();
+    } catch (error) {
+      showError(error);
+    }
+  };
+}
+
+// Text
+
+let writing = null;
+
+async function write() {
+  if (writing) return;
+  const options = { temperature: Number($("temperature").value) };
+  for (const name of ["length", "topK", "topP", "minP", "repetitionPenalty"]) options[name] = $(name).valueAsNumber;
+  const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 32) : $("seed").valueAsNumber;
+  const [given, fresh] = $("written").children;
+  given.textContent = $("prompt").value;
+  fresh.textContent = "";
+  let [text, waiting, shownUntil] = ["", false, 0];
+  const show = () => {
+    waiting = false;
+    const pre = $("written");
+    const isAtEnd = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 40;
+    fresh.append(text.slice(shownUntil));
+    shownUntil = text.length;
+    if (isAtEnd) pre.scrollTop = pre.scrollHeight;
+  };
+  const begin = performance.now();
+  setWriting(true);
+  try {
+    writing = ask("write", { prompt: $("prompt").value, options: { ...options, seed } }, (piece) => {
+      text += piece;
+      if (!waiting) waiting = requestAnimationFrame(show);
+    });
+    await writing;
+  } finally {
+    if (waiting) cancelAnimationFrame(waiting);
+    show();
+    writing = null;
+    setWriting(false);
+    const count = Array.from(text).length;
+    const rate = Math.round((count / Math.max(performance.now() - begin, 1)) * 1000);
+    say("rate", { count: count.toLocaleString(language), rate: rate.toLocaleString(language), seed });
+  }
+}
+
+function setWriting(on) {
+  $("written").setAttribute("aria-busy", on);
+  document.querySelector("#write .main").disabled = on;
+  $("stop").disabled = !on;
+  for (const name of ["copy", "clear"]) $(name).disabled = on;
+  if (on) say(null);
+}
+
+function stopWriting() {
+  if (writing) worker.postMessage({ stop: writing.id });
+}
+
+async function copy() {
+  await navigator.clipboard.writeText($("written").textContent);
+  say("copied");
+}
+
+function clearText() {
+  for (const part of $("written").children) part.textContent = "";
+  for (const name of ["copy", "clear"]) $(name).disabled = true;
+  say(null);
+}
+
+// Labels
+
+let [isClassifying, hasChanged] = [false, false];
+
+/** Classify the text as it is now; while the model works, only the latest text waits. */
+async function classify() {
+  hasChanged = true;
+  if (isClassifying) return;
+  isClassifying = true;
+  try {
+    while (hasChanged) {
+      hasChanged = false;
+      const text = $("text").value;
+      const [prediction] = text.trim() ? await ask("classify", { inputs: [text] }) : [null];
+      $("result").hidden = !prediction;
+      if (!prediction) say(null);
+      else showPrediction(prediction);
+    }
+  } finally {
+    isClassifying = false;
+  }
+}
+
+function showPrediction({ label, labels = [label], probs, tokens, tokensRead }) {
+  const rows = Object.entries(probs).sort(([, one], [, other]) => other - one).slice(0, 20);
+  const heading = document.createElement("h2");
+  heading.textContent = labels.join(", ") || word("none");
+  const bars = rows.map(([name, value]) => {
+    const bar = document.createElement("div");
+    bar.className = labels.includes(name) ? "bar best" : "bar";
+    for (const part of ["name", "track", "number"]) bar.append(Object.assign(document.createElement("span"), { className: part }));
+    bar.children[0].textContent = name;
+    const fill = Object.assign(document.createElement("span"), { className: "fill" });
+    fill.style.width = `${100 * value}%`;
+    bar.children[1].append(fill);
+    bar.children[2].textContent = `${(100 * value).toFixed(1)} %`;
+    return bar;
+  });
+  $("result").replaceChildren(heading, ...bars);
+  $("result").hidden = false;
+  if (tokensRead < tokens) say("cut", { read: tokensRead, tokens });
+  else say(null);
+}
+
+// Numbers
+
+function exampleRecord() {
+  const { features = 1 } = described;
+  const row = Array.from({ length: Math.min(features, 3) }, (_, index) => index / 2).join(", ");
+  return features > 1 ? `[[${row}, ...], ...]` : "[0, 0.5, 1, ...]";
+}
+
+function parsed(text, read) {
+  try {
+    return read(text);
+  } catch {
+    throw new Error(word("badNumbers"));
+  }
+}
+
+async function predict() {
+  const inputs = [parsed($("record").value, JSON.parse)];
+  if (described.labels) {
+    showPrediction((await ask("classify", { inputs }))[0]);
+  } else {
+    const [values] = await ask("predict", { inputs });
+    const list = document.createElement("p");
+    list.textContent = values.map((value) => value.toPrecision(6)).join(", ");
+    $("result").replaceChildren(list);
+    $("result").hidden = false;
+  }
+}
+
+/** Return the rows of numbers of a text; a first line of names is left out. */
+function rowsOf(text) {
+  const rows = text.trim().split(/\n/).map((line) => line.trim().split(/[\s,;]+/).map(Number));
+  if (rows.length > 1 && rows[0].some(Number.isNaN)) rows.shift();
+  if (rows.flat().some(Number.isNaN)) throw new Error();
+  return rows;
+}
+
+async function forecast() {
+  const values = parsed($("history").value, rowsOf);
+  const found = await ask("forecast", { values, steps: $("steps").valueAsNumber });
+  drawChart(values, found);
+  const table = document.createElement("pre");
+  table.textContent = found.map((row) => row.map((value) => value.toPrecision(6)).join(", ")).join("\n");
+  $("result").replaceChildren(table);
+  $("result").hidden = false;
+}
+
+function drawChart(past, next) {
+  const [width, height] = [600, 200];
+  const past_ = past.slice(-Math.max(100, 3 * next.length));
+  const all = [...past_, ...next];
+  const numbers = all.flat();
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  const points = (rows, first, feature) =>
+    rows.map((row, index) => {
+      const x = ((first + index) / Math.max(all.length - 1, 1)) * width;
+      const y = height - 4 - ((row[feature] - low) / (high - low || 1)) * (height - 8);
+      return `${x.toFixed(1)},${y.toFixed(1)}`;
+    });
+  const lines = past_[0].map((_, feature) => {
+    const before = points(past_, 0, feature);
+    const after = [before.at(-1), ...points(next, past_.length, feature)];
+    return `<polyline class="past" points="${before.join(" ")}"/><polyline class="next" points="${after.join(" ")}"/>`;
+  });
+  $("chart").innerHTML = `<svg viewBox="0 0 ${width} ${height}" role="img">${lines.join("")}</svg>`;
+  $("chart").firstChild.setAttribute("aria-label", word("chart"));
+  $("chart").hidden = false;
+}
+
+// Start
+
+const FORMS = {
+  language_model: "write",
+  classifier: "classify",
+  multilabel_classifier: "classify",
+  vector_classifier: "predict",
+  regressor: "predict",
+  forecaster: "forecast",
+};
+const ACTIONS = { write, classify, predict, forecast };
+
+document.title = $("title").textContent = site.name;
+$("language").addEventListener("click", () => {
+  language = language === "zh" ? "en" : "zh";
+  translate();
+});
+for (const [form, act] of Object.entries(ACTIONS)) $(form).addEventListener("submit", guarded(act));
+$("text").addEventListener("input", guarded(classify));
+$("stop").addEventListener("click", stopWriting);
+$("copy").addEventListener("click", guarded(copy));
+$("clear").addEventListener("click", clearText);
+$("temperature").addEventListener("input", () => ($("temperature-value").textContent = $("temperature").value));
+$("temperature-value").textContent = $("temperature").value;
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stopWriting();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.target.form?.requestSubmit();
+});
+translate();
+try {
+  described = await ask("load", {
+    folder: new URL(".", document.baseURI).href,
+    inside: site.inside ? filesInside() : null,
+    runtime: site.runtime,
+  });
+  const form = FORMS[described.kind];
+  $("prompt").value = described.prompt;
+  $("steps").value = described.horizon ?? 1;
+  $("record").placeholder = exampleRecord();
+  $("keys").hidden = form === "classify";
+  $(form).hidden = false;
+  translate();
+} catch (error) {
+  showError(error);
+}
+$("loading").hidden = true;
