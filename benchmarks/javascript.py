@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def browse(place: str, url: str, site: Path, program: str, characters: int, repe
     first, rates, fetched = [], [], 0
     with sync_playwright() as started:
         for seed in range(repeat):
-            browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            browser = started.chromium.launch(executable_path=shutil.which(program) or program, args=["--no-sandbox"])
             page = browser.new_page()
             paths: set[str] = set()
             page.on("request", partial(lambda paths, request: paths.add(request.url.removeprefix(url)), paths))
@@ -134,7 +135,8 @@ def browse(place: str, url: str, site: Path, program: str, characters: int, repe
             page.goto(url)
             page.wait_for_selector("html[data-first]", state="attached", timeout=300_000)
             first.append(float(page.get_attribute("html", "data-first")))
-            fetched = sum(wire_size(site / (path or "index.html")) for path in paths if "://" not in path)
+            if url.startswith("http"):
+                fetched = sum(wire_size(site / (path or "index.html")) for path in paths if ":" not in path)
             page.fill("#length", str(characters))
             page.fill("#seed", str(seed))
             page.wait_for_selector("#write .main:not([disabled])", timeout=300_000)

@@ -183,13 +183,13 @@ def write_cases(folder: Path) -> Path:
         place.mkdir(parents=True)
         train_tokenizer(kind, training, **options).save(place)
         found = tokenizer_cases(load_tokenizer(place, kind), texts)
-        tokenizers.append({"folder": str(place), "kind": kind, **found})
+        tokenizers.append({"folder": place.as_posix(), "kind": kind, **found})
     bundles = sorted(path.parent for path in GOLDEN.glob("*/manifest.json"))
     models = []
     for bundle in bundles + [find_finished(name) for name in finished_models()]:
         model = textrnn.load(bundle)
         described = {"kind": model.manifest.kind, "precision": model.manifest.precision}
-        models.append({"name": bundle.name, "folder": str(bundle), **described, **model_cases(model)})
+        models.append({"name": bundle.name, "folder": bundle.as_posix(), **described, **model_cases(model)})
     uniforms = [
         {"seed": str(seed), "stream": stream, "values": random_streams(seed, stream + 1)[stream].random(20).tolist()}
         for seed, stream in [(0, 0), (1, 0), (1, 3), (2**32, 1), (2**64 - 1, 0), (2**53 - 1, 2)]

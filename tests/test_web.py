@@ -89,8 +89,8 @@ def test_a_browser_computes_what_python_computes(browser: Any, package: Path, tm
     path = write_cases(tmp_path)
     text = path.read_text(encoding="utf-8")
     for folder, name in ((tmp_path / "tokenizers", "tokenizers"), (GOLDEN, "golden"), (FINISHED, "models")):
-        text = text.replace(json.dumps(str(folder))[1:-1], f"/{name}")
-    path.write_text(text.replace("\\\\", "/") if "\\\\tokenizers" in text else text, encoding="utf-8")
+        text = text.replace(folder.as_posix(), f"/{name}")
+    path.write_text(text, encoding="utf-8")
     (tmp_path / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">', encoding="utf-8")
     folders = {"golden": GOLDEN, "models": FINISHED, "tests": ROOT / "tests", "web": ROOT / "textrnn" / "web"}
     with serving({"": tmp_path, "onnxruntime": package / "dist", **folders}) as address:
@@ -230,11 +230,12 @@ def test_a_page_of_a_run_has_its_name(tmp_path: Path, false_runtime: Path) -> No
     run = tmp_path / "<b>&name"
     run.mkdir()
     textrnn.load(CHARACTERS).save(run / "bundle")
-    export(run, false_runtime, "--web", tmp_path / "site")
-    page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    (site,) = re.findall(r'id="site">(.*?)</script>', page)
-    assert json.loads(site)["name"] == "<b>&name"
-    assert "<b>" not in page
+    for number, model in enumerate((run, run / "bundle")):
+        export(model, false_runtime, "--web", tmp_path / f"site{number}")
+        page = (tmp_path / f"site{number}" / "index.html").read_text(encoding="utf-8")
+        (site,) = re.findall(r'id="site">(.*?)</script>', page)
+        assert json.loads(site)["name"] == "<b>&name"
+        assert "<b>" not in page
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,7 @@ def test_a_page_of_a_run_has_its_name(tmp_path: Path, false_runtime: Path) -> No
         (["--web", "OUT", "--runtime", "EMPTY"], "has not both"),
         (["--web", "OUT", "--runtime", "CHANGED"], "must be of a version that textrnn knows"),
         (["--web", "EMPTY", "--runtime", "FALSE"], "must not exist yet"),
+        (["--single-file", "EMPTY", "--web", "OUT", "--runtime", "FALSE"], "must not exist yet"),
         (["--web", "OUT", "--quantize", "int8"], "a page is made from a bundle"),
         (["--runtime", "FALSE"], "--runtime is for a page"),
     ],

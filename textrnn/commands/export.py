@@ -1,4 +1,4 @@
-"""`textrnn export`: export a run as a bundle, in float32 or int8."""
+"""`textrnn export`: export a run as a bundle, in float32 or int8, or any model as a page for the browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from textrnn.errors import UserError
 
 def add_export(commands: Any) -> None:
     """Add the command and its arguments."""
-    export = add_command(commands, "export", export_command, "export the best weights of a run as ONNX")
+    export = add_command(
+        commands, "export", export_command, "export a run as ONNX, or a model as a page for the browser"
+    )
     export.add_argument("model", metavar="RUN", help="a run folder; the files of any other MODEL are copied to --out")
     export.add_argument(
         "--out", type=Path, metavar="BUNDLE", help="the bundle folder (default: RUN/bundle, or RUN/bundle-int8)"
@@ -62,20 +64,31 @@ def _export_page(arguments: argparse.Namespace) -> None:
     """Write the page of any model: a folder, one file, or both."""
     from textrnn.runtime.load import load
     from textrnn.web.onnxruntime_web import find_onnxruntime_web
-    from textrnn.web.site import write_single_file, write_site
+    from textrnn.web.site import require_new, write_single_file, write_site
 
     if arguments.out or arguments.quantize:
         option = "--out" if arguments.out else "--quantize"
         raise UserError(f"a page is made from a bundle, {option} makes one; export first, then give the bundle")
+    for out in filter(None, (arguments.web, arguments.single_file)):
+        require_new(out)
     bundle = load(arguments.model).bundle
     onnxruntime_web = find_onnxruntime_web(arguments.runtime)
-    name = arguments.model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    name = _title(arguments.model)
     if arguments.web:
         write_site(bundle, name, onnxruntime_web, arguments.web)
         print(arguments.web)
     if arguments.single_file:
         write_single_file(bundle, name, onnxruntime_web, arguments.single_file)
         print(arguments.single_file)
+
+
+def _title(model: str) -> str:
+    """Return the name of a model: of its folder, or the last part of its address."""
+    path = Path(model)
+    if not path.exists():
+        return path.name
+    path = path.resolve()
+    return path.parent.name if path.name == "bundle" else path.name
 
 
 def _copy(arguments: argparse.Namespace) -> None:

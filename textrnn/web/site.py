@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from textrnn.bundle import CARD, MANIFEST, Bundle
+from textrnn.errors import UserError
 from textrnn.files import new_folder, write_atomically
 from textrnn.web.onnxruntime_web import MODULE, WASM
 
@@ -68,8 +69,9 @@ def write_single_file(bundle: Bundle, name: str, onnxruntime_web: Mapping[str, P
     Arguments as in `write_site`; `out` is the file.
 
     Raises:
-        UserError: `out` cannot be written.
+        UserError: `out` exists, or cannot be written.
     """
+    require_new(out)
     files = {file: path.read_bytes() for file, path in _files(bundle, onnxruntime_web).items()}
     files[RUNTIME["module"]] = onnxruntime_web[MODULE].read_bytes()
     files["worker.js"] = joined_modules(HERE / "page" / "worker.js").encode("utf-8")
@@ -85,6 +87,12 @@ def write_single_file(bundle: Bundle, name: str, onnxruntime_web: Mapping[str, P
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(out) as temporary:
         _write(temporary, page)
+
+
+def require_new(out: Path) -> None:
+    """Raise a UserError if a file or folder exists already."""
+    if out.exists():
+        raise UserError(f"a page must not exist yet, found: {out}; remove it or choose another name")
 
 
 def joined_modules(path: Path) -> str:
