@@ -21,7 +21,7 @@ from node import ROOT, node, npm_package
 import textrnn
 from textrnn.models.places import FINISHED
 from textrnn.web import onnxruntime_web
-from textrnn.web.site import RUNTIME, joined_modules
+from textrnn.web.site import RUNTIME, joined_modules, write_site
 
 PAGE = ROOT / "textrnn" / "web" / "page"
 CHARACTERS = GOLDEN / "language-model-char-float32"
@@ -226,16 +226,21 @@ def test_the_one_file_holds_the_bundle(tmp_path: Path, false_runtime: Path) -> N
     assert 'src="' not in page
 
 
-def test_a_page_of_a_run_has_its_name(tmp_path: Path, false_runtime: Path) -> None:
-    run = tmp_path / "<b>&name"
-    run.mkdir()
-    textrnn.load(CHARACTERS).save(run / "bundle")
-    for number, model in enumerate((run, run / "bundle")):
-        export(model, false_runtime, "--web", tmp_path / f"site{number}")
-        page = (tmp_path / f"site{number}" / "index.html").read_text(encoding="utf-8")
-        (site,) = re.findall(r'id="site">(.*?)</script>', page)
-        assert json.loads(site)["name"] == "<b>&name"
-        assert "<b>" not in page
+def test_a_page_has_the_name_of_its_run(tmp_path: Path, false_runtime: Path) -> None:
+    model = textrnn.load(CHARACTERS)
+    model.save(tmp_path / "我的 run" / "bundle")
+    export(tmp_path / "我的 run", false_runtime, "--web", tmp_path / "site")
+    assert name_of(tmp_path / "site") == "我的 run"
+    export(tmp_path / "我的 run" / "bundle", false_runtime, "--web", tmp_path / "site_of_bundle")
+    assert name_of(tmp_path / "site_of_bundle") == "我的 run"
+    files = onnxruntime_web.find_onnxruntime_web(false_runtime)
+    write_site(model.bundle, "</script><b>", files, tmp_path / "site_of_odd_name")
+    assert name_of(tmp_path / "site_of_odd_name") == "</script><b>"
+
+
+def name_of(site: Path) -> str:
+    (document,) = re.findall(r'id="site">(.*?)</script>', (site / "index.html").read_text(encoding="utf-8"))
+    return str(json.loads(document)["name"])
 
 
 @pytest.mark.parametrize(
