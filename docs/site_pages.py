@@ -19,6 +19,7 @@ SHOWN = {
     "contributing": "CONTRIBUTING.md",
     "reference/bundle": "export/README.md",
     "reference/cpp": "export/cpp/README.md",
+    "reference/node": "export/node/README.md",
     "reference/other_runtimes": "export/other_runtimes.md",
     "security": "SECURITY.md",
     "reference/equations": "textrnn/training/network/README.md",
