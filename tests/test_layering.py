@@ -28,6 +28,7 @@ ROOMS = [
         "textrnn.scoring",
         "textrnn.spelling",
         "textrnn.generation",
+        "textrnn.beam_search",
         "textrnn.classification",
         "textrnn.explanation",
     },
@@ -69,6 +70,7 @@ HOMES = {
     "datasets": {"textrnn.data"},
     "huggingface_hub": {"textrnn.models.hub"},
     "onnx": {"textrnn.training.export", "textrnn.training.tasks.bundle_weights"},
+    "sacrebleu": {"textrnn.metrics.text_to_text"},
     # No dependencies: used where they happen to be installed, and asked for where they are not.
     "sklearn": {"textrnn.data.vector_sources", "textrnn.estimator"},
     "PIL": {"textrnn.data.vector_sources"},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from textrnn.runtime.multilabel_classifier import MultilabelClassifier
     from textrnn.runtime.sessions import OfBundle
     from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     __version__: str
@@ -38,6 +39,7 @@ __all__ = [
     "MultilabelClassifier",
     "Regressor",
     "TrainingProgress",
+    "Translator",
     "UserError",
     "VectorClassifier",
     "__version__",
@@ -52,6 +54,7 @@ _HOMES = {
     "Regressor": "textrnn.runtime.vector_models",
     "TextClassifier": "textrnn.estimator",
     "TrainingProgress": "textrnn.actions.training",
+    "Translator": "textrnn.runtime.translator",
     "VectorClassifier": "textrnn.runtime.vector_models",
     "train": "textrnn.actions.training",
 }
@@ -73,6 +76,7 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
     - classifier of vectors: `textrnn.VectorClassifier`
     - regression on vectors: `textrnn.Regressor`
     - time series: `textrnn.Forecaster`
+    - a text to another: `textrnn.Translator`
 
     >>> textrnn.load("runs/demo").manifest.kind
     'language_model'

@@ -45,6 +45,10 @@ def _whole(low: int, high: int) -> _Rule:
     return f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high
 
 
+def _number(low: float, high: float) -> _Rule:
+    return f"a number from {low} to {high}", lambda value: type(value) in (int, float) and low <= value <= high
+
+
 def _one_of(*choices: str) -> _Rule:
     return f"one of {', '.join(choices)}", lambda value: type(value) is str and value in choices
 
@@ -93,6 +97,14 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
     "vector_classifier": {**_SHARED, **_OF_VECTORS},
     "regressor": {**_SHARED, **_OF_VECTORS},
     "forecaster": _SHARED,
+    "text_to_text": {
+        **_SHARED,
+        "target": _TEXT,
+        "target_tokenizer": _SECTION,
+        "longest_source": _whole(1, _MOST),
+        "longest_target": _whole(1, _MOST),
+        "length_penalty": _number(0, 10),
+    },
 }
 """Entries of `Manifest.runtime` by kind of model."""
 
@@ -139,12 +151,13 @@ class Manifest:
     """Manifest of a bundle: all metadata of the model and its files.
 
     Attributes:
-        kind: kind of model: "language_model", "classifier", "vector_classifier", "regressor" or "forecaster".
+        kind: kind of model, a key of `RUNTIME`.
         precision: precision of the weights, "float32" or "int8".
-        tokenizer: tokenizer; None for a model that reads vectors.
+        tokenizer: tokenizer, of source texts if there are two; None for a model that reads vectors.
         start_id: token before every text of a language model, else None.
         graphs: graphs by use: "step" (one step per call), "sequence" (many steps per call), "generate" (generates
-            tokens); for a classifier or regressor "classify" or "regress" (whole sequences).
+            tokens); for a classifier or regressor "classify" or "regress" (whole sequences); for text to text "encode"
+            (whole sources) and "decode" (one target token per call).
         labels: labels of a classifier, else None.
         metrics: metrics on held-out data.
         runtime: parameters of the runtime, by kind of model:
@@ -152,6 +165,8 @@ class Manifest:
             classifier: ``max_length`` and ``segment_length``, maximum tokens of a text and tokens of a segment;
             vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
+            text_to_text: ``target``, the column of targets; ``target_tokenizer``, kind and file; ``longest_source`` and
+            ``longest_target``, tokens of the longest training texts; ``length_penalty`` of the beam search;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, for training that starts from
             this model.
         config: the whole resolved config of the training run; information only.

@@ -17,7 +17,7 @@ from textrnn.errors import UserError
 
 T = TypeVar("T")
 
-MODELS = ("language model", "classifier", "regressor", "forecaster")
+MODELS = ("language model", "classifier", "regressor", "forecaster", "translator")
 """Kinds of models that the tasks train."""
 
 
@@ -57,7 +57,7 @@ class Scope:
         return f"{kinds}{inputs}{' with ' if needs else ''}{needs}"
 
 
-_OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",))
+_OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",), ("translator",))
 EVERY_RUN = Scope()
 LANGUAGE_MODELS = Scope(("language model",))
 CLASSIFIERS = Scope(("classifier",))
@@ -67,6 +67,8 @@ TEXT = Scope(reads=("text",))
 VECTORS = Scope(reads=("vectors",))
 OF_VECTORS = Scope(("classifier", "regressor"), ("vectors",))
 CLASSIFIERS_OF_TEXT = Scope(("classifier",), ("text",))
+TRANSLATORS = Scope(("translator",))
+ONE_TEXT = Scope(("language model", "classifier"), ("text",))  # one tokenizer, whose kind is chosen
 
 
 def _meets(value: Any, wanted: tuple[Any, ...] | Above) -> bool:
@@ -134,6 +136,8 @@ class DataConfig:
     """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header."""
     label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
     """The label column, named as `text`."""
+    target: str = field(default="target", metadata=_for(TRANSLATORS) | _COLUMN)
+    """Text to text: the column of the target text, named as `text`, which is the source text."""
     label_names: tuple[str, ...] = field(default=(), metadata=_for(CLASSIFIERS))
     """Classification: names for labels, as in ["0=negative", "1=positive"]."""
     label_separator: str = field(default="", metadata=_for(_with(CLASSIFIERS_OF_TEXT, task=("multilabel",)), off=""))
@@ -141,10 +145,11 @@ class DataConfig:
     | ; , that a label has. JSON lists are read as well."""
     max_length: int = field(
         default=2048,
-        metadata=_for(CLASSIFIERS_OF_TEXT) | _between(2, 10_000_000, "2048 reads all but the longest reviews"),
+        metadata=_for(CLASSIFIERS_OF_TEXT, TRANSLATORS)
+        | _between(2, 10_000_000, "2048 reads all but the longest reviews"),
     )
     """Classification: the maximum number of tokens of a text. Longer texts are cut in the middle: the first and last
-    max_length/2 tokens are kept."""
+    max_length/2 tokens are kept. Text to text: training pairs with more tokens on a side are left out."""
     document: str = field(
         default="file",
         metadata=_for(_with(LANGUAGE_MODELS, data__separate_documents=(True,))) | _one_of("file", "line"),
@@ -156,7 +161,9 @@ class DataConfig:
         default=0, metadata=_for(FORECASTS) | _between(0, 10_000_000, "365 for days, 12 or 24 for months or hours")
     )
     """Forecasts: the season in steps. The error of repeating the last season is reported beside the model's."""
-    errors: str = field(default="strict", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _one_of("strict", "replace"))
+    errors: str = field(
+        default="strict", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS) | _one_of("strict", "replace")
+    )
     """Invalid UTF-8: "strict" stops with an error, "replace" reads U+FFFD."""
     processes: int = field(default=0, metadata=_for(LANGUAGE_MODELS) | _between(0, 1024, "0 takes all cores"))
     """Language models: the number of processes that tokenise a long text. It does not change the result."""
@@ -166,8 +173,19 @@ class DataConfig:
 class TokenizerConfig:
     """Settings of the tokenizer."""
 
-    kind: str = field(default="char", metadata=_for(TEXT) | _one_of("char", "word", "sentencepiece"))
+    kind: str = field(default="char", metadata=_for(ONE_TEXT) | _one_of("char", "word", "sentencepiece"))
     """The tokenizer: characters, words, or SentencePiece."""
+    source_kind: str = field(
+        default="auto", metadata=_for(TRANSLATORS) | _one_of("auto", "char", "word", "sentencepiece")
+    )
+    """Text to text: the tokenizer of the source texts. auto: words where the texts are made of few different words or
+    symbols, each frequent; SentencePiece for long texts with blanks; else char."""
+    target_kind: str = field(
+        default="auto", metadata=_for(TRANSLATORS) | _one_of("auto", "char", "word", "sentencepiece")
+    )
+    """Text to text: the tokenizer of the target texts, as `source_kind`."""
+    shared: bool = field(default=False, metadata=_for(TRANSLATORS))
+    """Text to text: one tokenizer for both sides, of `source_kind`, learned from both."""
     vocabulary_size: int = field(default=0, metadata=_for(TEXT) | _between(0, 10_000_000, "0 lets the corpus decide"))
     """Maximum vocabulary size. 0: all characters or words of the text; for SentencePiece one piece for every 20
     characters of text, at most 8,000."""
@@ -177,14 +195,15 @@ class TokenizerConfig:
         | _between(1, 1_000_000, "1 keeps every character or word"),
     )
     """Char and word: minimum number of occurrences in the training text."""
-    lowercase: bool = field(default=False, metadata=_for(_with(TEXT, tokenizer__kind=("word",)), off=False))
+    lowercase: bool = field(default=False, metadata=_for(_with(ONE_TEXT, tokenizer__kind=("word",)), off=False))
     """Word: convert text to lower case."""
     split: str = field(
-        default="space", metadata=_for(_with(TEXT, tokenizer__kind=("word",))) | _one_of("space", "punctuation")
+        default="space", metadata=_for(_with(ONE_TEXT, tokenizer__kind=("word",))) | _one_of("space", "punctuation")
     )
     """Word: split at blanks, or also at punctuation and between Chinese characters."""
     model_type: str = field(
-        default="unigram", metadata=_for(_with(TEXT, tokenizer__kind=("sentencepiece",))) | _one_of("unigram", "bpe")
+        default="unigram",
+        metadata=_for(_with(ONE_TEXT, tokenizer__kind=("sentencepiece",)), TRANSLATORS) | _one_of("unigram", "bpe"),
     )
     """SentencePiece: the segmentation algorithm."""
 
@@ -200,7 +219,7 @@ class ModelConfig:
     layers: int = field(default=2, metadata=_for(EVERY_RUN) | _between(1, 64, "1 to 3 suit most corpora"))
     """Number of recurrent layers."""
     embedding_dim: int = field(
-        default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES) | _between(0, 65_536, "0 takes hidden_dim")
+        default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS) | _between(0, 65_536, "0 takes hidden_dim")
     )
     """Size of the token embedding. Vectors: size of a dense ReLU layer before the first recurrent layer; 0: none."""
     activation: str = field(default="tanh", metadata=_for(EVERY_RUN) | _one_of("tanh", "relu", "linear"))
@@ -227,7 +246,7 @@ class ModelConfig:
     variational: bool = field(
         default=False,
         metadata=_for(
-            _with(Scope(("language model", "forecaster")), model__dropout=Above(0)),
+            _with(Scope(("language model", "forecaster", "translator")), model__dropout=Above(0)),
             _with(TEXT, model__input_dropout=Above(0)),
             _with(OF_SEQUENCES, model__dropout=Above(0), model__layers=Above(1)),
         ),
@@ -235,12 +254,12 @@ class ModelConfig:
     """Variational dropout: one mask for all steps of a sequence (Gal & Ghahramani 2016)."""
     embedding_dropout: float = field(default=0.0, metadata=_for(TEXT) | _between(0.0, 0.95, "0.1 is usual for words"))
     """Embedding dropout: whole tokens of the vocabulary are dropped (Gal & Ghahramani 2016)."""
-    init_from: str = field(default="", metadata=_for(EVERY_RUN))
+    init_from: str = field(default="", metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, FORECASTS))
     """Start from another model, a run or a float32 bundle (``--from``). A model of the same task learns on: it keeps
     tokenizer, layers, output layer and classes, and new characters, words and classes are added. Of a model of another
     task with the same input, tokenizer, embedding and layers are taken."""
-    bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES))
-    """Classification and regression: add a second stack of layers that reads backwards."""
+    bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES, TRANSLATORS))
+    """Classification, regression and the encoder of text to text: add a second stack of layers that reads backwards."""
     segment_length: int = field(
         default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 1_000_000, "32 to 128 suit most texts")
     )
@@ -386,6 +405,8 @@ class TrainConfig:
         default=60.0, metadata=_for(EVERY_RUN) | _between(0.0, 1e9, "60 loses a minute at most")
     )
     """Seconds between two checkpoints."""
+    label_smoothing: float = field(default=0.1, metadata=_for(TRANSLATORS) | _between(0.0, 0.9, "0.1 is usual"))
+    """Text to text: the share of the target probability that is spread over the vocabulary (Szegedy et al. 2016)."""
     class_weights: str = field(
         default="none", metadata=_for(_with(CLASSIFIERS, task=("classification",))) | _one_of("none", "balanced")
     )
@@ -449,7 +470,7 @@ READING = ("text", "label", "label_names", "label_separator", "values", "steps",
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
     """Return the data settings with which a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
-    others = {name: runtime[name] for name in ("steps", "label_separator") if name in runtime}
+    others = {name: runtime[name] for name in ("steps", "label_separator", "target") if name in runtime}
     return DataConfig(
         text=sources["text"],
         label=sources["label"],

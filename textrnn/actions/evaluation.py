@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from textrnn.runtime.language_model import LanguageModel
     from textrnn.runtime.sessions import OfBundle
     from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
     from textrnn.training.loop.run import Run
     from textrnn.training.tasks.task import Prepared
@@ -41,6 +42,8 @@ class Evaluation:
         dynamic: language models: whether dynamic evaluation is measured too.
         cache: language models: tokens of a continuous cache that is measured too.
         set: settings of the two, as ``cache.theta=0.3``.
+        target: text to text: column of the target text; None as in training.
+        beams: text to text: hypotheses of the beam search; None for the default.
         quiet: print no notes and no progress.
         mark: what a user writes before the name of an option, for messages.
     """
@@ -54,6 +57,8 @@ class Evaluation:
     dynamic: bool = False
     cache: int | None = None
     set: tuple[str, ...] = ()
+    target: str | None = None
+    beams: int | None = None
     quiet: bool = True
     mark: str = ""
 
@@ -75,6 +80,7 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
     from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     if not isinstance(model, LanguageModel):
@@ -90,6 +96,10 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
             asked = replace(asked, source=keep_input(places, folder, in_columns))
             if not asked.quiet:
                 say_how_tables_are_read(asked.source, isinstance(model, Classifier))
+        if not isinstance(model, Translator):
+            refuse(model, asked, target="text to text", beams="text to text")
+        if isinstance(model, Translator):
+            return _evaluate_translator(model, asked)
         if isinstance(model, Forecaster):
             return _evaluate_forecaster(model, asked)
         if isinstance(model, VectorClassifier | Regressor):
@@ -238,6 +248,36 @@ def _evaluate_forecaster(model: Forecaster, asked: Evaluation) -> dict[str, Any]
         )
     season = data_of_bundle(model.manifest.runtime).season
     return {"values": len(values) - begin, **forecast_errors(values, model.forecasts(values), begin, season)}
+
+
+def _evaluate_translator(model: Translator, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.pairs.reading import pair_notes, pair_options, read_pairs
+    from textrnn.metrics.text_to_text import evaluate_pairs
+
+    refuse(model, asked, window="language models", values="vectors", label="classifiers and regressors")
+    skipped = Counter[str]()
+    if asked.source:
+        given: dict[str, Any] = {"text": asked.text, "target": asked.target, "errors": asked.errors}
+        data = replace(
+            data_of_bundle(model.manifest.runtime), **{name: value for name, value in given.items() if value}
+        )
+        if not asked.quiet:
+            say(pair_notes(asked.source, pair_options(data)))
+        pairs = list(read_pairs(asked.source, pair_options(data), skipped))
+    else:
+        from textrnn.training.tasks.text_to_text.held_out import held_out_pairs
+
+        pairs = held_out_pairs(_run_of(model, asked.quiet))
+    options = {} if asked.beams is None else {"beams": asked.beams}
+    metrics = evaluate_pairs(
+        pairs,
+        lambda sources: [each.text for each in model.transform(sources, **options)],
+        lambda text: model.target_tokenizer.encode_whole(text)[1],
+    )
+    if skipped:
+        metrics["left_out"] = dict(skipped)
+    return metrics
 
 
 def _run_of(model: OfBundle, quiet: bool) -> Run:

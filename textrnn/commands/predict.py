@@ -1,4 +1,4 @@
-"""`textrnn predict`: labels of texts, and labels or values of sequences of vectors."""
+"""`textrnn predict`: labels of texts, labels or values of sequences of vectors, and texts from texts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from textrnn.actions.messages import refuse, say_how_tables_are_read
 from textrnn.commands.arguments import add_command, add_reading_options
+from textrnn.commands.translation import translate
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from textrnn.classification import TextPrediction
     from textrnn.data.records import Record
     from textrnn.runtime.text_classifier import Classifier
+    from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     Classified = tuple[Record, TextPrediction | None]
@@ -40,7 +42,7 @@ def add_predict(commands: Any) -> None:
         commands,
         "predict",
         predict_command,
-        "predict labels or values: one JSON object a line, or a short line on a terminal",
+        "predict labels or values, one JSON object a line, or a short line on a terminal; or texts, one a line",
         model=True,
         repeated="texts",
         alias="classify",
@@ -60,23 +62,35 @@ def add_predict(commands: Any) -> None:
     )
     add_reading_options(predict)
     predict.add_argument("--text", metavar="COLUMN", help="text column of --input (default: as in training)")
-    predict.add_argument("--why", action="store_true", help="explain: show the contribution of each token to the label")
+    predict.add_argument(
+        "--why",
+        action="store_true",
+        help="explain: the contribution of each token to the label, or the source tokens of each output token",
+    )
     predict.add_argument(
         "--label", metavar="LABEL", help="with --why: the label to explain (default: the most probable)"
     )
     predict.add_argument("--png", type=Path, metavar="FILE", help="with --why: save the explanation as a picture")
-    predict.add_argument("--json", action="store_true", help="print JSON on a terminal too")
+    predict.add_argument(
+        "--beams", type=int, metavar="N", help="text to text: hypotheses of the beam search (default: 4; 1 is greedy)"
+    )
+    predict.add_argument(
+        "--json", action="store_true", help="print JSON on a terminal too; text to text: the best outputs with scores"
+    )
 
 
 def predict_command(arguments: argparse.Namespace) -> None:
     from textrnn.runtime.load import load, require_classifier
+    from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
     loaded = load(arguments.model)
+    if not isinstance(loaded, Translator):
+        refuse(loaded, arguments, beams="text to text")
     if isinstance(loaded, VectorClassifier | Regressor):
         _classify_vectors(loaded, arguments)
         return
-    model = require_classifier(loaded, arguments.model)
+    model = loaded if isinstance(loaded, Translator) else require_classifier(loaded, arguments.model)
     refuse(model, arguments, values="vectors")
     for option in ("png", "label"):
         if getattr(arguments, option) and not arguments.why:
@@ -88,12 +102,16 @@ def predict_command(arguments: argparse.Namespace) -> None:
     if arguments.output and arguments.output.suffix.lower() not in TABLES:
         raise UserError(f"--output must end in {' or '.join(TABLES)}, was: {arguments.output}; rename it")
     records = _records_to_classify(model, arguments)
+    is_typed = not (arguments.texts or arguments.input) and sys.stdin is not None and sys.stdin.isatty()
+    at_once = 1 if is_typed else CLASSIFIED_AT_ONCE
+    if isinstance(model, Translator):
+        translate(model, records, arguments, at_once, _write_table)
+        return
     if arguments.why:
         _explain(model, (record.text for record in records), arguments)
         return
     skipped: Counter[str] = Counter()
-    is_typed = not (arguments.texts or arguments.input) and sys.stdin is not None and sys.stdin.isatty()
-    classified = _classified(model, records, skipped, 1 if is_typed else CLASSIFIED_AT_ONCE)
+    classified = _classified(model, records, skipped, at_once)
     if arguments.output:
         _write_table(model.columns(), classified, arguments.output)
         print(arguments.output)
@@ -148,7 +166,7 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
         print(f"left out: {describe(skipped)}", file=sys.stderr)
 
 
-def _records_to_classify(model: Classifier, arguments: argparse.Namespace) -> Iterator[Record]:
+def _records_to_classify(model: Classifier | Translator, arguments: argparse.Namespace) -> Iterator[Record]:
     """Yield the arguments, or the records or lines of a file, or the lines of standard input, as records."""
     from textrnn.config import data_of_bundle
     from textrnn.data.records import Record, SourceOptions

@@ -78,6 +78,7 @@ def add_train(commands: Any) -> None:
     add_reading_options(train)
     train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
     train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
+    train.add_argument("--target", metavar="COLUMN", help="text to text: target column of a table (default: target)")
     train.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -89,7 +90,9 @@ def train_command(arguments: argparse.Namespace) -> None:
     folder = arguments.out or Path("runs") / _run_name(arguments)
     budget = parse_duration(arguments.budget) if arguments.budget is not None else None
     stated = like_its_start(_stated_settings(arguments), folder if arguments.resume else None)
-    options = {name: getattr(arguments, name) for name in ("errors", "text", "label", "source", "mix", "values")}
+    options = {
+        name: getattr(arguments, name) for name in ("errors", "text", "label", "target", "source", "mix", "values")
+    }
     data = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value}
     config = stated_config(folder, stated, data, arguments.resume, is_whole=bool(arguments.config))
     cluster = cluster_of(os.environ)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from textrnn.config import DataConfig
 from textrnn.data.labels import LIST_SEPARATOR
@@ -25,6 +25,9 @@ class SourceOptions:
         label: the column that holds the label, as `text`; None where labels are not read.
         several_labels: whether a text may have several labels, in a list too, or none.
     """
+
+    answer: ClassVar[str] = "label"
+    """What the second column is, for messages; its name is an option too."""
 
     text: str = "text"
     errors: str = "strict"
@@ -86,7 +89,7 @@ def whole_characters(place: str, text: str, errors: str) -> str:
 
 
 def require_columns(source: object, columns: Sequence[str], options: SourceOptions) -> None:
-    for what, name in zip(("text", "label"), options.columns, strict=False):
+    for what, name in zip(("text", options.answer), options.columns, strict=False):
         if name not in columns:
             raise UserError(
                 f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "

@@ -89,6 +89,13 @@ KINDS: Mapping[str, Kind] = {
         ("mse",),
         ("It forecasts series like the one it was trained on, on the same scale.",),
     ),
+    "text_to_text": Kind(
+        "a recurrent encoder and decoder with attention that writes a text from a text",
+        "text2text-generation",
+        "exact_match",
+        ("exact_match",),
+        (_LIKE_TRAINING, "A source longer than any in training gets an uncertain output, of bounded length."),
+    ),
 }
 _OTHER = Kind("a recurrent network", "", "", (), ())
 FIGURES = {
@@ -96,9 +103,12 @@ FIGURES = {
     "perplexity": "perplexity",
     "bits_per_character": "bits a character",
     "accuracy": "accuracy",
+    "bleu": "BLEU",
+    "chrf": "chrF",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
-    "exact_match": "all labels right",
+    "exact_match": "exact match",
+    "token_error_rate": "token error rate",
     "calibration_error": "expected calibration error",
     "mean_squared_error": "mean squared error",
     "mean_absolute_error": "mean absolute error",
@@ -233,6 +243,10 @@ def _use(manifest: Manifest, place: str) -> str:
         command = f"textrnn forecast {place} series.csv"
         load = "import numpy as np\n" + load
         code = "series = np.zeros((100, model.features))  # (steps, features)\nprint(model.forecast(series, 10))"
+    elif manifest.kind == "text_to_text":
+        text = example or "a text"
+        command = f"textrnn predict {place} {_quoted(text)}"
+        code = f"for output in model.transform([{_quoted(text)}]):\n    print(output.text, output.score)"
     else:
         command, code = f"textrnn info {place}", "print(model)"
     graphs = "; ".join(
@@ -320,7 +334,11 @@ def cost_of_8_bits(manifest: Manifest) -> str:
     full, small = (_mapping(manifest.metrics, precision) for precision in ("float32", "int8"))
     if _is_number(small.get("loss")):
         return f"{small['loss']:.4f} nats a token"
-    for name, unit in (("accuracy", "points of accuracy"), ("micro_f1", "points of micro F1")):
+    for name, unit in (
+        ("accuracy", "points of accuracy"),
+        ("micro_f1", "points of micro F1"),
+        ("exact_match", "points of exact match"),
+    ):
         if _is_number(small.get(name)) and _is_number(full.get(name)):
             return f"{100 * (full[name] - small[name]):.2f} {unit}"
     return ""

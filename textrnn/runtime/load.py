@@ -14,6 +14,7 @@ from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
 from textrnn.runtime.sessions import OfBundle
 from textrnn.runtime.text_classifier import Classifier
+from textrnn.runtime.translator import Translator
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
 M = TypeVar("M", bound=OfBundle)
@@ -26,8 +27,8 @@ def load(path: str | PathLike[str], kind: None = None, *, threads: int = 1) -> A
 def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int = 1) -> Any:
     """Load a model from a bundle folder, a run folder with a bundle in it, by its name, or from the hub.
 
-    It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor` or a
-    `Forecaster`; with `kind`, it must be of that class.
+    It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor`, a
+    `Forecaster` or a `Translator`; with `kind`, it must be of that class.
 
     Raises:
         UserError: no bundle there, one of an unknown or another kind, or a file of it missing, damaged or of a newer
@@ -43,6 +44,7 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
         "vector_classifier": VectorClassifier,
         "regressor": Regressor,
         "forecaster": Forecaster,
+        "text_to_text": Translator,
     }
     if bundle.manifest.kind not in kinds:
         raise UserError(

@@ -25,6 +25,8 @@ CONTRACTS = {  # names of the inputs and outputs of each graph
     "sequence": READS_LOGITS,
     "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
     "classify": (("ids",), ("logits",)),
+    "encode": (("ids",), ("keys", "values", "mask", "state")),
+    "decode": (("ids", "state", "keys", "values", "mask"), ("logits", "attention", "next_state")),
 }
 READS_VECTORS = ("vectors", "lengths")
 TELLS_WHAT_FOLLOWS = (("vectors", "state"), ("forecast", "next_state"))

@@ -45,13 +45,15 @@ KINDS: dict[str, TokenizerClass] = {
 }
 
 
-def load_tokenizer(folder: Path, kind: str) -> Tokenizer:
+def load_tokenizer(folder: Path, kind: str, prefix: str = "") -> Tokenizer:
     """Load the tokenizer of a kind (`"char"`, `"word"` or `"sentencepiece"`) from the folder it was saved in.
+
+    `prefix` is that of the name of its file.
 
     Raises:
         UserError: the kind is unknown; the file is missing, damaged, of another kind or of a newer format.
     """
-    return _tokenizer_class(kind).load(folder)
+    return _tokenizer_class(kind).load(folder, prefix)
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], **options: Any) -> Tokenizer:

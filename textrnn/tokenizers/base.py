@@ -128,6 +128,14 @@ class Tokenizer(ABC):
     def _decode(self, ids: NDArray[np.integer[Any]], after: str) -> str:
         """Decode at least one id; all are in the vocabulary."""
 
+    def encode_whole(self, text: str) -> tuple[NDArray[np.int32], list[str]]:
+        """Encode a text as `encode` does, but each character or word that is not known as one unknown token.
+
+        Returns:
+            ids, int32 ``(tokens,)``, and the text of each token as written, which may take the place of an unknown one.
+        """
+        return self.encode(text), [piece.strip() for piece in self.pieces(text)]
+
     def pieces(self, text: str) -> list[str]:
         """Return the text of each token of `encode(text)`, as the text spells it."""
         return [self.token_text(int(id)) for id in self.encode(text)]
@@ -165,23 +173,23 @@ class Tokenizer(ABC):
         """Pickle the content of the file."""
         return type(self)._from_bytes, (self._to_bytes(),)
 
-    def save(self, folder: Path) -> None:
-        """Write the file `file_name` into an existing folder.
+    def save(self, folder: Path, prefix: str = "") -> None:
+        """Write the file `file_name`, with a prefix before its name, into an existing folder.
 
         Raises:
             UserError: the disk refuses.
         """
-        with write_atomically(folder / self.file_name) as temporary:
+        with write_atomically(folder / f"{prefix}{self.file_name}") as temporary:
             temporary.write_bytes(self._to_bytes())
 
     @classmethod
-    def load(cls: type[AnyTokenizer], folder: Path) -> AnyTokenizer:
+    def load(cls: type[AnyTokenizer], folder: Path, prefix: str = "") -> AnyTokenizer:
         """Read what `save` wrote.
 
         Raises:
             UserError: the file is missing, damaged, of another kind or of a newer format.
         """
-        path = folder / cls.file_name
+        path = folder / f"{prefix}{cls.file_name}"
         try:
             if (size := path.stat().st_size) > MAX_FILE_BYTES:
                 raise UserError(f"a tokenizer file must be at most {MAX_FILE_BYTES} bytes, {path} has {size}")

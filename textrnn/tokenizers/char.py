@@ -137,6 +137,11 @@ class CharTokenizer(Tokenizer):
             raise
         return np.concatenate(blocks, dtype=np.int32) if blocks else np.empty(0, dtype=np.int32)
 
+    def encode_whole(self, text: str) -> tuple[NDArray[np.int32], list[str]]:
+        check_text(text)
+        ids = self._ids.take(_code_points(text), mode="clip").astype(np.int32)
+        return np.where(ids == MISSING, np.int32(UNKNOWN_ID), ids), list(text)
+
     def _encode_block(self, block: str) -> NDArray[np.integer[Any]]:
         if block.isascii():
             translated = block.encode("ascii").translate(self._ascii_ids)

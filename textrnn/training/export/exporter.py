@@ -82,6 +82,11 @@ class Exporter(ABC):
         """Return what the runtime needs to know of this kind of model."""
         return {}
 
+    def save_tokenizers(self, folder: Path) -> None:
+        """Write the files of the tokenizers."""
+        if self.tokenizer:
+            self.tokenizer.save(folder)
+
     def export(self, folder: Path, quantize: str | None = None) -> Bundle:
         """Write the bundle.
 
@@ -115,8 +120,7 @@ class Exporter(ABC):
         folder.mkdir()
         specs = write_graphs(self.graphs(precision), folder)
         tokenizer = self.tokenizer
-        if tokenizer:
-            tokenizer.save(folder)
+        self.save_tokenizers(folder)
         manifest = Manifest(
             kind=self.kind,
             precision=precision,

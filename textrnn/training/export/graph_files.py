@@ -17,6 +17,8 @@ FILES = {
     "generate": "generate.onnx",
     "classify": "model.onnx",
     "regress": "model.onnx",
+    "encode": "encode.onnx",
+    "decode": "decode.onnx",
 }
 WEIGHTS = "weights.bin"
 LARGE = 1024  # bytes from which on a tensor is stored in WEIGHTS

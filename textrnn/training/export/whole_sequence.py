@@ -188,9 +188,9 @@ def whole_sequence_graph(
     is_real = nodes.add("Unsqueeze", is_real, "third")
     real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)
     zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
-    read = [_stack(nodes, config, vectors, zeros, "")]
+    read = [stack_over_time(nodes, config, vectors, zeros, "")]
     if config.bidirectional:
-        read.append(_stack(nodes, config, vectors, zeros, BACKWARD, real))
+        read.append(stack_over_time(nodes, config, vectors, zeros, BACKWARD, real))
     if config.stride > 1:
         is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
 
@@ -234,7 +234,9 @@ def strided(nodes: Nodes, x: str) -> str:
     return nodes.add("Slice", x, "stride_start", "stride_end", "first", "stride")
 
 
-def _stack(nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None) -> str:
+def stack_over_time(
+    nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None
+) -> str:
     """Add the layers of one direction, with `real` of the one from the end; return states (time, rows, hidden)."""
     hidden, below = "", vectors
     for layer in range(config.layers):

@@ -6,7 +6,7 @@
         fitted.json         settings that were reduced because the data are few
         stdin.*             the data, if they came from standard input
         memory.*            the data, if a program had them in memory
-        tokenizer.*         trained on the training part of the text
+        tokenizer.*         trained on the training part of the text; target_tokenizer.*: of targets, text to text
         start/              the tokenizer of the model that a run learns on from
         init.npz            the weights that a run took over from another model
         continued.json      of a finished run that goes on: its epochs, and where it went on
@@ -15,7 +15,7 @@
         best.npz            the weights with the lowest held-out loss
         direct.npz          classifiers of texts: the direct path from n-grams to classes
         history.jsonl       one line per measurement    curves.png  its loss curves
-        report.*            classifiers: correct and wrong predictions on held-out texts
+        report.*            classifiers, text to text: correct and wrong predictions on held-out texts
         forecast.png        forecasters: held-out values and their forecasts
         bundle/             the finished model
         search.json         of `textrnn train --budget`: what was tried     trials.txt  the same as a table

@@ -24,6 +24,7 @@ from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
+from textrnn.training.network.text_to_text.translator import Translator
 
 
 class TrainingStep:
@@ -192,7 +193,7 @@ class TrainingStep:
 
 
 class SupervisedStep:
-    """A training step of a classifier, regressor or forecaster on a batch of whole sequences.
+    """A training step of a classifier, regressor, forecaster or translator on a batch of whole sequences.
 
     Args:
         model: the model to train.
@@ -204,13 +205,13 @@ class SupervisedStep:
 
     def __init__(
         self,
-        model: Classifier | Forecaster,
+        model: Classifier | Forecaster | Translator,
         optimizer: Any,
         loss: Callable[[Tensor, Tensor], Tensor],
         one_length: bool = False,
         distribution: Distribution = ALONE,
     ) -> None:
-        self.model = model
+        self.model: Any = model
         self.optimizer = optimizer
         self._loss = loss
         self._distribution = distribution
@@ -238,11 +239,16 @@ class SupervisedStep:
         self._update(gradients)
         return loss
 
+    def draw_masks(self, rows: int, inputs: tuple[Tensor, ...], seed: Tensor) -> Masks:
+        """Draw the dropout masks of a step on `rows` sequences as long as `inputs`."""
+        masks: Masks = self.model.draw_masks(rows, inputs[0].shape[1], seed)
+        return masks
+
     def _replica_gradients(
         self, inputs: tuple[Tensor, ...], targets: Tensor, seed: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        batch, time = inputs[0].shape[:2]
-        masks = draw_replica_masks(lambda rows: self.model.draw_masks(rows, time, seed), self._distribution, batch)
+        batch = inputs[0].shape[0]
+        masks = draw_replica_masks(lambda rows: self.draw_masks(rows, inputs, seed), self._distribution, batch)
         loss, gradients = self._gradients(inputs, targets, masks)
         return loss, gradients
 
@@ -283,7 +289,7 @@ def draw_replica_masks(draw: Callable[[int], Masks], distribution: Distribution,
         batch: rows of one replica.
     """
     masks = draw(batch * distribution.replicas)
-    axes = {name: 1 for name in masks if "hidden_" in name or name == "inputs"} | {"features": 0}
+    axes = {name: 1 for name in masks if "hidden_" in name or name.endswith("inputs")} | {"features": 0}
     return {name: distribution.of_replica(mask, axes[name]) if name in axes else mask for name, mask in masks.items()}
 
 

@@ -46,6 +46,7 @@ TASK_OF_KIND = {
     "vector_classifier": ("classification", "vectors"),
     "regressor": ("regression", "vectors"),
     "forecaster": ("forecast", "vectors"),
+    "text_to_text": ("text_to_text", "text"),
 }
 """Task and input of each kind of bundle."""
 
@@ -133,6 +134,8 @@ def load_pretrained(config: Config) -> Taken:
             tokenizer or architecture.
     """
     folder = _place_of(config.model.init_from)
+    if task_of(_config_of(folder)).model == "translator":
+        raise UserError(f"model.init_from must be a model with one tokenizer, {folder} has two; give another model")
     source, tokenizer, arrays, direct = _load(folder)
     if source.data.reads != config.data.reads:
         raise UserError(

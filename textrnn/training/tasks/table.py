@@ -16,6 +16,7 @@ from textrnn.training.tasks.language_model.task import LanguageModelling
 from textrnn.training.tasks.multilabel.task import MultilabelClassification
 from textrnn.training.tasks.regression.task import Regression
 from textrnn.training.tasks.task import Prepared, Task
+from textrnn.training.tasks.text_to_text.task import TextToText
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -28,6 +29,7 @@ TASKS: tuple[Task, ...] = (
     VectorClassification(),
     Regression(),
     Forecast(),
+    TextToText(),
 )
 """Of a task that reads text or vectors, the first is the default."""
 
