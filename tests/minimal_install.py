@@ -52,6 +52,9 @@ COMMANDS = [
     ["predict", "vector-classifier-int8", "--input", "vectors.jsonl"],
     ["predict", "regressor-int8", "--input", "vectors.jsonl"],
     ["forecast", "forecaster-float32", "series.csv", "--steps", "3"],
+    ["predict", "text-to-text-float32", "42", "--json"],
+    ["predict", "text-to-text-int8", "42", "--why"],
+    ["evaluate", "text-to-text-float32", "pairs.tsv"],
 ]
 
 
@@ -114,6 +117,7 @@ def write_inputs(folder: Path) -> None:
     texts = {
         "text.txt": "the cat sat on the map. a dog slept.\n" * 4,
         "labelled.csv": "text,label\nthe film was good,positive\nbad,negative\n",
+        "pairs.tsv": "42\tforty two\n7\tseven\n",
         "series.csv": "".join(f"{step % 7}\n" for step in range(60)),
         "vectors.jsonl": "".join(json.dumps(record) + "\n" for record in vectors),
         "values.jsonl": "".join(json.dumps({"x": record["x"], "label": 0.5}) + "\n" for record in vectors),

@@ -276,7 +276,8 @@ def test_defaults_are_the_same_after_a_run_changed_its_own() -> None:
         ("task=1", "task must be of type str, was: 1"),
         (
             "task=sentiment",
-            "task must be one of language_model, classification, multilabel, regression, forecast, was: 'sentiment'",
+            "task must be one of language_model, classification, multilabel, regression, forecast, text_to_text, was:"
+            " 'sentiment'",
         ),
         ("model=5", "model is a section of settings, was: 5"),
         ("data.max_length=1", "data.max_length must be between 2 and .*, was: 1"),

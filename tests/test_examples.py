@@ -17,6 +17,7 @@ from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
 from textrnn.runtime.sessions import OfBundle
 from textrnn.runtime.text_classifier import Classifier
+from textrnn.runtime.translator import Translator
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -27,10 +28,12 @@ RUNS = {
     "lines": "vector-classifier-float32",
     "slopes": "regressor-float32",
     "series": "forecaster-float32",
+    "numbers": "text-to-text-float32",
 }
 MODULES = ("textrnn", *(f"textrnn.runtime.{name}" for name in ("language_model", "text_classifier")))
 MODULES += tuple(
-    f"textrnn.runtime.{name}" for name in ("multilabel_classifier", "vector_models", "forecaster", "sessions")
+    f"textrnn.runtime.{name}"
+    for name in ("multilabel_classifier", "vector_models", "forecaster", "translator", "sessions")
 )
 MODULES += ("textrnn.actions.training",)
 CALLED_BY_USERS = [
@@ -49,6 +52,7 @@ CALLED_BY_USERS = [
     VectorClassifier.classify,
     Regressor.predict,
     Forecaster.forecast,
+    Translator.transform,
 ]
 
 

@@ -14,7 +14,15 @@ import textrnn
 
 GOLDEN = Path(__file__).with_name("golden")
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
-KINDS = {"language_model", "classifier", "multilabel_classifier", "vector_classifier", "regressor", "forecaster"}
+KINDS = {
+    "language_model",
+    "classifier",
+    "multilabel_classifier",
+    "vector_classifier",
+    "regressor",
+    "forecaster",
+    "text_to_text",
+}
 
 
 def said_by(model: Any) -> Any:
@@ -71,5 +79,6 @@ def test_the_configuration_in_a_bundle_is_not_parsed(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name.endswith("int8")])
 def test_a_golden_bundle_in_8_bits_has_weights_in_8_bits(name: str) -> None:
     onnx = pytest.importorskip("onnx")
-    weights = onnx.load(GOLDEN / name / "model.onnx", load_external_data=False).graph.initializer
-    assert {onnx.TensorProto.INT8, onnx.TensorProto.UINT8} & {weight.data_type for weight in weights}
+    graphs = [onnx.load(path, load_external_data=False).graph for path in (GOLDEN / name).glob("*.onnx")]
+    weights = {weight.data_type for graph in graphs for weight in graph.initializer}
+    assert {onnx.TensorProto.INT8, onnx.TensorProto.UINT8} & weights

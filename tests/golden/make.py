@@ -101,6 +101,19 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
             "train.epochs": 20,
         },
     ),
+    "text-to-text": (
+        "numbers.tsv",
+        {
+            **WHOLE,
+            "task": "text_to_text",
+            "model.layers": 2,
+            "model.bidirectional": True,
+            "tokenizer.source_kind": "char",
+            "tokenizer.target_kind": "word",
+            "train.epochs": 60,
+            "train.label_smoothing": 0.0,
+        },
+    ),
 }
 
 
@@ -132,7 +145,19 @@ def write_sources(folder: Path) -> None:
     np.savez(folder / "lines.npz", x=x, y=np.where(slope > 0, "up", "down"))
     np.savez(folder / "values.npz", x=x, y=slope)
     wave = 100 + 10 * np.sin(2 * np.pi * np.arange(300) / 24)
+    numbers = "".join(f"{number}\t{in_words(number)}\n" for number in range(100))
+    (folder / "numbers.tsv").write_text(numbers, encoding="utf-8")
     (folder / "wave.csv").write_text("level\n" + "".join(f"{value:.4f}\n" for value in wave), encoding="utf-8")
+
+
+def in_words(number: int) -> str:
+    """Return a number below 100 in words."""
+    ones = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    ones += " seventeen eighteen nineteen"
+    tens = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+    if number < 20:
+        return ones.split()[number]
+    return tens[number // 10 - 2] + (f" {in_words(number % 10)}" if number % 10 else "")
 
 
 def records() -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -168,6 +193,12 @@ def said_by(model: Any) -> dict[str, Any]:
         return {"predictions": [prediction.to_dict() for prediction in model.classify(records())]}
     if kind == "regressor":
         return {"values": model.predict(records()).tolist()}
+    if kind == "text_to_text":
+        aligned = model.align("42")
+        return {
+            "outputs": [output.to_dict() for output in model.transform(["42", "7", "7x", "123456"], beams=3)],
+            "aligned": {"source": list(aligned.source), "output": list(aligned.output)},
+        }
     return {"forecast": model.forecast(history(), 8).tolist()}
 
 

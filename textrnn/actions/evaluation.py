@@ -88,7 +88,8 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
     data = data_of_bundle(model.manifest.runtime)
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        if memory := data_of(asked.source, asked.text or data.text, asked.label or data.label):
+        answers = asked.target or data.target if isinstance(model, Translator) else asked.label or data.label
+        if memory := data_of(asked.source, asked.text or data.text, answers):
             asked = replace(asked, source=keep_data(memory, folder))
         else:
             in_columns = not isinstance(model, LanguageModel) or bool(asked.text) or names_a_column(data)

@@ -253,11 +253,12 @@ def _plan(
     source: Source, folder: Path, task: str | None, resume: bool, budget: str | None, settings: Mapping[str, Any]
 ) -> Plan:
     from textrnn.training.search.budget import parse_duration
+    from textrnn.training.tasks.configuration import answers_of
 
     stated = in_sections(settings, task)
     section = stated.get("data", {})
-    columns = {name: str(section[name]) for name in ("text", "label") if name in section}
-    memory = data_of(source, **columns)
+    answers = answers_of(stated.get("task"))
+    memory = data_of(source, str(section.get("text", "text")), str(section.get(answers, answers)))
     if memory and resume:
         raise UserError("a resumed run has its data, was given data in memory; leave out the source")
     if memory and memory.is_pair and "task" not in stated:

@@ -74,6 +74,8 @@ class OfBundle:
         values: str | Sequence[str] = (),
         errors: str | None = None,
         window: int | None = None,
+        target: str | None = None,
+        beams: int | None = None,
     ) -> dict[str, Any]:
         """Evaluate the model and return the figures of ``textrnn evaluate``, by name.
 
@@ -89,6 +91,8 @@ class OfBundle:
             values: columns of numbers; none: as in training.
             errors: ``"strict"`` or ``"replace"`` for bytes that are not UTF-8; None as in training.
             window: language models: reset the state every `window` tokens.
+            target: text to text: target column; None as in training.
+            beams: text to text: hypotheses of the beam search.
 
         Raises:
             UserError: the data cannot be read, an option is for another kind of model, or there is no source and the
@@ -97,7 +101,7 @@ class OfBundle:
         from textrnn.actions.evaluation import Evaluation, evaluate
 
         columns = (values,) if isinstance(values, str) else tuple(values)
-        return evaluate(self, Evaluation(source, text, label, columns, errors, window))
+        return evaluate(self, Evaluation(source, text, label, columns, errors, window, target=target, beams=beams))
 
     def export(self, out: str | PathLike[str], quantize: str | None = None) -> Any:
         """Export the best weights of the model's run as another bundle, and return the model in it.

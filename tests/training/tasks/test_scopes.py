@@ -43,6 +43,7 @@ KINDS = {
     "classifier of vectors": ["task=classification", "data.reads=vectors"],
     "regressor": ["task=regression"],
     "forecaster": ["task=forecast", "train.sequence_length=8"],
+    "translator": ["task=text_to_text", "model.embedding_dim=4", "model.layers=1"],
 }
 GIVEN = {"task", "data.reads", "data.source"}  # which make the kind, and what it reads
 
@@ -56,6 +57,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.held_out": ("0.4",),
     "data.text": ("note",),
     "data.label": ("kind",),
+    "data.target": ("kind",),
     "data.label_names": ('["0=bad","1=good"]',),
     "data.label_separator": (",",),
     "data.max_length": ("2", "model.segment_length=0"),
@@ -65,6 +67,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.errors": ("replace",),
     "data.processes": ("1",),
     "tokenizer.kind": ("sentencepiece",),
+    "tokenizer.source_kind": ("word",),
+    "tokenizer.target_kind": ("word",),
+    "tokenizer.shared": ("true",),
     "tokenizer.vocabulary_size": ("20",),
     "tokenizer.min_count": ("20",),
     "tokenizer.lowercase": ("true|false", "tokenizer.kind=word"),
@@ -118,6 +123,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "train.evaluations": ("1",),
     "train.patience": ("1",),
     "train.checkpoint_seconds": ("0",),
+    "train.label_smoothing": ("0.5",),
     "train.class_weights": ("balanced",),
     "train.sample_length": ("6",),
     "train.prompt": ("dog",),
@@ -152,6 +158,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ]
         found["classifier of text " + name] = folder / f"{name}.csv"
         found["classifier of text " + name].write_text("text,note,label,kind\n" + "".join(rows), encoding="utf-8")
+        pairs = "".join(
+            f"the cat {number},a dog {number % 4},one {number % 3} bird,x{number}\n" for number in range(12)
+        )
+        found["translator " + name] = folder / f"{name}_pairs.csv"
+        found["translator " + name].write_text("text,note,target,kind\n" + pairs, encoding="utf-8")
         tagged = [
             row.rsplit(",", 2)[0] + f",{number % 2}|{number % 3},{number % 4}\n" for number, row in enumerate(rows)
         ]

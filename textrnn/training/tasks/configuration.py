@@ -51,6 +51,11 @@ def task_names() -> dict[str, str]:
     return {name: task.name for task in TASKS for name in (task.name, *task.aliases)}
 
 
+def answers_of(task: object) -> str:
+    """Return the setting of `data` that names the second column of a pair, for a task by its name."""
+    return next((each.answers for each in TASKS if each.name == task), TASKS[0].answers)
+
+
 def validate(config: Config) -> None:
     """Refuse settings that do not apply to the run, or do not fit each other.
 

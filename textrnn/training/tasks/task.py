@@ -46,6 +46,8 @@ class Task(ABC):
     """Other names that ``textrnn train --task`` takes."""
     reads_labels = False
     """Whether labels of texts are read."""
+    answers: ClassVar[str] = "label"
+    """The setting of `data` that names the second column of a pair in memory."""
 
     def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the settings that a run starts from where they are not those of `Config()`.

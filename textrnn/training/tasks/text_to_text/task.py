@@ -28,6 +28,7 @@ class TextToText(Task):
     """Learns to write a target text from a source text."""
 
     name, reads, model = "text_to_text", "text", "translator"
+    answers = "target"
 
     def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
