@@ -302,11 +302,12 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         ),
         (
             ["model.bidirectional=true"],
-            "model.bidirectional applies to classifiers and regressors, was: true for a language model;",
+            "model.bidirectional applies to classifiers and regressors, or to translators, was: true for a language"
+            " model;",
         ),
         (
             ["task=forecast", "model.bidirectional=true"],
-            "model.bidirectional applies to classifiers and regressors, was: true for a forecaster;",
+            "model.bidirectional applies to classifiers and regressors, or to translators, was: true for a forecaster;",
         ),
         (
             ["task=regression", "model.segment_length=8"],

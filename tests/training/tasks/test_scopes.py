@@ -159,7 +159,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         found["classifier of text " + name] = folder / f"{name}.csv"
         found["classifier of text " + name].write_text("text,note,label,kind\n" + "".join(rows), encoding="utf-8")
         pairs = "".join(
-            f"the cat {number},a dog {number % 4},one {number % 3} bird,x{number}\n" for number in range(12)
+            f"c{number},a dog {number % 4},{number % 3},x{number}\n"
+            if number % 2
+            else f"the cat {number},a dog {number % 4},one {number % 3} bird,x{number}\n"
+            for number in range(12)
         )
         found["translator " + name] = folder / f"{name}_pairs.csv"
         found["translator " + name].write_text("text,note,target,kind\n" + pairs, encoding="utf-8")

@@ -24,13 +24,15 @@ class Prepared(NamedTuple):
     """What a run is trained and measured on.
 
     Attributes:
-        tokenizer: of a task that reads text.
+        tokenizer: of a task that reads text; of source texts, if there are targets.
         parts: what is trained on, and what is held out, then the same two of sources that are mixed in, if there are
             any; a series is all of it.
+        target_tokenizer: of a task whose targets are texts.
     """
 
     tokenizer: Tokenizer | None
     parts: tuple[Any, ...]
+    target_tokenizer: Tokenizer | None = None
 
 
 class Task(ABC):

@@ -80,21 +80,21 @@ class TextToText(Task):
                 False,
                 lambda: ((list(enumerate(read_pairs(data.validation, pair_options(data), left_out))),), left_out),
             )
-        return Prepared(tokenizers.source, (*parts, tokenizers))
+        return Prepared(tokenizers.source, tuple(parts), tokenizers.target)
 
     def notes(self, prepared: Prepared) -> Sequence[str]:
         train = prepared.parts[0]
-        source, target = prepared.parts[2]
+        source, target = _tokenizers(prepared)
         note = f"sources are read by {source.kind}, targets by {target.kind}"
         return [f"{note}; left out: {describe(train.skipped)}" if train.skipped else note]
 
     def trainer(self, run: Run, prepared: Prepared, distribution: Distribution) -> Trainer:
         from textrnn.training.tasks.text_to_text.trainer import TranslatorTrainer
 
-        train, held_out, tokenizers = prepared.parts
+        train, held_out = prepared.parts
         config = fit_to_records(run.config, self.default_config(), len(train), distribution.replicas)
         run = fitted(run, config, f"{len(train):,} training pairs", distribution.is_chief)
-        return TranslatorTrainer(run, tokenizers, train, held_out, distribution)
+        return TranslatorTrainer(run, _tokenizers(prepared), train, held_out, distribution)
 
     def moves(self, config: Config) -> Sequence[Move]:
         return [
@@ -113,6 +113,12 @@ class TextToText(Task):
 
     def what_to_try(self, folder: str) -> str:
         return f'textrnn predict {folder} "TEXT"'
+
+
+def _tokenizers(prepared: Prepared) -> BothTokenizers:
+    if prepared.tokenizer is None or prepared.target_tokenizer is None:
+        raise TypeError("text to text has two tokenizers")
+    return BothTokenizers(prepared.tokenizer, prepared.target_tokenizer)
 
 
 def _prepared(run: Run, tokenizers: BothTokenizers, fingerprint: str, held_out: bool, read: Any) -> list[Any]:
