@@ -15,6 +15,9 @@ from textrnn.training.loop.run import Run
 TARGET = "target_"
 """Prefix of the name of the target tokenizer's file."""
 MOST_WORDS, FEWEST_COUNTS = 1000, 3  # of texts made of few different words: at most, and each so often on average
+PIECES = 8000  # of SentencePiece at most
+CHARACTERS_A_PIECE = 400  # of long corpora: few pieces, each frequent, are learned best
+FEWEST_PIECES = 2000  # fewer are chosen from the text, as for other tasks
 LONG = 40  # characters of a text on average, from which on texts with blanks are split into pieces
 
 
@@ -85,6 +88,9 @@ def _learned(kind: str, texts: Sequence[str], config: TokenizerConfig, is_source
     options: dict[str, object] = {"vocabulary_size": config.vocabulary_size} if config.vocabulary_size else {}
     if kind == "sentencepiece":
         options["model_type"] = config.model_type
+        pieces = min(PIECES, sum(map(len, texts)) // CHARACTERS_A_PIECE)
+        if not config.vocabulary_size and pieces >= FEWEST_PIECES:
+            options["vocabulary_size"] = pieces
     else:
         options["min_count"] = config.min_count
     return train_tokenizer(kind, texts, **options)
