@@ -74,7 +74,9 @@ class _Notes:
             yield f"{self.cut:,} outputs did not end and were cut at the longest length in training"
 
 
-def _translated(model: Translator, records: Iterable[Record], beams: int | None, at_once: int, notes: _Notes) -> Iterator[Translated]:
+def _translated(
+    model: Translator, records: Iterable[Record], beams: int | None, at_once: int, notes: _Notes
+) -> Iterator[Translated]:
     """Yield each record with its output, None for a blank text."""
     records, options = iter(records), {} if beams is None else {"beams": beams}
     while batch := list(islice(records, at_once)):

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from textrnn.training.tensorflow_setup import import_tensorflow
 
 import_tensorflow()
 
+import tensorflow as tf  # noqa: E402
+
 from textrnn.training.tasks.table import trainer_of  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -41,6 +44,14 @@ def in_words(number: int) -> str:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return str(module.in_words(number))
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without compilation, which takes longer than a short training."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +172,7 @@ def trained_arrays(run: Any, stop_after: int = 0) -> dict[str, Any]:
     return dict(trainer.model.arrays())
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(numbers: Path, tmp_path: Path) -> None:
     settings = ["task=text_to_text", f'data.source=["{numbers}"]', *SMALL, "train.epochs=3", "model.dropout=0.3"]
     config = load_config(None, [*settings, "train.checkpoint_seconds=0", "model.input_dropout=0.1"])
@@ -172,6 +184,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(numbers: Path, tmp
         np.testing.assert_array_equal(array, resumed[name], err_msg=name)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_pairs_in_memory_are_trained_on(tmp_path: Path) -> None:
     pairs = [str(number) for number in range(40)], [in_words(number) for number in range(40)]
     model = textrnn.train(
@@ -181,6 +194,7 @@ def test_pairs_in_memory_are_trained_on(tmp_path: Path) -> None:
     assert model.evaluate(pairs)["pairs"] == 40
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_one_tokenizer_may_serve_both_sides(numbers: Path, tmp_path: Path) -> None:
     settings = (*SMALL[:-1], "train.epochs=1", "tokenizer.shared=true", "tokenizer.source_kind=word")
     given = [part for setting in settings for part in ("--set", setting)]

@@ -34,7 +34,13 @@ from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_text
 from textrnn.training.export.quantization import stored_in_8_bits
 from textrnn.training.export.whole_sequence import stack_over_time
 from textrnn.training.network.layers import fold_input_scale
-from textrnn.training.network.text_to_text.translator import LOWEST, UPPER, Translator, upper_config
+from textrnn.training.network.text_to_text.translator import (
+    LOWEST,
+    UPPER,
+    Translator,
+    attention_activation,
+    upper_config,
+)
 from textrnn.training.network.weight_names import BACKWARD
 
 PARITY_BATCHES = 4
@@ -240,7 +246,9 @@ def _decode_graph(config: ModelConfig, weights: dict[str, Any], in_8_bits: bool)
     before = nodes.add("Concat", "state_0", f"state_{layers}", axis=1)
     projected = nodes.add("Gather", "decoder_table", "ids", axis=0)
     carried = nodes.add("MatMul", before, "state_and_feed_kernel")
-    state = nodes.add(OPERATORS[config.activation], nodes.add("Add", projected, carried), output="next_state_0")
+    state = nodes.add(
+        OPERATORS[attention_activation(config)], nodes.add("Add", projected, carried), output="next_state_0"
+    )
     products = nodes.add("MatMul", "keys", nodes.add("Unsqueeze", state, "axis_2"))
     scores = nodes.add("Add", nodes.add("Squeeze", products, "axis_2"), "mask")
     attention = nodes.add("Softmax", scores, output="attention", axis=1)

@@ -27,8 +27,9 @@ class Translator(Model):
     """A network that reads a source text and writes a target text token by token.
 
     The encoder is the backbone of all models. The decoder's first layer attends to the states of the encoder
-    (`textrnn.training.network.text_to_text.attention_loop`); its U is dense. The layers above it are the plain layers
-    of the backbone, and read its output. The first state of the decoder is computed from the mean state of the encoder.
+    (`textrnn.training.network.text_to_text.attention_loop`); its U is dense, and its f is tanh where that of the others
+    is linear. The layers above it are the plain layers of the backbone, and read its output. The first state of the
+    decoder is computed from the mean state of the encoder.
 
     Args:
         config: model configuration.
@@ -156,7 +157,7 @@ class Translator(Model):
             ops.convert_to_tensor(weights["attention_bias"]),
         )
         first = ops.concatenate([state[0], state[-1]], axis=1)
-        states, attention = attend(projected, first, memory, loop, config.activation)
+        states, attention = attend(projected, first, memory, loop, attention_activation(config))
         hidden = _masked(states[:, :, config.hidden_dim :], masks, "decoder_hidden_0")
         last, fed = ops.split(states[-1], 2, axis=1)
         next_states = [last[None]]
@@ -181,6 +182,11 @@ class Translator(Model):
         """
         memory, state = self.encode(sources, masks)
         return self.decode(targets, state, memory, masks)[0]
+
+
+def attention_activation(config: ModelConfig) -> str:
+    """Return f of the decoder's first layer, whose U is dense: states of a linear one could grow without limit."""
+    return "tanh" if config.activation == "linear" else config.activation
 
 
 def upper_config(config: ModelConfig) -> ModelConfig:
