@@ -233,7 +233,7 @@ def prompts(bundles: Mapping[str | None, Bundle], vocabulary_size: int, seconds:
         given = {
             "given": np.roll(ids.T, -1, axis=0),
             "uniforms": np.zeros((PROMPT, 1)),
-            "temperature": np.array(1.0),
+            "temperature": np.ones(1),
         }
         times = alternate(
             {

@@ -81,7 +81,8 @@ class TestWriting:
         document = json.loads((finished / "manifest.json").read_bytes())
         assert (document["format"], document["format_version"]) == ("textrnn-bundle", 1)
         assert document["tokenizer"] == {"kind": "char", "file": "tokenizer.json"}
-        assert document["graphs"]["generate"]["inputs"][-1] == {"name": "temperature", "dtype": "float64", "shape": []}
+        temperature = {"name": "temperature", "dtype": "float64", "shape": ["batch"]}
+        assert document["graphs"]["generate"]["inputs"][-1] == temperature
         assert document["graphs"]["step"]["inputs"][1] == {
             "name": "state",
             "dtype": "float32",
