@@ -188,6 +188,8 @@ def write_cases(folder: Path) -> Path:
     models = []
     for bundle in bundles + [find_finished(name) for name in finished_models()]:
         model = textrnn.load(bundle)
+        if isinstance(model, textrnn.Translator):  # Python alone runs text to text
+            continue
         described = {"kind": model.manifest.kind, "precision": model.manifest.precision}
         models.append({"name": bundle.name, "folder": bundle.as_posix(), **described, **model_cases(model)})
     uniforms = [

@@ -256,7 +256,7 @@ def test_a_wrong_call_is_told(
 def test_each_kind_of_model_is_asked_for_what_it_does(model: Path, language_model: Path) -> None:
     asked = told(call("classify", language_model, "good"))
     assert asked.endswith(f"{language_model} is a language model; use: textrnn generate {language_model}")
-    assert told(call("generate", model)).endswith(f"{model} is a classifier; use: textrnn classify {model}")
+    assert told(call("generate", model)).endswith(f"{model} is a classifier; use: textrnn predict {model}")
 
 
 @pytest.mark.parametrize("command", ["classify", "info", "evaluate"])

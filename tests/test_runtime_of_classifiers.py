@@ -160,7 +160,7 @@ def test_of_a_long_text_head_and_tail_are_explained(model: Classifier) -> None:
 
 def test_each_kind_of_model_is_asked_for_what_it_does(folder: Path, tmp_path: Path) -> None:
     language_model = write_tiny_bundle(tmp_path / "language_model").folder
-    with pytest.raises(UserError, match=f"a language model is needed, {folder} is a classifier; use: textrnn classify"):
+    with pytest.raises(UserError, match=f"a language model is needed, {folder} is a classifier; use: textrnn predict"):
         load_language_model(folder)
     with pytest.raises(UserError, match=f"a classifier is needed, {language_model} is a language model; use: textrnn"):
         load_classifier(language_model)

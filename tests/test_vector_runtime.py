@@ -198,7 +198,7 @@ def test_each_kind_of_model_is_asked_for_what_it_does(folder: Path, tmp_path: Pa
     regressor = write_tiny_regressor(tmp_path / "regressor").folder
     for path, kind in ((folder, "vector classifier"), (regressor, "regressor")):
         message = error_of(lambda path=path: load_language_model(path))
-        assert message == f"a language model is needed, {path} is a {kind}; use: textrnn classify {path}"
+        assert message == f"a language model is needed, {path} is a {kind}; use: textrnn predict {path}"
         message = error_of(lambda path=path: load_classifier(path))
         assert message == f"a classifier of texts is needed, {path} is a {kind}; give it arrays: textrnn.load"
     assert "is a language model; use: textrnn generate" in error_of(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import textrnn
+from textrnn.cli import main
 from textrnn.errors import UserError
 
 pytest.importorskip("starlette", reason="needs the extra serve")
@@ -306,6 +307,11 @@ def test_metrics_count_requests_and_tokens(server: Running) -> None:
     assert count(tokens) == before_tokens + used
     server.get("/no/such/path/1")
     assert "/no/such/path" not in server.get("/metrics").body.decode()  # paths of attackers fill no memory
+
+
+def test_a_model_that_no_path_serves_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(GOLDEN / "text-to-text-float32"), "--port", "0"]) == 1
+    assert "text-to-text-float32 is a text to text; leave it out" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:

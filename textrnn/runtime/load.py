@@ -68,7 +68,8 @@ def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> Langu
     model = load(path, threads=threads)
     if not isinstance(model, LanguageModel):
         kind = model.manifest.kind.replace("_", " ")
-        raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn classify {path}")
+        command = "forecast" if isinstance(model, Forecaster) else "predict"
+        raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn {command} {path}")
     return model
 
 

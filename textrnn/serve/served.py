@@ -136,12 +136,18 @@ class Models:
         """Load the models, in other threads.
 
         Raises:
-            UserError: a model cannot be loaded.
+            UserError: a model cannot be loaded, or is of a kind that no path serves.
         """
         loop = asyncio.get_running_loop()
         served = dict[str, Served]()
         for name, place in self._places.items():
             model = await asyncio.to_thread(load, place)
+            if not isinstance(model, LANGUAGE_MODELS + CLASSIFIERS + FORECASTERS):
+                kind = model.manifest.kind.replace("_", " ")
+                raise UserError(
+                    f"a server runs language models, classifiers, regressors and forecasters, {place} is a {kind};"
+                    " leave it out, or use: textrnn predict"
+                )
             served[name] = await asyncio.to_thread(Served, name, model, self._settings, loop)
         self._served = served
         self.loaded.set()

@@ -163,7 +163,7 @@ def test_progress_tells_loss_accuracy_and_what_comes_next(trained_classifier: Tr
     assert "epoch 10.00  training 0." in shown
     assert " nats a text, accuracy " in shown
     assert "text/s, loss=" in shown
-    assert shown.endswith(f"try: textrnn classify {trained_classifier.folder}\n")
+    assert shown.endswith(f"try: textrnn predict {trained_classifier.folder}\n")
 
 
 def test_the_history_tells_held_out_loss_and_accuracy(trained_classifier: TrainedRun) -> None:

@@ -164,7 +164,7 @@ class TextClassification(Task):
         ]
 
     def what_to_try(self, folder: str) -> str:
-        return f"textrnn classify {folder}"
+        return f"textrnn predict {folder}"
 
 
 class VectorClassification(VectorTask):
