@@ -165,7 +165,7 @@ def trainer_around_the_step(case: Case) -> float:
         )
         with mock.patch.object(TrainingStep, "__call__", do_nothing), contextlib.redirect_stderr(nowhere):
             run = create_run(Path(name) / "run", config)
-            tokenizer, parts = prepare(run)
+            tokenizer, parts, _ = prepare(run)
             LanguageModelTrainer(run, tokenizer, *parts).fit()
     return (calls[-1] - calls[0]) / (len(calls) - 1)
 

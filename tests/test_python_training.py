@@ -66,6 +66,26 @@ def test_a_text_in_memory_is_read_like_a_text_file(tmp_path: Path) -> None:
     assert bundle_of(tmp_path / "memory" / "bundle") == bundle_of(tmp_path / "file" / "bundle")
 
 
+def test_a_model_learns_on(tmp_path: Path) -> None:
+    old, new = write_small_text(tmp_path / "animals.txt"), tmp_path / "birds.txt"
+    new.write_text("the owl saw a quail. " * 300, encoding="utf-8")
+    textrnn.train(old, out=tmp_path / "first", **SMALL)
+    reports: list[textrnn.TrainingProgress] = []
+    model = textrnn.train(
+        {"text": new.read_text(encoding="utf-8")},
+        init_from=tmp_path / "first",
+        mix=str(old),
+        out=tmp_path / "second",
+        epochs=1,
+        progress=reports.append,
+    )
+    assert reports[0].step == 0
+    assert reports[0].training_loss is None  # what it was worth before
+    assert reports[0].held_out_loss and reports[-1].held_out_loss
+    assert reports[-1].held_out_loss < reports[0].held_out_loss
+    assert model.tokenizer.decode(model.tokenizer.encode("quail cat")) == "quail cat"
+
+
 def test_texts_and_labels_in_memory_are_read_like_a_table(tmp_path: Path) -> None:
     source = write_opinions(tmp_path / "opinions.jsonl")
     records = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_config(arguments.config, [*arguments.set_value, *own])
         with tempfile.TemporaryDirectory() as name:
             run = create_run(Path(name) / "run", config, quiet=True)
-            tokenizer, (train, held_out) = prepare(run)
+            tokenizer, (train, held_out), _ = prepare(run)
             import_tensorflow()
             from textrnn.training.tasks.classification.trainer import ClassifierTrainer
 

@@ -112,7 +112,7 @@ def trainer_of(folder: Path, **changes: object) -> LanguageModelTrainer:
             data__source=json.dumps([str(source)]),
         )
         run = create_run(folder, load_config(None, settings[1::2]), quiet=True)
-    tokenizer, parts = prepare(run)
+    tokenizer, parts, _ = prepare(run)
     return LanguageModelTrainer(run, tokenizer, *parts)
 
 

@@ -39,7 +39,7 @@ def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:
     else:
         settings = classifier_settings(data__source=json.dumps([str(source)]), **changes)
         run = create_run(folder, load_config(None, settings[1::2]), quiet=True)
-    tokenizer, parts = prepare(run)
+    tokenizer, parts, _ = prepare(run)
     return ClassifierTrainer(run, tokenizer, *parts)
 
 
@@ -210,7 +210,7 @@ def test_mistakes_are_told_as_the_source_has_them(trained_classifier: TrainedRun
 
 def test_the_scales_are_the_best_ones_and_are_in_the_bundle(trained_classifier: TrainedRun) -> None:
     run = open_run(trained_classifier.folder, quiet=True)
-    tokenizer, parts = prepare(run)
+    tokenizer, parts, _ = prepare(run)
     trainer = ClassifierTrainer(run, tokenizer, *parts)
     trainer.best_weights()
     held_out = trainer.held_out.dataset
