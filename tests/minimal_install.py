@@ -22,12 +22,12 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "golden"
 MOST_MEGABYTES = 175  # without the installer, on Linux
-NEED_AN_EXTRA = {"train", "export", "serve"}
+NEED_AN_EXTRA = {"train", "export", "serve", "push"}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, textrnn
 names = [module.name for module in pkgutil.walk_packages(textrnn.__path__, "textrnn.", onerror=print)]
-others = ("textrnn.training", "textrnn.serve", "textrnn.__main__")  # which need an extra, or run
+others = ("textrnn.training", "textrnn.serve", "textrnn.estimator", "textrnn.__main__")  # which need an extra, or run
 names = [name for name in names if not name.startswith(others)]
 for name in names:
     importlib.import_module(name)
@@ -55,6 +55,11 @@ COMMANDS = [
     ["predict", "text-to-text-float32", "42", "--json"],
     ["predict", "text-to-text-int8", "42", "--why"],
     ["evaluate", "text-to-text-float32", "pairs.tsv"],
+    ["models"],
+    ["card", "shakespeare"],
+    *(["generate", name, "--length", "20"] for name in ("shakespeare", "tang")),
+    *(["predict", name, "good", "不错"] for name in ("reviews-en", "reviews-zh")),
+    ["export", "digits", "--out", "digits-onnx"],
 ]
 
 
