@@ -238,6 +238,13 @@ def test_a_page_has_the_name_of_its_run(tmp_path: Path, false_runtime: Path) -> 
     assert name_of(tmp_path / "site_of_odd_name") == "</script><b>"
 
 
+def test_a_model_that_no_page_runs_is_refused(tmp_path: Path, false_runtime: Path) -> None:
+    result = call("export", GOLDEN / "text-to-text-float32", "--web", tmp_path / "out", "--runtime", false_runtime)
+    assert (result.code, result.out) == (1, "")
+    assert "text-to-text-float32 is a text to text; use: textrnn predict" in result.err
+    assert not (tmp_path / "out").exists()
+
+
 def name_of(site: Path) -> str:
     (document,) = re.findall(r'id="site">(.*?)</script>', (site / "index.html").read_text(encoding="utf-8"))
     return str(json.loads(document)["name"])
