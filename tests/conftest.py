@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import random
@@ -14,9 +13,6 @@ import numpy as np
 import pytest
 from commands import Result, call
 from hypothesis import settings
-
-# The graphs of TensorFlow are many objects, which the collector would walk through again and again.
-gc.set_threshold(50_000, 20, 50)
 
 # No deadline: how long an example takes says nothing on a busy machine.
 settings.register_profile("untimed", deadline=None)
