@@ -144,8 +144,13 @@ def events(body: bytes) -> list[bytes]:
 async def request(port: int, document: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps(document).encode()
-    head = f"POST /generate_stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    writer.write(head + body)
+    head = (
+        "POST /generate_stream HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    writer.write("\r\n".join([*head, "", ""]).encode() + body)
     return reader, writer
 
 
