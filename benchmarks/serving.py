@@ -1,4 +1,4 @@
-"""What a server does under load: characters a second, time to the first character, time until a place is free.
+"""Throughput and latency of a server under load, and the time until a slot is free after a client disconnects.
 
     python benchmarks/serving.py MODEL [--streams N ...] [--length N] [--seconds F] [--core N] [--json FILE]
 

@@ -15,7 +15,7 @@ def add_card(commands: Any) -> None:
     """Add the command and its arguments."""
     card = add_command(commands, "card", card_command, "print the model card of a model, in Markdown", model=True)
     card.add_argument("--title", metavar="TEXT", help="title of the card")
-    card.add_argument("--summary", metavar="TEXT", help="what the model does, in a sentence")
+    card.add_argument("--summary", metavar="TEXT", help="one sentence that describes the model")
     card.add_argument("--language", action="append", metavar="CODE", help="a language, e.g. en or zh; repeatable")
     card.add_argument("--license", metavar="NAME", help="the licence of the weights, e.g. mit")
     card.add_argument("--dataset", action="append", metavar="ID", help="a dataset of the hub; repeatable")

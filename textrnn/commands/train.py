@@ -67,8 +67,8 @@ def add_train(commands: Any) -> None:
     train.add_argument(
         "--resume",
         action="store_true",
-        help="continue from the last checkpoint in --out; a finished run goes on with more epochs in all, as --set"
-        " train.epochs=20 says: the learning rate warms up and decays again over those that are added",
+        help="continue from the last checkpoint in --out; with --set train.epochs=N, train a finished run for N epochs"
+        " in total: the learning rate warms up and decays again over the added epochs",
     )
     train.add_argument(
         "--budget",

@@ -81,8 +81,8 @@ def require_applicable_to_model(config: Config) -> None:
 def open_run(folder: Path, config: Config | None = None, quiet: bool = False, epochs: float | None = None) -> Run:
     """Open an existing run folder.
 
-    A finished run goes on if more epochs are stated than it has. The schedule of its learning rate then begins again,
-    with its warm-up, over the epochs that are added.
+    A finished run continues if more epochs are stated than it has. The schedule of its learning rate then starts again,
+    with its warm-up, over the added epochs.
 
     Args:
         folder: the run folder.
