@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 from textrnn.errors import UserError
 from textrnn.metrics.calibration import fit_temperature, mean_nats
+from textrnn.tokenizers import CharTokenizer, WordTokenizer
 from textrnn.training.direct.fitting import (
     Examples,
     Sample,
@@ -29,6 +30,7 @@ from textrnn.training.direct.fitting import (
 )
 from textrnn.training.direct.model import DirectPath, Ngrams, chunks, joined
 from textrnn.training.direct.ngrams import PRIME, NgramTable, hashes, identities
+from textrnn.training.direct.subwords import features_of, spellings, subwords
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
 from textrnn.training.export.direct_graph import add_direct_path, direct_constants
 from textrnn.training.export.layer_graphs import tensors
@@ -202,14 +204,14 @@ def test_naive_bayes_counts_each_ngram_once_a_text() -> None:
     texts, columns = [[1, 1, 2], [1], [2, 2]], np.array([[1], [1], [0]], np.float32)
     table = table_of(texts, 1)
     read = Ngrams(*_numbers(table, texts))
-    sample = Sample(read, columns, np.ones(3, np.float32))
-    importance = importance_of(sample, 2)
+    sample = Sample(read, features_of(table, 2, ()), columns, np.ones(3, np.float32))
+    importance = importance_of(sample)
     weights = naive_bayes(sample, importance)
     one, two = (int(table.look_up(hashes(np.array([token]), np.zeros(1, np.int64), 1)[0])[0]) for token in (1, 2))
     expected = log_count_ratios(np.array([[2.0], [1.0]]), np.array([2.0, 2.0]))[:, 0]
     np.testing.assert_allclose(importance[[0, one, two]], [0, *np.abs(expected)], rtol=1e-6)
-    assert weights.ngrams[0] == 0
-    np.testing.assert_allclose((weights.ngrams[:, 0] * importance)[[one, two]], expected, rtol=1e-6)
+    assert weights.features[0] == 0
+    np.testing.assert_allclose((weights.features[:, 0] * importance)[[one, two]], expected, rtol=1e-6)
     assert expected[0] > 0 > expected[1]
 
 
@@ -252,6 +254,45 @@ def test_order_of_words_is_learned_and_chosen_by_few_or_many_texts(classes: int,
     assert path.table.order in (2, 3)
     assert np.mean(logits.argmax(axis=1) == test.targets) > 0.97
     assert mean_nats(logits, test.targets) < 0.2
+
+
+def test_subwords_of_a_word_with_its_blanks() -> None:
+    assert subwords("ab") == {" a", "ab", "b ", " ab", "ab "}
+    assert subwords("好") == {" 好", "好 "}
+    assert spellings(WordTokenizer(["so", "好"])) == ["", "", "", "", "", "so", "好"]
+    assert spellings(CharTokenizer.train(["a"])) == spellings(None) == []
+
+
+def test_features_of_an_ngram_are_itself_and_subwords_of_several_words() -> None:
+    table = table_of([[5, 6, 7]], 2)
+    numbers = table.look_up(hashes(np.array([5, 6, 7]), np.zeros(3, np.int64), 2)[0])
+    features = features_of(table, 5, ["", "", "", "", "", "ab", "abc", "x"])
+    of = [features.some(np.array([number])).numbers.tolist() for number in range(6)]
+    shared = [6, 7, 8]  # " a", " ab" and "ab"
+    assert of[0] == []
+    assert of[numbers[0]] == [numbers[0], *shared]
+    assert of[numbers[1]] == [numbers[1], *shared]
+    assert all(of[number] == [number] for number in numbers[2:])
+
+
+def test_what_forms_of_a_word_share_is_learned_at_no_cost_of_the_model() -> None:
+    forms = [stem + end for stem in ("grand", "petit") for end in "abcdefghijklmnopqrst"]
+    words = ["", *forms, *(f"{number:03}" for number in range(100))]
+    generator = np.random.default_rng(0)
+    targets = np.repeat([0, 1], 20)
+
+    def texts() -> list[NDArray[np.int64]]:
+        return [np.append(form, generator.integers(41, 141, 3)) for form in range(1, 41)]
+
+    labels = np.where(np.arange(40) % 4 == 0, 1 - targets, targets)  # one of four is wrong
+    train, held_out, test = Examples(texts(), labels), Examples(texts(), targets), texts()
+    without, path = (fit_direct_path(train, held_out, ("a", "b"), 1, scale, words=each) for each in ((), words))
+    right = [np.mean(each.logits(test).argmax(axis=1) == targets) for each in (without, path)]
+    assert right[0] < 0.85
+    assert right[1] > 0.95
+    assert {name: array.shape for name, array in path.arrays().items()} == {
+        name: array.shape for name, array in without.arrays().items()
+    }
 
 
 def test_several_labels_of_a_text_have_a_column_each() -> None:

@@ -4,11 +4,15 @@ Each column is a logistic regression of one class against the others. The import
 log-count ratio of naive Bayes (Wang & Manning 2012). The weights start at those ratios or at zero, and are trained by
 Adagrad (Duchi et al. 2011). Held-out texts choose the length of the n-grams, the start and the number of passes; if
 those texts are few, folds of the training texts choose.
+
+What is trained are weights of features: each n-gram is one, and an n-gram of one word has the subwords of the word
+beside (`subwords`). The row of an n-gram is the sum over its features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -29,12 +33,13 @@ from textrnn.training.direct.model import (
     summed,
 )
 from textrnn.training.direct.ngrams import NgramTable, hashes, identities
+from textrnn.training.direct.subwords import features_of
 
 MOST_NGRAMS = 1 << 17
 MOST_WEIGHTS = 3_000_000
 MOST_COUNTS = 20_000_000  # counts of n-grams by class in memory at once
 MOST_TOKENS = 8_000_000  # of the training texts; more are not read, so that memory is bounded
-MANY_TOKENS = 1_000_000  # training tokens, from which on shorter n-grams are not tried
+MANY_TOKENS = 1_000_000  # training tokens, from which on shorter n-grams are not tried and subwords tell nothing new
 ENOUGH_HELD_OUT = 200  # texts, from which on they choose alone
 FOLDS = 5
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES_A_PASS = 128, 8, 20
@@ -42,6 +47,7 @@ RATE = 0.3  # of Adagrad
 FIRST_PASSES = 3  # passes of every candidate; after them only the best candidate is trained further
 MOST_PASSES, PATIENCE = 20, 2  # passes at most, and those in a row that improve nothing
 SMOOTHING = 1.0  # added to each count of naive Bayes
+OF_SUBWORDS = 0.4  # of the importance of a subword, beside that of an n-gram: a word has one n-gram and many subwords
 
 Array = NDArray[np.float64]
 Targets = NDArray[np.integer[Any]]
@@ -67,16 +73,16 @@ class Weights(NamedTuple):
     """Weights in training, which changes them in place.
 
     Attributes:
-        ngrams: float32 ``(n-grams + 1, columns)``; no text has row 0.
+        features: float32 ``(features + 1, columns)``; no n-gram has row 0.
         bias: float32 ``(columns,)``.
     """
 
-    ngrams: NDArray[np.float32]
+    features: NDArray[np.float32]
     bias: NDArray[np.float32]
 
     def times(self, factor: float) -> Weights:
         """Return a copy, multiplied."""
-        return Weights(self.ngrams * np.float32(factor), self.bias * np.float32(factor))
+        return Weights(self.features * np.float32(factor), self.bias * np.float32(factor))
 
 
 class Sample(NamedTuple):
@@ -84,11 +90,13 @@ class Sample(NamedTuple):
 
     Attributes:
         read: their n-grams.
+        features: the features of each n-gram.
         columns: float32 ``(texts, columns)``: 1 where the column is true of the text.
         of_text: float32 ``(texts,)``: weight of each text in the loss.
     """
 
     read: Ngrams
+    features: Ngrams
     columns: NDArray[np.float32]
     of_text: NDArray[np.float32]
 
@@ -97,11 +105,11 @@ class Sample(NamedTuple):
 
     def some(self, numbers: NDArray[Any]) -> Sample:
         """Return some of the texts, by their numbers."""
-        return Sample(self.read.some(numbers), self.columns[numbers], self.of_text[numbers])
+        return Sample(self.read.some(numbers), self.features, self.columns[numbers], self.of_text[numbers])
 
 
 Start = Callable[[Sample, NDArray[np.float32]], Weights]
-"""From texts and the importance of their n-grams: the weights that training starts at."""
+"""From texts and the importance of their features: the weights that training starts at."""
 
 
 class Part(NamedTuple):
@@ -109,7 +117,7 @@ class Part(NamedTuple):
 
     Attributes:
         sample: texts to fit to.
-        importance: float32 ``(n-grams + 1,)``. It depends on labels, so it is computed from `sample` alone.
+        importance: float32 ``(features + 1,)``. It depends on labels, so it is computed from `sample` alone.
         read: n-grams of the texts to measure on.
         norms: float32 ``(texts,)``, of these.
     """
@@ -120,14 +128,14 @@ class Part(NamedTuple):
     norms: NDArray[np.float32]
 
     @classmethod
-    def of(cls, sample: Sample, read: Ngrams, ngrams: int) -> Part:
-        """Return the part of two sets of texts that may hold this many n-grams."""
-        importance = importance_of(sample, ngrams)
-        return cls(sample, importance, read, norms(importance**2, read))
+    def of(cls, sample: Sample, read: Ngrams) -> Part:
+        """Return the part of two sets of texts with the same n-grams."""
+        importance = importance_of(sample)
+        return cls(sample, importance, read, norms(squares_of(importance, sample.features), read))
 
     def logits(self, weights: Weights) -> Array:
         """Compute logits ``(texts, classes)`` of the texts to measure on."""
-        sums = summed(weights.ngrams * self.importance[:, None], self.read)
+        sums = summed(rows_of(weights, self.importance, self.sample.features), self.read)
         return as_logits(sums / self.norms[:, None] + weights.bias)
 
 
@@ -160,6 +168,7 @@ def fit_direct_path(
     pretrained: DirectPath | None = None,
     seed: int = 0,
     most: int = MOST_NGRAMS,
+    words: Sequence[str] = (),
 ) -> DirectPath:
     """Fit a direct path whose logits have the scale that suits held-out texts.
 
@@ -173,6 +182,7 @@ def fit_direct_path(
         pretrained: a path of the same classes and tokens; its weights are one more start.
         seed: seed of the order of the texts, and of the folds.
         most: number of n-grams to keep at most.
+        words: the text of each token; empty for tokens without subwords.
     """
     train = _bounded(train, seed)
     columns = as_columns(train.targets, len(labels))
@@ -183,11 +193,12 @@ def fit_direct_path(
     is_large = sum(len(text) for text in train.texts) > MANY_TOKENS
     for length in (order,) if is_large else dict.fromkeys((order, max(1, order - 1))):
         table, hashed = choose_ngrams(train.texts, columns, length, most)
-        sample = Sample(ngrams_of(table, train.texts), columns, of_text)
+        features = features_of(table, len(hashed), () if is_large else words)
+        sample = Sample(ngrams_of(table, train.texts), features, columns, of_text)
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
             starts.append(partial(from_path, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
-        judge = _judge(sample, train.targets, table, len(hashed), held_out, scale, seed)
+        judge = _judge(sample, train.targets, table, held_out, scale, seed)
         candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
     for candidate in candidates:
         candidate.train(FIRST_PASSES)
@@ -228,12 +239,14 @@ class Candidate:
         """Return the path of the best weights, at the judge's scale; those of folds are trained on all texts again."""
         weights, importance = self._best[0], self._judge.parts[0].importance
         if len(self._best) > 1:
-            importance = importance_of(self._sample, len(importance) - 1)
+            importance = importance_of(self._sample)
             weights = self._start(self._sample, importance).times(self._start_factor)
             for _ in islice(passes(self._sample, importance, weights, self._seed), self._best_passes):
                 pass  # trained in place
         weights = weights.times(self._best_factor)
-        return DirectPath(self._table, weights.ngrams * importance[:, None], importance**2, weights.bias, labels)
+        features = self._sample.features
+        rows, squares = rows_of(weights, importance, features), squares_of(importance, features)
+        return DirectPath(self._table, rows, squares, weights.bias, labels)
 
 
 def as_columns(targets: Targets, classes: int) -> NDArray[np.float32]:
@@ -323,27 +336,41 @@ def log_count_ratios(by_column: Array, of_all: Array) -> Array:
 # Their importance
 
 
-def importance_of(sample: Sample, ngrams: int) -> NDArray[np.float32]:
-    """Return the largest absolute log-count ratio of each n-gram among the columns, ``(n-grams + 1,)``."""
-    return np.append(0, np.abs(_ratios(sample, ngrams)).max(axis=1)).astype(np.float32)
+def importance_of(sample: Sample) -> NDArray[np.float32]:
+    """Return the largest absolute log-count ratio of each feature among the columns, ``(features + 1,)``."""
+    importance = np.append(0, np.abs(_ratios(sample)).max(axis=1, initial=0)).astype(np.float32)
+    importance[len(sample.features) :] *= OF_SUBWORDS
+    return importance
 
 
-def _ratios(sample: Sample, ngrams: int) -> Array:
-    """Compute the log-count ratios of naive Bayes of the texts, ``(n-grams, columns)``."""
-    numbers, owners = sample.read.numbers, sample.read.owners
-    of_all = np.bincount(numbers, minlength=ngrams + 1).astype(np.float64)
-    by_column = np.stack(
-        [np.bincount(numbers[true[owners] > 0], minlength=ngrams + 1) for true in sample.columns.T], axis=1
-    ).astype(np.float64)
-    return log_count_ratios(by_column[1:], of_all[1:])
+def _ratios(sample: Sample) -> Array:
+    """Compute the log-count ratios of naive Bayes, ``(features, columns)``, from the texts with each feature.
+
+    A text with several words that have a subword counts as many times for it.
+    """
+    numbers, owners, features = sample.read.numbers, sample.read.owners, sample.features
+    counts = [np.bincount(numbers, minlength=len(features))]
+    counts += [np.bincount(numbers[true[owners] > 0], minlength=len(features)) for true in sample.columns.T]
+    of_features = [np.bincount(features.numbers, count[features.owners]).astype(np.float64) for count in counts]
+    return log_count_ratios(np.stack(of_features[1:], axis=1)[1:], of_features[0][1:])
+
+
+def rows_of(weights: Weights, importance: NDArray[np.float32], features: Ngrams) -> NDArray[np.float32]:
+    """Return the rows of the n-grams, ``(n-grams + 1, columns)``: sums of weight times importance of their features."""
+    return summed(weights.features * importance[:, None], features).astype(np.float32)
+
+
+def squares_of(importance: NDArray[np.float32], features: Ngrams) -> NDArray[np.float32]:
+    """Return the squared norms of the n-grams, ``(n-grams + 1,)``: sums over their features."""
+    return summed(importance[:, None] ** 2, features)[:, 0].astype(np.float32)
 
 
 # Their weights
 
 
 def naive_bayes(sample: Sample, importance: NDArray[np.float32]) -> Weights:
-    """Return weights that are, times the importance of the n-grams, their log-count ratios."""
-    ratios = np.pad(_ratios(sample, len(importance) - 1), ((1, 0), (0, 0)))
+    """Return weights that are, times the importance of the features, their log-count ratios."""
+    ratios = np.pad(_ratios(sample), ((1, 0), (0, 0)))
     return Weights(_without(ratios, importance), np.zeros(ratios.shape[1], np.float32))
 
 
@@ -354,12 +381,16 @@ def zeros(sample: Sample, importance: NDArray[np.float32]) -> Weights:
 
 
 def from_path(sample: Sample, importance: NDArray[np.float32], path: DirectPath, numbers: NDArray[np.int64]) -> Weights:
-    """Return weights that are, times the importance of the n-grams, those that `path` has for its n-grams `numbers`."""
-    return Weights(_without(path.weights[numbers], importance), path.bias.copy())
+    """Return weights that are, times the importance of the n-grams, those that `path` has for its n-grams `numbers`.
+
+    The rows of `path` hold what its subwords add, so subwords start at 0.
+    """
+    rows = np.pad(path.weights[numbers], ((0, len(importance) - len(numbers)), (0, 0)))
+    return Weights(_without(rows, importance), path.bias.copy())
 
 
 def _without(products: NDArray[Any], importance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return products divided by the importance of their n-grams; 0 for n-grams of no importance."""
+    """Return products divided by the importance of their features; 0 for features of no importance."""
     return np.where(importance > 0, products.T / np.where(importance > 0, importance, 1), 0).T.astype(np.float32)
 
 
@@ -367,36 +398,41 @@ def passes(sample: Sample, importance: NDArray[np.float32], weights: Weights, se
     """Train weights in place on the mean binary cross-entropy of the columns; yield them after each pass."""
     generator = np.random.Generator(np.random.PCG64(seed))
     batch = min(LARGEST_BATCH, max(SMALLEST_BATCH, len(sample) // BATCHES_A_PASS))
-    squares = Weights(np.full_like(weights.ngrams, 1e-6), np.full_like(weights.bias, 1e-6))
-    norm = norms(importance**2, sample.read)[:, None]
+    squares = Weights(np.full_like(weights.features, 1e-6), np.full_like(weights.bias, 1e-6))
+    norm = norms(squares_of(importance, sample.features), sample.read)[:, None]
     while True:
         order = generator.permutation(len(sample))
         for begin in range(0, len(order), batch):
             texts = order[begin : begin + batch]
             of = sample.some(texts)
-            numbers, places = np.unique(of.read.numbers, return_inverse=True)
-            rows = weights.ngrams[numbers] * importance[numbers, None]
-            scores = summed(rows, Ngrams(places, of.read.offsets)) / norm[texts] + weights.bias
+            ngrams, places = np.unique(of.read.numbers, return_inverse=True)
+            of_ngrams = sample.features.some(ngrams)
+            features, spots = np.unique(of_ngrams.numbers, return_inverse=True)
+            rows = summed(weights.features[features] * importance[features, None], replace(of_ngrams, numbers=spots))
+            scores = summed(rows, replace(of.read, numbers=places)) / norm[texts] + weights.bias
             errors = ((1 / (1 + np.exp(-scores)) - of.columns) * of.of_text[:, None]).astype(np.float32)
-            by_number = np.argsort(places, kind="stable")
-            if len(numbers):
-                slopes = (errors / norm[texts])[of.read.owners[by_number]]
-                starts = np.flatnonzero(np.diff(places[by_number], prepend=-1))
-                slopes = np.add.reduceat(slopes, starts, axis=0) * importance[numbers, None]
-                squares.ngrams[numbers] += slopes**2
-                weights.ngrams[numbers] -= RATE * slopes / np.sqrt(squares.ngrams[numbers])
+            if len(ngrams):
+                slopes = added((errors / norm[texts])[of.read.owners], places)
+                slopes = added(slopes[of_ngrams.owners], spots) * importance[features, None]
+                squares.features[features] += slopes**2
+                weights.features[features] -= RATE * slopes / np.sqrt(squares.features[features])
             slope = errors.sum(axis=0)
             squares.bias[:] += slope**2
             weights.bias[:] -= RATE * slope / np.sqrt(squares.bias)
         yield weights
 
 
-def _judge(
-    sample: Sample, targets: Targets, table: NgramTable, ngrams: int, held_out: Examples, scale: Scale, seed: int
-) -> Judge:
+def added(rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Add the rows of each place, ``(rows, columns)`` to ``(places, columns)``; every place has a row."""
+    order = np.argsort(places, kind="stable")
+    sums: NDArray[np.float32] = np.add.reduceat(rows[order], np.flatnonzero(np.diff(places[order], prepend=-1)), axis=0)
+    return sums
+
+
+def _judge(sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int) -> Judge:
     if len(held_out.texts) >= ENOUGH_HELD_OUT:
-        return Judge([Part.of(sample, ngrams_of(table, held_out.texts), ngrams)], held_out.targets, scale)
+        return Judge([Part.of(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sample))
     folds = [order[fold::FOLDS] for fold in range(min(FOLDS, len(order)))]
-    parts = [Part.of(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold), ngrams) for fold in folds]
+    parts = [Part.of(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold)) for fold in folds]
     return Judge(parts, targets[np.concatenate(folds)], scale)

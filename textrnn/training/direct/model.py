@@ -56,8 +56,10 @@ class Ngrams:
         return Ngrams(self.numbers[places], np.concatenate([[0], ends]))
 
 
-def summed(rows: NDArray[np.float32], ngrams: Ngrams) -> NDArray[np.float64]:
+def summed(rows: NDArray[np.floating[Any]], ngrams: Ngrams) -> NDArray[np.float64]:
     """Add the rows of the n-grams of each text: ``(n-grams, columns)`` to ``(texts, columns)``."""
+    if np.all(ngrams.counts == 1):
+        return rows[ngrams.numbers].astype(np.float64)
     sums = np.zeros((len(ngrams), rows.shape[1]))
     for begin, end in chunks(ngrams.counts, CHUNK // rows.shape[1]):
         first, last = ngrams.offsets[[begin, end]]

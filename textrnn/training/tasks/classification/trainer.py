@@ -29,6 +29,7 @@ from textrnn.metrics.classification_report import Metrics, confident_mistakes, m
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.direct.fitting import Examples, fit_direct_path
 from textrnn.training.direct.model import DIRECT, DirectPath
+from textrnn.training.direct.subwords import spellings
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.classifier import Calibration, ClassifierExporter
 from textrnn.training.loop.run import Continued, Run, run_fingerprint
@@ -173,6 +174,7 @@ class ClassifierTrainer(SupervisedTrainer):
                 self._pretrained_path(train.labels),
                 config.seed,
                 config.model.direct_rows,
+                spellings(self.tokenizer),
             )
             direct.save(path, fingerprint)
         self._held_out_directly = direct.logits(of_held_out.texts)
