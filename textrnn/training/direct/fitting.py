@@ -47,6 +47,7 @@ RATE = 0.3  # of Adagrad
 FIRST_PASSES = 3  # passes of every candidate; after them only the best candidate is trained further
 MOST_PASSES, PATIENCE = 20, 2  # passes at most, and those in a row that improve nothing
 SMOOTHING = 1.0  # added to each count of naive Bayes
+FEW_TEXTS = 40  # of fewer, subwords tell more of chance than of the classes
 OF_SUBWORDS = 0.4  # of the importance of a subword, beside that of an n-gram: a word has one n-gram and many subwords
 
 Array = NDArray[np.float64]
@@ -191,9 +192,11 @@ def fit_direct_path(
         of_text = class_weights[train.targets]
     candidates = []
     is_large = sum(len(text) for text in train.texts) > MANY_TOKENS
+    if is_large or len(train.texts) < FEW_TEXTS:
+        words = ()
     for length in (order,) if is_large else dict.fromkeys((order, max(1, order - 1))):
         table, hashed = choose_ngrams(train.texts, columns, length, most)
-        features = features_of(table, len(hashed), () if is_large else words)
+        features = features_of(table, len(hashed), words)
         sample = Sample(ngrams_of(table, train.texts), features, columns, of_text)
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
