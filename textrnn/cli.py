@@ -24,10 +24,12 @@ from textrnn.commands.serve import add_serve, serve_command
 from textrnn.commands.train import add_train, train_command
 from textrnn.errors import Stopped, UserError
 from textrnn.platforms import is_broken_pipe, use_utf8
+from textrnn.training import tensorflow_setup
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 success, 1 error with a message, 2 wrong call, 130 interrupted."""
+    tensorflow_setup.runs_one_command = argv is None
     if sys.stderr is None:  # closed: messages for it must not go to standard output
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the process lives)
     use_utf8(sys.stdout, sys.stderr)

@@ -5,20 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
-import numpy as np
-
 from textrnn.errors import UserError
+
+# What TensorFlow and Keras import only where it happens to be installed. Training reads none of it, and it takes longer
+# to import than half of TensorFlow.
+NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
+
+runs_one_command = False
+"""Whether this process is the `textrnn` command, so that no other code shares its modules."""
 
 T = TypeVar("T")
 
 
 def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
     """Import TensorFlow once without its start-up messages; environment and random numbers stay as they were.
+
+    In the `textrnn` command, TensorFlow does not find the packages `NOT_NEEDED`. A program of a user may hand their
+    objects to Keras, so there it does.
 
     Args:
         start: function that must run before any computation, such as joining a cluster; its result is returned.
@@ -28,7 +37,8 @@ def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: igno
     """
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     try:
-        with _environment(environment), _random_state_kept(), _standard_error_silenced():
+        hidden = NOT_NEEDED if runs_one_command else ()
+        with _environment(environment), _hidden(hidden), _random_state_kept(), _standard_error_silenced():
             import keras  # noqa: F401
             import tensorflow as tf
 
@@ -66,8 +76,22 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Make packages that are not imported yet look as if they were not installed, for the block."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be found
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+
+
+@contextmanager
 def _random_state_kept() -> Iterator[None]:
     """Give the random numbers of Python and numpy the state that they had before the block: imports draw from them."""
+    import numpy as np  # imported late, because the command imports this module and some of its parts need no numpy
+
     state, state_of_numpy = random.getstate(), np.random.get_state()
     try:
         yield
