@@ -24,6 +24,7 @@ from textrnn.training.direct.fitting import (
     as_columns,
     choose_ngrams,
     fit_direct_path,
+    fold_or_held_out,
     importance_of,
     log_count_ratios,
     naive_bayes,
@@ -293,6 +294,19 @@ def test_what_forms_of_a_word_share_is_learned_at_no_cost_of_the_model() -> None
     assert {name: array.shape for name, array in path.arrays().items()} == {
         name: array.shape for name, array in without.arrays().items()
     }
+
+
+def test_each_fold_leaves_out_its_share_of_each_class() -> None:
+    # Else the rest holds less of the class that the fold holds more of, and the path would seem useless.
+    few = labelled(60, 2, 0)
+    table = table_of([text.tolist() for text in few.texts], 1)
+    read = Ngrams(*_numbers(table, [text.tolist() for text in few.texts]))
+    features = features_of(table, int(table.numbers.max()), ())
+    sample = Sample(read, features, as_columns(few.targets, 2), np.ones(60, np.float32))
+    judge = fold_or_held_out(sample, few.targets, table, Examples([], few.targets[:0]), scale, 0)
+    counts = [int(part.sample.columns.sum()) for part in judge.parts]
+    assert len(counts) == 5
+    assert max(counts) - min(counts) <= 1
 
 
 def test_several_labels_of_a_text_have_a_column_each() -> None:

@@ -201,7 +201,7 @@ def fit_direct_path(
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
             starts.append(partial(from_path, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
-        judge = _judge(sample, train.targets, table, held_out, scale, seed)
+        judge = fold_or_held_out(sample, train.targets, table, held_out, scale, seed)
         candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
     for candidate in candidates:
         candidate.train(FIRST_PASSES)
@@ -432,10 +432,15 @@ def added(rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.fl
     return sums
 
 
-def _judge(sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int) -> Judge:
+def fold_or_held_out(
+    sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int
+) -> Judge:
+    """Return the texts that choose: the held-out ones or, if they are few, folds of the training texts."""
     if len(held_out.texts) >= ENOUGH_HELD_OUT:
         return Judge([Part.of(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sample))
+    if targets.ndim == 1:  # each fold has its share of each class, or a class is rarest where its texts are measured
+        order = order[np.argsort(targets[order], kind="stable")]
     folds = [order[fold::FOLDS] for fold in range(min(FOLDS, len(order)))]
     parts = [Part.of(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold)) for fold in folds]
     return Judge(parts, targets[np.concatenate(folds)], scale)
