@@ -24,8 +24,8 @@ from textrnn.training.direct.fitting import (
     as_columns,
     choose_ngrams,
     fit_direct_path,
-    fold_or_held_out,
     importance_of,
+    judge_of,
     log_count_ratios,
     naive_bayes,
 )
@@ -260,6 +260,7 @@ def test_order_of_words_is_learned_and_chosen_by_few_or_many_texts(classes: int,
 def test_subwords_of_a_word_with_its_blanks() -> None:
     assert subwords("ab") == {" a", "ab", "b ", " ab", "ab "}
     assert subwords("好") == {" 好", "好 "}
+    assert subwords("a" * 65) == set()
     assert spellings(WordTokenizer(["so", "好"])) == ["", "", "", "", "", "so", "好"]
     assert spellings(CharTokenizer.train(["a"])) == spellings(None) == []
 
@@ -303,7 +304,7 @@ def test_each_fold_leaves_out_its_share_of_each_class() -> None:
     read = Ngrams(*_numbers(table, [text.tolist() for text in few.texts]))
     features = features_of(table, int(table.numbers.max()), ())
     sample = Sample(read, features, as_columns(few.targets, 2), np.ones(60, np.float32))
-    judge = fold_or_held_out(sample, few.targets, table, Examples([], few.targets[:0]), scale, 0)
+    judge = judge_of(sample, few.targets, table, Examples([], few.targets[:0]), scale, 0)
     counts = [int(part.sample.columns.sum()) for part in judge.parts]
     assert len(counts) == 5
     assert max(counts) - min(counts) <= 1

@@ -201,7 +201,7 @@ def fit_direct_path(
         starts: list[Start] = [naive_bayes, zeros]
         if pretrained is not None:
             starts.append(partial(from_path, path=pretrained, numbers=np.append(0, pretrained.table.look_up(hashed))))
-        judge = fold_or_held_out(sample, train.targets, table, held_out, scale, seed)
+        judge = judge_of(sample, train.targets, table, held_out, scale, seed)
         candidates += [Candidate(start, sample, judge, table, seed) for start in starts]
     for candidate in candidates:
         candidate.train(FIRST_PASSES)
@@ -432,9 +432,7 @@ def added(rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.fl
     return sums
 
 
-def fold_or_held_out(
-    sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int
-) -> Judge:
+def judge_of(sample: Sample, targets: Targets, table: NgramTable, held_out: Examples, scale: Scale, seed: int) -> Judge:
     """Return the texts that choose: the held-out ones or, if they are few, folds of the training texts."""
     if len(held_out.texts) >= ENOUGH_HELD_OUT:
         return Judge([Part.of(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)

@@ -18,6 +18,7 @@ from textrnn.training.direct.ngrams import NgramTable, hashes
 
 SHORTEST, LONGEST = 2, 4
 """Characters of a subword; one blank before the word and one after it count."""
+LONGEST_WORD = 64  # characters; what is longer is an address or a code, not a word
 FEWEST_WORDS = 2  # that share a subword; one of a single word tells no more than the word
 
 
@@ -30,7 +31,9 @@ def spellings(tokenizer: Tokenizer | None) -> list[str]:
 
 
 def subwords(word: str) -> set[str]:
-    """Return the subwords of a word."""
+    """Return the subwords of a word; none of one that is longer than `LONGEST_WORD`."""
+    if len(word) > LONGEST_WORD:
+        return set()
     padded = f" {word} "
     return {
         padded[begin : begin + length]
