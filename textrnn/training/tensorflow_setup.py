@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from textrnn.errors import UserError
 
-# What TensorFlow and Keras import only where it happens to be installed. Training reads none of it, and it takes longer
-# to import than half of TensorFlow.
+# TensorFlow and Keras import these packages only if they are installed. Training does not need them, and their import
+# takes more than half as long as that of TensorFlow itself.
 NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
 
 runs_one_command = False
@@ -26,8 +26,8 @@ T = TypeVar("T")
 def import_tensorflow(start: Callable[[], T] = lambda: None) -> T:  # type: ignore[assignment,return-value]
     """Import TensorFlow once without its start-up messages; environment and random numbers stay as they were.
 
-    In the `textrnn` command, TensorFlow does not find the packages `NOT_NEEDED`. A program of a user may hand their
-    objects to Keras, so there it does.
+    The `textrnn` command hides the packages `NOT_NEEDED` from TensorFlow. A program that imports textrnn does not,
+    because it may pass their objects to Keras.
 
     Args:
         start: function that must run before any computation, such as joining a cluster; its result is returned.

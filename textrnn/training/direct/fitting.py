@@ -5,8 +5,8 @@ log-count ratio of naive Bayes (Wang & Manning 2012). The weights start at those
 Adagrad (Duchi et al. 2011). Held-out texts choose the length of the n-grams, the start and the number of passes; if
 those texts are few, folds of the training texts choose.
 
-What is trained are weights of features: each n-gram is one, and an n-gram of one word has the subwords of the word
-beside (`subwords`). The row of an n-gram is the sum over its features.
+The trained weights belong to features. Each n-gram is a feature, and each subword is one (`subwords`). The features of
+an n-gram are itself and, if it is one word, the subwords of the word. Its row is the sum over its features.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MOST_NGRAMS = 1 << 17
 MOST_WEIGHTS = 3_000_000
 MOST_COUNTS = 20_000_000  # counts of n-grams by class in memory at once
 MOST_TOKENS = 8_000_000  # of the training texts; more are not read, so that memory is bounded
-MANY_TOKENS = 1_000_000  # training tokens, from which on shorter n-grams are not tried and subwords tell nothing new
+MANY_TOKENS = 1_000_000  # training tokens; above it shorter n-grams and subwords are left out, which do not help there
 ENOUGH_HELD_OUT = 200  # texts, from which on they choose alone
 FOLDS = 5
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES_A_PASS = 128, 8, 20
@@ -47,8 +47,8 @@ RATE = 0.3  # of Adagrad
 FIRST_PASSES = 3  # passes of every candidate; after them only the best candidate is trained further
 MOST_PASSES, PATIENCE = 20, 2  # passes at most, and those in a row that improve nothing
 SMOOTHING = 1.0  # added to each count of naive Bayes
-FEW_TEXTS = 40  # of fewer, subwords tell more of chance than of the classes
-OF_SUBWORDS = 0.4  # of the importance of a subword, beside that of an n-gram: a word has one n-gram and many subwords
+FEW_TEXTS = 40  # training texts; below it subwords are left out, because they make the model worse
+OF_SUBWORDS = 0.4  # factor of the importance of subwords, because a word has many of them but is one n-gram
 
 Array = NDArray[np.float64]
 Targets = NDArray[np.integer[Any]]
@@ -349,7 +349,7 @@ def importance_of(sample: Sample) -> NDArray[np.float32]:
 def _ratios(sample: Sample) -> Array:
     """Compute the log-count ratios of naive Bayes, ``(features, columns)``, from the texts with each feature.
 
-    A text with several words that have a subword counts as many times for it.
+    A subword counts once for each different word of the text that has it.
     """
     numbers, owners, features = sample.read.numbers, sample.read.owners, sample.features
     counts = [np.bincount(numbers, minlength=len(features))]
@@ -437,7 +437,7 @@ def judge_of(sample: Sample, targets: Targets, table: NgramTable, held_out: Exam
     if len(held_out.texts) >= ENOUGH_HELD_OUT:
         return Judge([Part.of(sample, ngrams_of(table, held_out.texts))], held_out.targets, scale)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sample))
-    if targets.ndim == 1:  # each fold has its share of each class, or a class is rarest where its texts are measured
+    if targets.ndim == 1:  # else a class with many texts in a fold would have few texts to train on
         order = order[np.argsort(targets[order], kind="stable")]
     folds = [order[fold::FOLDS] for fold in range(min(FOLDS, len(order)))]
     parts = [Part.of(sample.some(np.setdiff1d(order, fold)), sample.read.some(fold)) for fold in folds]

@@ -25,7 +25,7 @@ Texts = Sequence[NDArray[np.integer[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class Ngrams:
-    """The numbers of the n-grams of some texts, one text after the other.
+    """The numbers of the n-grams of some texts, one text after the other; or those of the features of some n-grams.
 
     Attributes:
         numbers: int64 ``(n-grams,)``.
@@ -58,7 +58,7 @@ class Ngrams:
 
 def summed(rows: NDArray[np.floating[Any]], ngrams: Ngrams) -> NDArray[np.float64]:
     """Add the rows of the n-grams of each text: ``(n-grams, columns)`` to ``(texts, columns)``."""
-    if np.all(ngrams.counts == 1):
+    if np.all(ngrams.counts == 1):  # nothing to add, as for the features of n-grams without subwords
         return rows[ngrams.numbers].astype(np.float64)
     sums = np.zeros((len(ngrams), rows.shape[1]))
     for begin, end in chunks(ngrams.counts, CHUNK // rows.shape[1]):

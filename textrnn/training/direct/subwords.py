@@ -17,9 +17,9 @@ from textrnn.training.direct.model import Ngrams
 from textrnn.training.direct.ngrams import NgramTable, hashes
 
 SHORTEST, LONGEST = 2, 4
-"""Characters of a subword; one blank before the word and one after it count."""
-LONGEST_WORD = 64  # characters; what is longer is an address or a code, not a word
-FEWEST_WORDS = 2  # that share a subword; one of a single word tells no more than the word
+"""Characters of a subword. The word has one blank before it and one after it, which count."""
+LONGEST_WORD = 64  # characters; longer tokens are addresses or codes, whose many subwords would only cost memory
+FEWEST_WORDS = 2  # that must share a subword; a subword of one word adds no information to the word
 
 
 def spellings(tokenizer: Tokenizer | None) -> list[str]:
