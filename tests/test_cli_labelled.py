@@ -26,12 +26,16 @@ WRONG: dict[str, tuple[str, str | bytes | None, list[str], str]] = {
         "all 80 texts have: 'bad'",
     ),
     "no text column": (
-        *("a.csv", "review,label\none,good\ntwo,bad\n", []),
-        "the text column must be one of 'review, label'",
+        *("a.csv", "review,label,day\none,good,1\ntwo,bad,2\n", []),
+        "the text column must be one of 'review, label, day' in",
     ),
     "no label column": (
-        *("a.csv", "text,stars\none,5\ntwo,1\n", []),
-        "the label column must be one of 'text, stars'",
+        *("a.csv", "text,stars,day\none,5,1\ntwo,1,2\n", []),
+        "name the column that holds the label: --label NAME",
+    ),
+    "neither of two columns known": (
+        *("a.csv", "review,stars\none,5\ntwo,1\n", []),
+        "name the columns that hold the text and the label: --text NAME --label NAME",
     ),
     "a label column of the config": (
         *("a.csv", GOOD, ["--set", "data.label=stars"]),

@@ -557,7 +557,7 @@ def test_a_missing_column_is_answered_with_those_there(tmp_path: Path, name: str
     message = error_of(lambda: labelled(path))
     assert "the text column must be one of 'review, stars'" in message
     assert str(path) in message
-    assert message.endswith("was: 'text'; name the column that holds the text: --text NAME")
+    assert message.endswith("was: 'text'; name the columns that hold the text and the label: --text NAME --label NAME")
     message = error_of(lambda: labelled(path, text="review"))
     assert "the label column must be one of 'review, stars'" in message
     assert message.endswith("was: 'label'; name the column that holds the label: --label NAME")

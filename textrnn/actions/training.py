@@ -155,8 +155,14 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
     """
     from textrnn.training.search.search import begin_search, is_searched, resume_search
     from textrnn.training.tasks.runs import create_run, open_run
+    from textrnn.training.tasks.table import task_of
 
     folder, config = plan.folder, plan.config
+    if config is not None and plan.memory is None:
+        data, notes = task_of(config).find_columns(config.data)
+        config = replace(config, data=data)
+        if not plan.quiet:
+            say(notes)
     if plan.cluster:
         if plan.budget or is_searched(folder):
             raise UserError("--budget searches in one process, TF_CONFIG names several workers; leave one of them out")

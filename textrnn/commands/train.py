@@ -76,8 +76,8 @@ def add_train(commands: Any) -> None:
         help="search for settings on the held-out part, then train with the best, within a time such as 90s, 10m, 1.5h",
     )
     add_reading_options(train)
-    train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text)")
-    train.add_argument("--label", metavar="COLUMN", help="label column (default: label)")
+    train.add_argument("--text", metavar="COLUMN", help="text column of a table (default: text, or found)")
+    train.add_argument("--label", metavar="COLUMN", help="label column of a table (default: label, or found)")
     train.add_argument("--target", metavar="COLUMN", help="text to text: target column of a table (default: target)")
     train.add_argument("--quiet", action="store_true", help="show no progress")
 

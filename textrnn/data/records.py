@@ -89,12 +89,15 @@ def whole_characters(place: str, text: str, errors: str) -> str:
 
 
 def require_columns(source: object, columns: Sequence[str], options: SourceOptions) -> None:
-    for what, name in zip(("text", options.answer), options.columns, strict=False):
-        if name not in columns:
-            raise UserError(
-                f"the {what} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; "
-                f"name the column that holds the {what}: --{what} NAME"
-            )
+    roles = ("text", options.answer)[: len(options.columns)]
+    missing = [what for what, name in zip(roles, options.columns, strict=True) if name not in columns]
+    if missing:
+        name = options.columns[roles.index(missing[0])]
+        which = "column that holds" if len(missing) == 1 else "columns that hold"
+        raise UserError(
+            f"the {missing[0]} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; name the"
+            f" {which} the {' and the '.join(missing)}: {' '.join(f'--{what} NAME' for what in missing)}"
+        )
 
 
 def text_value(source: object, value: object, options: SourceOptions) -> str:

@@ -20,7 +20,8 @@ Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark 
 marks the encoding and is not part of the text. Empty documents are skipped.
 
 Labelled text (`read_labelled`) is one of these: a record with a label; a line of a plain text file that begins with
-``__label__NAME``, as in fastText; a plain text file in a folder that is named after its class, if the source folder has
+``__label__NAME``, as in fastText; a line of a plain text file whose lines are two sides and a tab, read as a ``.tsv``;
+a plain text file in a folder that is named after its class, if the source folder has
 no record files.
 """
 
@@ -31,14 +32,26 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+from textrnn.config import DataConfig
 from textrnn.data.hugging_face import HubDataset, read_parquet
 from textrnn.data.records import Record, SourceOptions, TextBlock, as_documents, label_value
-from textrnn.data.tables import DELIMITERS, FASTTEXT, delimiter_of, is_fasttext, read_fasttext, read_json, read_table
+from textrnn.data.tables import (
+    DELIMITERS,
+    FASTTEXT,
+    delimiter_of,
+    find_columns,
+    has_pairs,
+    is_fasttext,
+    read_fasttext,
+    read_json,
+    read_table,
+)
 from textrnn.data.text_files import decode, is_mark, nearest_name, read_plain, text_suffix, unreadable, whole_lines
 from textrnn.errors import UserError
 from textrnn.files import sha256
@@ -304,6 +317,8 @@ class Files:
                 yield from read_fasttext(path, options)
             elif path in self.class_files:
                 yield self._class_record(path, options)
+            elif self.has_lines_of_pairs(path):
+                yield from read_table(path, options)
             else:
                 skipped["files without records"] += 1
 
@@ -313,6 +328,10 @@ class Files:
         if not self.is_folder or any(text_suffix(path) in _RECORD_READERS for path in self.paths):
             return frozenset()
         return frozenset(path for path in self.paths if len(path.relative_to(self.folder).parts) > 1)
+
+    def has_lines_of_pairs(self, path: Path) -> bool:
+        """Return whether plain text is a table of texts and labels: the source itself, of lines with a tab each."""
+        return not self.is_folder and not is_fasttext(path) and has_pairs(path)
 
     def _class_record(self, path: Path, options: SourceOptions) -> Record:
         text = "".join(piece.text for piece in decode(path, options.errors))
@@ -379,6 +398,43 @@ def table_notes(sources: Sequence[str], labelled: bool = False) -> list[str]:
             notes.append(f"{source}: the label of a text is the name of its folder: {', '.join(sorted(classes)):.200}")
     return notes
 
+
+def with_found_columns(data: DataConfig, options: SourceOptions) -> tuple[DataConfig, list[str]]:
+    """Name the columns of a table that go by other names than the settings say, where there is no doubt.
+
+    Args:
+        data: settings of the data.
+        options: how the data are read with them.
+
+    Returns:
+        The settings, with the columns of the first table if they are found, and notes that say so. A source that cannot
+        be read changes nothing: whoever reads it next tells why.
+    """
+    labelled = options.label is not None
+    defaults = replace(options, text=DataConfig().text, label=DataConfig().label if labelled else None)
+    with suppress(UserError, OSError, ValueError):
+        tables = (path for source in data.source for path in _tables(_locate(source, labelled), labelled))
+        path = next(tables, None)
+        if path and (found := find_columns(path, options, defaults)):
+            names = [f"column {name}" if name.isdecimal() else f"the column {name!r:.60}" for name in found]
+            first = "the first line is a record too, " if found[0].isdecimal() else ""
+            label = f", labels in {names[1]} (--text and --label name others)" if labelled else ""
+            named = replace(data, text=found[0], label=found[1] if labelled else data.label)
+            return named, [f"{path}: {first}texts are in {names[0]}{label}"]
+    return data, []
+
+
+def _tables(located: _Source, labelled: bool) -> Iterator[Path]:
+    """Yield the tables of a source that are text; also plain text whose lines are two sides and a tab, for labels."""
+    if not isinstance(located, Files):
+        return
+    for path in located.paths:
+        is_plain = text_suffix(path) not in _RECORD_READERS
+        if text_suffix(path) in _TEXT_TABLES or (labelled and is_plain and located.has_lines_of_pairs(path)):
+            yield path
+
+
+_TEXT_TABLES = (".csv", ".tsv", ".json", ".jsonl")
 
 _RECORD_READERS = {
     ".csv": read_table,

@@ -125,7 +125,7 @@ def measure(probs: NDArray[np.float64], targets: NDArray[Any], labels: Sequence[
     confusion = np.bincount(targets * count + probs.argmax(axis=1), minlength=count**2).reshape(count, count)
     of_targets = probs[np.arange(len(targets)), targets]
     # A probability that was rounded to 0 counts as the smallest number: one text must not make the mean infinite.
-    nats = -np.log(np.maximum(of_targets, np.finfo(np.float64).tiny)).mean()
+    nats = np.mean(0.0 - np.log(np.maximum(of_targets, np.finfo(np.float64).tiny)))  # not -log: -0.0 of a certain text
     return ClassificationMetrics(tuple(labels), confusion, float(nats), expected_calibration_error(probs, targets))
 
 

@@ -68,6 +68,14 @@ class Task(ABC):
         """Return whether standard input that is not JSON is a table, not plain text."""
         return True
 
+    def find_columns(self, data: DataConfig) -> tuple[DataConfig, Sequence[str]]:
+        """Return the settings with the names of columns that can be told from the sources, and what a user should know.
+
+        Args:
+            data: settings of a run that is about to be made or resumed.
+        """
+        return data, ()
+
     @abstractmethod
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         """Return a digest of what the sources of a run hold."""

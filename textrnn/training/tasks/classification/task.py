@@ -10,7 +10,7 @@ from textrnn.config import Config, DataConfig
 from textrnn.data.labelled_texts import LabelledCorpus, TextDataset, prepare_labelled
 from textrnn.data.labels import Labels, MultiLabels, of_the_same_spelling
 from textrnn.data.records import labelled_options
-from textrnn.data.sources import source_fingerprint
+from textrnn.data.sources import source_fingerprint, with_found_columns
 from textrnn.tokenizers import train_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
@@ -71,6 +71,9 @@ class TextClassification(Task):
             },
             "train": {"batch_size": 32, "warmup_steps": 50},
         }
+
+    def find_columns(self, data: DataConfig) -> tuple[DataConfig, Sequence[str]]:
+        return with_found_columns(data, labelled_options(data))
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return source_fingerprint(sources, labelled_options(run.config.data))

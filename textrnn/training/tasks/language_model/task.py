@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textrnn.config import Config, DataConfig
 from textrnn.data.places import names_a_column
 from textrnn.data.records import source_options
-from textrnn.data.sources import count_bytes, source_fingerprint
+from textrnn.data.sources import count_bytes, source_fingerprint, with_found_columns
 from textrnn.data.tokens.chunks import Corpus
 from textrnn.data.tokens.datasets import TokenDataset, prepare
 from textrnn.data.tokens.vocabulary import learn_tokenizer
@@ -58,6 +58,9 @@ class LanguageModelling(Task):
 
     def reads_columns(self, data: DataConfig) -> bool:
         return names_a_column(data)
+
+    def find_columns(self, data: DataConfig) -> tuple[DataConfig, Sequence[str]]:
+        return with_found_columns(data, source_options(data))
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
         return source_fingerprint(sources, source_options(run.config.data))

@@ -1,0 +1,108 @@
+"""Tables of texts and labels whose columns go by any names, or by none: which is which is found, where it is plain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from commands import call
+
+from textrnn.config import Config, DataConfig, build
+from textrnn.data.records import labelled_options
+from textrnn.data.sources import read_labelled, read_whole
+from textrnn.errors import UserError
+from textrnn.training import tensorflow_setup
+from textrnn.training.tasks.classification.task import TextClassification
+from textrnn.training.tasks.language_model.task import LanguageModelling
+
+TEXTS = {
+    "where is my parcel": "shipping",
+    "the lamp came broken": "defect",
+    "tracking shows nothing": "shipping",
+    "it makes a noise": "defect",
+    "still not here": "shipping",
+}
+ROWS = [",".join(pair) for pair in TEXTS.items()]
+TABS = [row.replace(",", "\t") for row in ROWS]
+BACKWARDS = ["\t".join(pair[::-1]) for pair in TEXTS.items()]
+OBJECTS = [f'{{"ask": "{text}", "queue": "{label}"}}' for text, label in TEXTS.items()]
+
+
+def settings(path: Path, lines: list[str], **stated: str) -> DataConfig:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return build(Config, {"task": "classification", "data": {"source": [str(path)], **stated}}).data
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "note"),
+    [
+        ("a.csv", ["message,queue", *ROWS], "texts are in the column 'message', labels in the column 'queue'"),
+        ("a.csv", ["text,queue", *ROWS], "texts are in the column 'text', labels in the column 'queue'"),
+        ("a.csv", ["message,label", *ROWS], "texts are in the column 'message', labels in the column 'label'"),
+        ("a.csv", ROWS, "the first line is a record too, texts are in column 1, labels in column 2"),
+        ("a.tsv", BACKWARDS, "the first line is a record too, texts are in column 2, labels in column 1"),
+        ("a.txt", TABS, "texts are in column 1, labels in column 2"),
+        ("SMS", BACKWARDS, "texts are in column 2, labels in column 1"),
+        ("a.txt", ["queue\tmessage", *BACKWARDS], "texts are in the column 'message', labels in the column 'queue'"),
+        ("a.jsonl", OBJECTS, "texts are in the column 'ask', labels in the column 'queue'"),
+    ],
+)
+def test_two_columns_are_told_apart(tmp_path: Path, name: str, lines: list[str], note: str) -> None:
+    data, (said,) = TextClassification().find_columns(settings(tmp_path / name, lines))
+    assert note in said
+    assert dict(read_labelled(data.source, labelled_options(data), Counter())) == TEXTS
+
+
+def test_the_column_beside_a_stated_one(tmp_path: Path) -> None:
+    data, _ = TextClassification().find_columns(settings(tmp_path / "a.csv", ["ask,kind", *ROWS], label="kind"))
+    assert (data.text, data.label) == ("ask", "kind")
+
+
+@pytest.mark.parametrize(
+    ("lines", "stated"),
+    [
+        (["text,label", *ROWS], {}),
+        (["label,text", *ROWS], {}),
+        (["ask,kind", *ROWS], {"text": "other"}),
+        (["ask,kind", *ROWS], {"text": "ask", "label": "kind"}),
+        (["ask,kind,day", *(row + ",1" for row in ROWS)], {}),
+        (["left,right", "a,x", "b,y", "c,z"], {}),  # no label is there twice
+        (["left,right", "a,x", "b,y", "a,x", "b,y"], {}),  # both have as many
+        ([], {}),
+    ],
+)
+def test_what_is_right_stated_or_in_doubt_stays(tmp_path: Path, lines: list[str], stated: dict[str, str]) -> None:
+    data = settings(tmp_path / "a.csv", lines, **stated)
+    assert TextClassification().find_columns(data) == (data, [])
+
+
+def test_a_source_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
+    data = settings(tmp_path / "a.csv", ["ask,kind", "one,two,three"])
+    assert TextClassification().find_columns(data) == (data, [])
+    (tmp_path / "a.csv").unlink()
+    assert TextClassification().find_columns(data) == (data, [])
+
+
+def test_the_only_column_of_a_table_is_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("lyrics\nla la\nlo lo\n", encoding="utf-8")
+    _, (note,) = LanguageModelling().find_columns(DataConfig(source=(str(tmp_path / "a.csv"),)))
+    assert "texts are in the column 'lyrics'" in note
+    assert "--label" not in note
+
+
+def test_plain_text_with_tabs_is_text_for_a_language_model(tmp_path: Path) -> None:
+    data = settings(tmp_path / "a.txt", TABS)
+    assert LanguageModelling().find_columns(data) == (data, [])
+    assert list(read_whole(data.source, labelled_options(data))) == ["\n".join(TABS) + "\n"]
+
+
+def test_the_command_says_which_columns_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise UserError("the data are prepared")
+
+    monkeypatch.setattr(tensorflow_setup, "import_tensorflow", stop)
+    (tmp_path / "a.csv").write_text("\n".join(["ask,queue", *ROWS]), encoding="utf-8")
+    result = call("train", tmp_path / "a.csv", "--task", "classification", "--out", tmp_path / "run")
+    assert "texts are in the column 'ask', labels in the column 'queue'" in result.err
+    assert "the data are prepared" in result.err
