@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 PATHS = frozenset((*POSTS, *GETS))
+MOST_DISCARDED = 1 << 24  # bytes that are read of a request that is too long
 KEYLESS = "/health"  # and the files of the page
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -343,19 +344,29 @@ class Application:
             413, f"a request must have at most {most:,} bytes, has more; send less", {"connection": "close"}
         )
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > most:
+        size = int(declared) if declared.isdigit() else 0
+        if size > most and ("expect" in request.headers or size > most + MOST_DISCARDED):
             raise too_large
-        body = bytearray()
+        body, discarded = bytearray(), 0
 
         async def read() -> None:
+            nonlocal discarded
             async for part in request.stream():
-                body.extend(part)
-                if len(body) > most:
-                    raise too_large
+                if len(body) + len(part) <= most and not discarded:
+                    body.extend(part)
+                    continue
+                # Read to its end: a client that is still sending would not see the answer of a closed connection.
+                discarded += len(part)
+                if discarded > MOST_DISCARDED:
+                    break
+            if discarded:
+                raise too_large
 
         try:
             await asyncio.wait_for(read(), self.settings.read_seconds)
         except asyncio.TimeoutError:
+            if discarded:
+                raise too_large from None
             seconds = self.settings.read_seconds
             raise Failure(
                 408, f"a request must arrive within {seconds:g} s, did not; send it faster", {"connection": "close"}
