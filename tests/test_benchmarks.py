@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -59,9 +60,11 @@ TOYS = {
         *("--only", "all", "--also", "narrow: model.hidden_dim=4", "--set", "model.dropout=0.5"),
         *("model.hidden_dim=8", "model.layers=1", "train.batch_size=4", "train.epochs=0.02", "train.evaluations=1"),
     ],
-    "gpu": ["--device", "cpu", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
+    "gpu": ["--device", "cpu", "--what", "step", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
+    "gpu_words": ["--epochs", "2", "--variant", "", "dropout=0.2"],
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }
+UNDER_JAX = ("gpu", "gpu_words")
 LONG_DISTANCE = {
     "copying": [
         *("run", "--task", "copy", "--members", "rotation", "--lengths", "3", "--records", "80"),
@@ -128,6 +131,20 @@ def sentences(folder: Path) -> list[str]:
     return ["--data", str(data.parent), "--config", str(config), "--work", str(folder / "work")]
 
 
+def words(folder: Path) -> list[str]:
+    """Write lines of words and a configuration; the arguments that name them to `gpu_words`."""
+    text, config = folder / "words.txt", folder / "words.toml"
+    text.write_text("the cat sat on the mat and the dog saw it\n" * 120, encoding="utf-8")
+    model = (
+        'hidden_dim = 4\nembedding_dim = 4\nlayers = 1\nrecurrence = "rotation"\nactivation = "linear"\nmixing = "glu"'
+    )
+    others = 'normalization = "layer"\ntied = true\nvariational = true\ndropout = 0.1'
+    training = "batch_size = 4\nsequence_length = 8\nlearning_rate = 2e-2"
+    config.write_text(f"[model]\n{model}\n{others}\n[train]\n{training}\n", encoding="utf-8")
+    files = itertools.chain(*((f"--{name}", str(text)) for name in ("train", "validation", "test")))
+    return [*files, "--config", str(config)]
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
     """Each script once at toy size, two of them at a time: they do nothing but wait for compilers."""
@@ -136,6 +153,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
     toys = TOYS | {"tokenizing": ["--source", str(source), *TOYS["tokenizing"]]}
     toys["ablation"] = ["--out", str(folder / "runs"), *TOYS["ablation"]]
+    toys["gpu_words"] = [*words(folder), *TOYS["gpu_words"]]
     toys["sentiment"] = [*sentences(folder), *TOYS["sentiment"]]
     with ThreadPoolExecutor(2) as pool:
         futures = {
@@ -144,7 +162,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
         }
         for name, arguments in LONG_DISTANCE.items():
             futures[name] = pool.submit(run_script, "long_distance", folder / name, *arguments)
-        futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *toys["gpu"], hidden=("torch",))
+        layer = [argument.replace("step", "layer") if argument == "step" else argument for argument in toys["gpu"]]
+        futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *layer, hidden=("torch",))
         futures["gpu without a GPU"] = pool.submit(run_script, "gpu", folder / "n")
         yield futures
 
@@ -193,7 +212,7 @@ def in_float32_and_bfloat16(scripts: Any, name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", TOYS)
 def test_file_tells_the_environment_and_the_rows(name: str, outcome: Callable[[str], Outcome]) -> None:
-    if name == "gpu":
+    if name in UNDER_JAX:
         require_jax()
     document = outcome(name).document
     packages = document["environment"]["packages"]
@@ -623,12 +642,24 @@ def test_preparing_and_training_are_measured_for_every_size(outcome: Callable[[s
         assert 0.9 * tokens < row["tokens"] < 1.2 * tokens
 
 
-def test_layer_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:
+OF_GPU = {"textrnn dense", "textrnn diagonal", "textrnn rotation", "keras SimpleRNN"}
+
+
+def test_step_is_measured_under_jax(outcome: Callable[[str], Outcome]) -> None:
     require_jax()
     result = outcome("gpu")
-    expected = {"textrnn SimpleRNN", "keras SimpleRNN"} | ({"torch nn.RNN"} if installed("torch") else set())
-    assert result.candidates(units=8, batch=2, steps=4) == expected
+    expected = OF_GPU | ({"torch nn.RNN"} if installed("torch") else set())
+    for precision in ("float32", "bfloat16"):
+        assert result.candidates(what="step", precision=precision, units=8, batch=2, steps=4) == expected
     assert all(name in result.out for name in expected)
+
+
+def test_words_are_learned_under_jax(outcome: Callable[[str], Outcome]) -> None:
+    require_jax()
+    plain, dropped = outcome("gpu_words").document["rows"]
+    assert plain["variant"] == "as the config" and dropped["variant"] == "dropout=0.2"
+    assert plain["curve"][1] < plain["curve"][0] < 11  # of 10 different words
+    assert plain["curve"] != dropped["curve"]
 
 
 def test_without_a_gpu_nothing_is_run(outcome: Callable[[str], Outcome]) -> None:
@@ -643,7 +674,7 @@ def test_a_missing_peer_is_told_once_and_left_out(outcome: Callable[[str], Outco
     result = outcome("gpu without torch")
     line = r"^torch is not installed, its column is left out; pip install torch==[\d.]+$"
     assert len(re.findall(line, result.err, re.MULTILINE)) == 1
-    assert result.candidates() == {"textrnn SimpleRNN", "keras SimpleRNN"}
+    assert result.candidates(what="layer") == result.candidates() == OF_GPU
 
 
 class Clock:
