@@ -79,6 +79,7 @@ def search(
     found: list[list[Hypothesis]] = [[] for _ in bounds]
     live = {number: [_Live(number, 0.0, None)] for number in range(len(bounds))}
     ids, length = np.full(len(bounds), BEGINNING_ID, np.int32), 0
+    read = list(live)  # source of each row of the memory
     while live:
         logits, attention, state = step(ids, state, memory)
         length += 1
@@ -96,8 +97,10 @@ def search(
             elif not found[number]:  # at the bound, and none has ended
                 found[number] = [_whole(each.node, each.log_prob, length, length_penalty, False) for each in extended]
         live, ids = following, np.array(tokens, np.int32)
-        if rows != list(range(len(log_probs))):
+        sources = [number for number, each in live.items() for _ in each]
+        if sources != read:  # not at most steps: all hypotheses of a source read the same
             memory = tuple(array[rows] for array in memory)
+            read = sources
         state = np.ascontiguousarray(state[:, rows])
     return [sorted(each, key=lambda one: -one.score)[:beams] for each in found]
 

@@ -28,6 +28,7 @@ MODELS = (
     "vector-classifier-float32",
     "regressor-float32",
     "forecaster-float32",
+    "text-to-text-float32",
 )
 FEW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -51,6 +52,10 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "length": st.integers(0, 50),
     "n": st.integers(1, 4),
     "steps": st.integers(1, 9),
+    "beams": st.integers(1, 9),
+    "n_best": st.integers(1, 9),
+    "length_penalty": st.floats(0, 2),
+    "explain": st.booleans(),
     "temperature": st.floats(0, 3),
     "top_p": st.floats(0, 1),
     "top_k": st.integers(0, 9),

@@ -80,18 +80,21 @@ def test_a_full_server_refuses_before_it_works_and_has_room_once_a_client_goes()
         assert server.post("/generate_stream", {"prompt": "the", "length": 5}).events[-1]["generated_tokens"] == 5
 
 
-def test_requests_for_labels_wait_in_a_bounded_queue() -> None:
-    text = "good bad " * 200
-    with running("classifier-float32", streams=1, queue=1) as server, ExitStack() as stack:
+@pytest.mark.parametrize(
+    ("name", "path", "text"),
+    [("classifier-float32", "/classify", "good bad " * 200), ("text-to-text-float32", "/transform", "42" * 450)],
+)
+def test_requests_for_labels_and_outputs_wait_in_a_bounded_queue(name: str, path: str, text: str) -> None:
+    with running(name, streams=1, queue=1) as server, ExitStack() as stack:
         request = {"texts": [text] * 20, "explain": True}  # takes long
         for _ in range(2):
-            stack.enter_context(opened(server, request, "/classify"))
+            stack.enter_context(opened(server, request, path))
         (model,) = server.service.models.all()
         eventually(lambda: model.waiting == 2)
-        refused = server.post("/classify", {"texts": ["good"]})
+        refused = server.post(path, {"texts": ["good"]})
         assert (refused.status, refused.headers["retry-after"]) == (429, "1")
         stack.close()
-        eventually(lambda: server.post("/classify", {"texts": ["good"]}).status == 200)
+        eventually(lambda: server.post(path, {"texts": ["good"]}).status == 200)
 
 
 @pytest.mark.parametrize("path", ["/generate_stream", "/v1/completions"])

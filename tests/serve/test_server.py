@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import textrnn
-from textrnn.cli import main
 from textrnn.errors import UserError
 
 pytest.importorskip("starlette", reason="needs the extra serve")
@@ -24,6 +23,7 @@ from serve.running import GOLDEN, Running, eventually, running
 
 CHARACTERS, WORDS, PIECES = (f"language-model-{kind}-float32" for kind in ("char", "word", "sentencepiece"))
 INT8 = "language-model-char-int8"
+TRANSLATOR = "text-to-text-float32"
 MODELS = (
     CHARACTERS,
     WORDS,
@@ -34,6 +34,7 @@ MODELS = (
     "vector-classifier-float32",
     "regressor-float32",
     "forecaster-float32",
+    TRANSLATOR,
 )
 
 
@@ -232,6 +233,30 @@ def test_every_kind_of_model_answers(server: Running, models: dict[str, Any]) ->
     assert [row[0] for row in forecast] == pytest.approx([row[0] for row in expected_rows], rel=1e-6)
 
 
+def test_texts_are_transformed_as_in_python(server: Running, models: dict[str, Any]) -> None:
+    sources = ["42", "", "7" * 40, "99", " 7 "]
+    answer = server.post("/transform", {"texts": sources, "n_best": 6, "explain": True}).document
+    expected = [found.to_dict() for found in models[TRANSLATOR].transform(["42", "7" * 40, "99", "7"], beams=6)]
+    assert answer["model"] == TRANSLATOR
+    assert answer["outputs"].pop(1) == {"text": None, "reason": "empty text"}
+    assert answer["outputs"][0]["text"] == "forty two"
+    assert answer["outputs"][1]["is_longer"]
+    alignments = [[each.pop("alignment") for each in output["candidates"]] for output in answer["outputs"]]
+    assert answer["outputs"] == expected
+    assert [len(found) for found in alignments] == [6] * 4
+    assert alignments[0][0]["source"] == ["4", "2"]
+    assert alignments[0][0]["output"] == ["forty", "two"]
+    assert [row.index(max(row)) for row in alignments[0][0]["weights"]] == [0, 1]
+    greedy = server.post("/transform", {"model": TRANSLATOR, "texts": ["42"], "beams": 1}).document["outputs"]
+    assert [found["text"] for found in greedy[0]["candidates"]] == ["forty two"]
+    assert "alignment" not in greedy[0]["candidates"][0]
+    short, long = (
+        server.post("/transform", {"texts": ["42"], "length_penalty": penalty}).document["outputs"][0]["score"]
+        for penalty in (0, 1)
+    )
+    assert short == pytest.approx(3 * long)  # two words and the end
+
+
 def test_a_text_is_scored_as_in_python(server: Running, models: dict[str, Any]) -> None:
     request = {"model": CHARACTERS, "texts": ["the cat", ""], "logprobs": 1}
     scores = server.post("/score", request).document["scores"]
@@ -272,6 +297,12 @@ def test_a_text_is_scored_as_in_python(server: Running, models: dict[str, Any]) 
         ("/classify", {"model": "classifier-float32", "vectors": [1]}, 422, "reads texts"),
         ("/classify", {"vectors": [["a"]]}, 422, "numbers"),
         ("/classify", {"vectors": [[[[[[1]]]]]]}, 422, "record 1"),
+        ("/transform", {}, 422, "texts must be given"),
+        ("/transform", {"texts": ["1"], "n_best": 5, "beams": 4}, 422, "n_best must be at most beams, 4, was: 5"),
+        ("/transform", {"texts": ["1"], "beams": 65}, 422, "beams must be between 1 and 64"),
+        ("/transform", {"texts": ["1", "2" * 2000]}, 422, "text 2 has 2,000; split it"),
+        ("/transform", {"texts": ["\ud800"]}, 422, "lone surrogates"),
+        ("/transform", {"model": CHARACTERS, "texts": ["1"]}, 404, "must be a model from a text to another"),
         ("/forecast", {}, 422, "values must be given"),
         ("/forecast", {"values": [1, None]}, 422, "numbers"),
         ("/forecast", {"values": [[1, 2]]}, 422, "must"),
@@ -307,11 +338,6 @@ def test_metrics_count_requests_and_tokens(server: Running) -> None:
     assert count(tokens) == before_tokens + used
     server.get("/no/such/path/1")
     assert "/no/such/path" not in server.get("/metrics").body.decode()  # paths of attackers fill no memory
-
-
-def test_a_model_that_no_path_serves_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", str(GOLDEN / "text-to-text-float32"), "--port", "0"]) == 1
-    assert "text-to-text-float32 is a text to text; leave it out" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:

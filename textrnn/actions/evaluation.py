@@ -270,7 +270,7 @@ def _evaluate_translator(model: Translator, asked: Evaluation) -> dict[str, Any]
         from textrnn.training.tasks.text_to_text.held_out import held_out_pairs
 
         pairs = held_out_pairs(_run_of(model, asked.quiet))
-    options = {} if asked.beams is None else {"beams": asked.beams}
+    options: dict[str, Any] = {} if asked.beams is None else {"beams": asked.beams}
     metrics = evaluate_pairs(
         pairs,
         lambda sources: [each.text for each in model.transform(sources, **options)],

@@ -78,7 +78,8 @@ def _translated(
     model: Translator, records: Iterable[Record], beams: int | None, at_once: int, notes: _Notes
 ) -> Iterator[Translated]:
     """Yield each record with its output, None for a blank text."""
-    records, options = iter(records), {} if beams is None else {"beams": beams}
+    options: dict[str, Any] = {} if beams is None else {"beams": beams}
+    records = iter(records)
     while batch := list(islice(records, at_once)):
         found = iter(model.transform([record.text for record in batch if record.text.strip()], **options))
         for record in batch:
@@ -90,7 +91,7 @@ def _translated(
 
 
 def _explain(model: Translator, texts: Iterator[str], arguments: argparse.Namespace) -> None:
-    options = {} if arguments.beams is None else {"beams": arguments.beams}
+    options: dict[str, Any] = {} if arguments.beams is None else {"beams": arguments.beams}
     for number, text in enumerate(texts):
         if arguments.png and number:
             raise UserError("--png draws one text, was given several; give one")

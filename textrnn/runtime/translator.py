@@ -8,7 +8,7 @@ decode    ids int32 (batch,), state float32 (layers + 1, batch, hidden), keys, v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,22 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """Which source tokens each output token was made from."""
+
+    source: tuple[str, ...]
+    """Tokens of the source."""
+    output: tuple[str, ...]
+    """Tokens of the output."""
+    weights: tuple[tuple[float, ...], ...]
+    """Attention to each source token at each output token."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A possible output."""
 
@@ -38,6 +54,15 @@ class Candidate:
     """Mean log-probability of its tokens in nats, at the length penalty of 1."""
     log_prob: float
     """Log-probability of the whole output in nats."""
+    alignment: Alignment | None = None
+    """Its alignment, where it was asked for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        facts = asdict(self)
+        if self.alignment is None:
+            del facts["alignment"]
+        return facts
 
 
 @dataclass(frozen=True)
@@ -64,27 +89,11 @@ class Translation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
-        return {**asdict(self), "candidates": [asdict(each) for each in self.candidates]}
+        return {**asdict(self), "candidates": [each.to_dict() for each in self.candidates]}
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of an output in a table, by name."""
         return {"output": self.text, "score": self.score}
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Which source tokens each output token was made from."""
-
-    source: tuple[str, ...]
-    """Tokens of the source."""
-    output: tuple[str, ...]
-    """Tokens of the output, an end token last if it was reached."""
-    weights: tuple[tuple[float, ...], ...]
-    """Attention to each source token at each output token."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
-        return asdict(self)
 
 
 class Translator(OfBundle):
@@ -94,6 +103,7 @@ class Translator(OfBundle):
         manifest: the bundle's manifest.
         tokenizer: source text to ids.
         target_tokenizer: ids to target text.
+        longest_source: tokens of the longest source in training.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -105,13 +115,19 @@ class Translator(OfBundle):
         self.tokenizer = load_bundled_tokenizer(bundle)
         self.target_tokenizer = _target_tokenizer(bundle, self.tokenizer)
         runtime = self.manifest.runtime
-        self._longest_source: int = runtime["longest_source"]
+        self.longest_source: int = runtime["longest_source"]
         self._longest_target: int = runtime["longest_target"]
         self._length_penalty: float = runtime["length_penalty"]
         self._unknown = self.target_tokenizer.decode([UNKNOWN_ID]).strip()
 
     def transform(
-        self, texts: Iterable[str], beams: int = BEAMS, length_penalty: float | None = None
+        self,
+        texts: Iterable[str],
+        beams: int = BEAMS,
+        length_penalty: float | None = None,
+        *,
+        align: bool = False,
+        progress: Callable[[], object] | None = None,
     ) -> list[Translation]:
         """Return the output for each text, in their order.
 
@@ -124,6 +140,8 @@ class Translator(OfBundle):
             beams: hypotheses that the search keeps, and candidates that are returned at most; 1 is greedy and fastest.
             length_penalty: power of the length that divides log-probabilities when outputs are compared: 0 prefers
                 short ones, 1 compares means. None: as the model was exported with.
+            align: whether candidates have their alignments.
+            progress: called before each step of the search; an exception of it ends the search.
 
         Raises:
             UserError: one string instead of several, or a text that is empty or no string.
@@ -131,10 +149,16 @@ class Translator(OfBundle):
         require_whole_number("beams", beams, 1, "4 is usual, 1 is greedy")
         encoded = self._encoded(texts)
         found: list[Any] = [None] * len(encoded)
-        for number, hypotheses in self._searched([ids for ids, _ in encoded], beams, length_penalty):
+        for number, hypotheses in self._searched([ids for ids, _ in encoded], beams, length_penalty, progress):
             ids, pieces = encoded[number]
             candidates = tuple(
-                Candidate(self._text(each, ids, pieces), each.score, each.log_prob) for each in hypotheses
+                Candidate(
+                    self._text(each, ids, pieces),
+                    each.score,
+                    each.log_prob,
+                    self._alignment(each, ids, pieces) if align else None,
+                )
+                for each in hypotheses
             )
             best = candidates[0]
             found[number] = Translation(
@@ -144,7 +168,7 @@ class Translator(OfBundle):
                 candidates,
                 len(ids),
                 hypotheses[0].is_whole,
-                len(ids) > self._longest_source,
+                len(ids) > self.longest_source,
             )
         return found
 
@@ -155,11 +179,8 @@ class Translator(OfBundle):
             UserError: as `transform` raises it.
         """
         ((ids, pieces),) = self._encoded([text])
-        ((_, hypotheses),) = self._searched([ids], beams, None)
-        best = hypotheses[0]
-        output = [self._piece(best, t, ids, pieces) for t in range(len(best.ids))]
-        weights = best.attention[:, : len(ids)]
-        return Alignment(tuple(pieces), tuple(output), tuple(tuple(map(float, row)) for row in weights))
+        ((_, hypotheses),) = self._searched([ids], beams, None, None)
+        return self._alignment(hypotheses[0], ids, pieces)
 
     def _encoded(self, texts: Iterable[str]) -> list[tuple[NDArray[np.int32], list[str]]]:
         if isinstance(texts, str) or not is_several(texts):
@@ -175,10 +196,23 @@ class Translator(OfBundle):
         return encoded
 
     def _searched(
-        self, sources: Sequence[NDArray[np.int32]], beams: int, length_penalty: float | None
+        self,
+        sources: Sequence[NDArray[np.int32]],
+        beams: int,
+        length_penalty: float | None,
+        progress: Callable[[], object] | None,
     ) -> Iterable[tuple[int, list[Hypothesis]]]:
         """Yield the number of each source and its hypotheses; sources of similar length are searched together."""
         penalty = self._length_penalty if length_penalty is None else length_penalty
+
+        def step(ids: NDArray[np.int32], state: Array, memory: Memory) -> tuple[Array, Array, Array]:
+            if progress:
+                progress()
+            keys, values, mask = memory
+            feeds = {"ids": ids, "state": state, "keys": keys, "values": values, "mask": mask}
+            logits, attention, state = self._decode.run(None, feeds)
+            return logits, attention, state
+
         lengths = np.array([len(ids) for ids in sources], np.int64)
         for rows, longest in like_lengths(lengths, lambda length: length, BATCH_TOKENS):
             ids = np.full((len(rows), longest), PAD_ID, np.int32)
@@ -186,20 +220,14 @@ class Translator(OfBundle):
                 ids[row, : lengths[number]] = sources[number]
             *memory, state = self._encode.run(None, {"ids": ids})
             bounds = [self._bound(int(lengths[number])) for number in rows]
-            yield from zip(rows.tolist(), search(self._step, tuple(memory), state, bounds, beams, penalty), strict=True)
-
-    def _step(self, ids: NDArray[np.int32], state: Array, memory: Memory) -> tuple[Array, Array, Array]:
-        keys, values, mask = memory
-        feeds = {"ids": ids, "state": state, "keys": keys, "values": values, "mask": mask}
-        logits, attention, state = self._decode.run(None, feeds)
-        return logits, attention, state
+            yield from zip(rows.tolist(), search(step, tuple(memory), state, bounds, beams, penalty), strict=True)
 
     def _bound(self, length: int) -> int:
         """Return the maximum number of tokens of an output, the end token included.
 
         It is that of the longest target in training. For a source longer than any in training it grows in proportion.
         """
-        return math.ceil(self._longest_target * max(1.0, length / self._longest_source)) + 1
+        return math.ceil(self._longest_target * max(1.0, length / self.longest_source)) + 1
 
     def _text(self, hypothesis: Hypothesis, ids: NDArray[np.int32], pieces: Sequence[str]) -> str:
         """Return the text of a hypothesis; an unknown token becomes the source token that was read for it."""
@@ -212,6 +240,11 @@ class Translator(OfBundle):
                 part = part.replace(self._unknown, self._copied(hypothesis, t, ids, pieces))
             parts.append(part)
         return "".join([*parts, decoder.finish()])
+
+    def _alignment(self, hypothesis: Hypothesis, ids: NDArray[np.int32], pieces: Sequence[str]) -> Alignment:
+        output = [self._piece(hypothesis, t, ids, pieces) for t in range(len(hypothesis.ids))]
+        weights = hypothesis.attention[:, : len(ids)] if output else ()
+        return Alignment(tuple(pieces), tuple(output), tuple(tuple(map(float, row)) for row in weights))
 
     def _copied(self, hypothesis: Hypothesis, t: int, ids: NDArray[np.int32], pieces: Sequence[str]) -> str:
         """Return the source token with the highest attention, among unknown ones if there are any."""

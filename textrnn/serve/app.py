@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from textrnn.errors import UserError
 from textrnn.runtime.streams import Piece
 from textrnn.runtime.text_classifier import Classifier
+from textrnn.runtime.translator import BEAMS, Translator
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 from textrnn.serve import forms
 from textrnn.serve.answers import (
@@ -41,7 +42,16 @@ from textrnn.serve.answers import to_json as encode
 from textrnn.serve.metrics import Metrics
 from textrnn.serve.openapi import GETS, POSTS, document
 from textrnn.serve.scheduler import Full
-from textrnn.serve.served import CLASSIFIERS, FORECASTERS, LANGUAGE_MODELS, Models, NoSuchModel, NotLoaded, Served
+from textrnn.serve.served import (
+    CLASSIFIERS,
+    FORECASTERS,
+    LANGUAGE_MODELS,
+    TRANSLATORS,
+    Models,
+    NoSuchModel,
+    NotLoaded,
+    Served,
+)
 from textrnn.serve.settings import Settings
 from textrnn.serve.tokens import scored, token_facts
 
@@ -50,6 +60,7 @@ log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 PATHS = frozenset((*POSTS, *GETS))
 MOST_DISCARDED = 1 << 24  # bytes that are read of a request that is too long
+MOST_SOURCE_TOKENS = 1000  # or 4 times the longest source in training; a search takes the square of them
 KEYLESS = "/health"  # and the files of the page
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -121,6 +132,7 @@ class Application:
             "/v1/completions": self.completions,
             "/generate_stream": self.generate_stream,
             "/classify": self.classify,
+            "/transform": self.transform,
             "/forecast": self.forecast,
             "/score": self.score,
         }
@@ -277,6 +289,21 @@ class Application:
         work = served.call(_predict, served.model, fields, gone)
         predictions = await unless_gone(work, request.receive, lambda: gone.append(True))
         return json_response({"model": served.name, "predictions": predictions})
+
+    async def transform(self, request: Request) -> Response:
+        """Transform texts."""
+        fields = await self._read(request, forms.TRANSFORM)
+        served = self.models.find(fields["model"], TRANSLATORS, "a model from a text to another")
+        if fields["beams"] is None:
+            fields["beams"] = max(BEAMS, fields["n_best"])
+        if fields["n_best"] > fields["beams"]:
+            raise UserError(
+                f"n_best must be at most beams, {fields['beams']}, was: {fields['n_best']}; ask for more beams"
+            )
+        gone: list[bool] = []
+        work = served.call(_outputs, served.model, fields, gone)
+        outputs = await unless_gone(work, request.receive, lambda: gone.append(True))
+        return json_response({"model": served.name, "outputs": outputs})
 
     async def forecast(self, request: Request) -> Response:
         """Forecast a series."""
@@ -483,6 +510,37 @@ def _predict(model: Any, fields: dict[str, Any], gone: list[bool]) -> list[dict[
         if fields["explain"]:
             facts["explanation"] = model.explain(text, fields["label"], lambda _: _require_client(gone)).to_dict()
         found.append(facts)
+    return found
+
+
+def _outputs(model: Translator, fields: dict[str, Any], gone: list[bool]) -> list[dict[str, Any]]:
+    """Return the outputs for the texts of a request, ready for JSON."""
+    texts, most = fields["texts"], max(MOST_SOURCE_TOKENS, 4 * model.longest_source)
+    for number, text in enumerate(texts, 1):
+        if (tokens := len(model.tokenizer.encode(text))) > most:
+            raise UserError(
+                f"a text must have at most {most:,} tokens for this model, text {number} has {tokens:,}; split it"
+            )
+    translations = iter(
+        model.transform(
+            [text for text in texts if text.strip()],
+            fields["beams"],
+            fields["length_penalty"],
+            align=fields["explain"],
+            progress=lambda: _require_client(gone),
+        )
+    )
+    found = []
+    for text in texts:
+        if not text.strip():
+            found.append({"text": None, "reason": "empty text"})
+            continue
+        facts = next(translations).to_dict()
+        candidates = facts["candidates"][: fields["n_best"]]
+        for candidate in candidates:
+            if alignment := candidate.get("alignment"):
+                alignment["weights"] = [[round(weight, 6) for weight in row] for row in alignment["weights"]]
+        found.append({**facts, "candidates": candidates})
     return found
 
 

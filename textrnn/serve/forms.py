@@ -11,9 +11,11 @@ from typing import Any
 
 from textrnn.errors import UserError, shown
 from textrnn.runtime.streams import MOST_ALTERNATIVES
+from textrnn.runtime.translator import BEAMS
 
 MOST_TEXTS = 128  # of one request: choices, prompts
 MOST_STOPS = 16
+MOST_BEAMS = 64
 LARGEST_SEED = 2**63 - 1
 
 
@@ -186,6 +188,26 @@ CLASSIFY: Form = {
     "vectors": Field("values", "records of numbers, for a classifier of vectors or a regression model"),
     "explain": Field("boolean", "give the contribution of each token to the label", False),
     "label": Field("string", "with explain: the label to explain; the most probable one if it is absent"),
+}
+TRANSFORM: Form = {
+    "model": _MODEL,
+    "texts": Field("texts", "source texts", required=True),
+    "beams": Field(
+        "integer",
+        f"hypotheses that the search keeps, 1 is greedy; {BEAMS}, or n_best if that is more, if it is absent",
+        None,
+        1,
+        MOST_BEAMS,
+    ),
+    "n_best": Field("integer", "candidates to give for each text, at most beams", 1, 1, MOST_BEAMS),
+    "length_penalty": Field(
+        "number",
+        "power of the length that divides log-probabilities: 0 prefers short outputs; the model's if it is absent",
+        None,
+        0,
+        10,
+    ),
+    "explain": Field("boolean", "give the alignment of each candidate with the source", False),
 }
 FORECAST: Form = {
     "model": _MODEL,

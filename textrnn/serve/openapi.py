@@ -45,6 +45,12 @@ POSTS: Mapping[str, tuple[str, forms.Form, str, str]] = {
         "application/json",
         "predictions, one for each record",
     ),
+    "/transform": (
+        "Transform texts with a model from a text to another",
+        forms.TRANSFORM,
+        "application/json",
+        "outputs, one for each text: text, score, candidates; alignments with explain",
+    ),
     "/forecast": (
         "Forecast a series",
         forms.FORECAST,

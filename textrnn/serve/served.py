@@ -15,6 +15,7 @@ from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.load import load
 from textrnn.runtime.text_classifier import Classifier
+from textrnn.runtime.translator import Translator
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
 from textrnn.serve.scheduler import Full, Scheduler
 from textrnn.serve.settings import Settings
@@ -24,6 +25,7 @@ T = TypeVar("T")
 LANGUAGE_MODELS: tuple[type, ...] = (LanguageModel,)
 CLASSIFIERS: tuple[type, ...] = (Classifier, VectorClassifier, Regressor)
 FORECASTERS: tuple[type, ...] = (Forecaster,)
+TRANSLATORS: tuple[type, ...] = (Translator,)
 
 
 class NotLoaded(Exception):
@@ -83,6 +85,8 @@ class Served:
             facts["labels"] = list(self.model.labels)
         if isinstance(self.model, Classifier):
             facts["max_length"] = self.model.max_length
+        if isinstance(self.model, Translator):
+            facts["longest_source"] = self.model.longest_source
         if isinstance(self.model, Forecaster):
             facts["horizon"] = self.model.horizon
         if isinstance(self.model, Forecaster | VectorClassifier | Regressor):
@@ -136,18 +140,12 @@ class Models:
         """Load the models, in other threads.
 
         Raises:
-            UserError: a model cannot be loaded, or is of a kind that no path serves.
+            UserError: a model cannot be loaded.
         """
         loop = asyncio.get_running_loop()
         served = dict[str, Served]()
         for name, place in self._places.items():
             model = await asyncio.to_thread(load, place)
-            if not isinstance(model, LANGUAGE_MODELS + CLASSIFIERS + FORECASTERS):
-                kind = model.manifest.kind.replace("_", " ")
-                raise UserError(
-                    f"a server runs language models, classifiers, regressors and forecasters, {place} is a {kind};"
-                    " leave it out, or use: textrnn predict"
-                )
             served[name] = await asyncio.to_thread(Served, name, model, self._settings, loop)
         self._served = served
         self.loaded.set()
