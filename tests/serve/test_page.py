@@ -23,6 +23,7 @@ import textrnn
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "textrnn" / "serve" / "page"
 FORECASTER = PROJECT / "tests" / "golden" / "forecaster-float32"
+TRANSLATOR = "text-to-text-float32"
 PIECES, WORDS = "language-model-sentencepiece-float32", "language-model-word-float32"
 KEY = "open-sesame"
 PROGRAMS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "chrome")
@@ -71,7 +72,17 @@ def address() -> Iterator[str]:
         pytest.importorskip(package, reason="the extra serve is not installed")
     from serve.running import running
 
-    models = ("shakespeare", "tang", "reviews-en", "reviews-zh", "digits", "forecaster-float32", PIECES, WORDS)
+    models = (
+        "shakespeare",
+        "tang",
+        "reviews-en",
+        "reviews-zh",
+        "digits",
+        "forecaster-float32",
+        TRANSLATOR,
+        PIECES,
+        WORDS,
+    )
     with running(*models, api_key=KEY) as server:
         yield server.service.url.rstrip("/") + "/"
 
@@ -319,6 +330,72 @@ def test_labels_and_reasons_follow_what_is_typed(open_page: Open) -> None:
     assert other.input_value("#opinion") == "What a wonderful film!"
 
 
+def test_outputs_and_their_alignment_follow_what_is_typed(open_page: Open) -> None:
+    page = open_page()
+    page.click("#tab-transform")
+    assert page.is_visible("#outcome-empty") and page.is_hidden("#alignment")
+    page.locator("#source").press_sequentially("42")
+    wait_for(page, "#outcome", "forty two")
+    model = textrnn.load(PROJECT / "tests" / "golden" / TRANSLATOR)
+    (expected,) = model.transform(["42"], align=True)
+    shown = page.locator("#candidates .row > span:first-child")
+    assert shown.all_inner_texts() == [candidate.text for candidate in expected.candidates]
+    assert page.locator("#alignment thead th").all_inner_texts() == ["4", "2"]
+    assert page.locator("#alignment tbody th").all_inner_texts() == ["forty", "two"]
+    colours = page.eval_on_selector_all("#alignment td", "(all) => all.map((e) => getComputedStyle(e).backgroundColor)")
+    assert colours[1] == colours[4] != colours[2] == colours[3]  # after an empty corner: forty from 4, two from 2
+    page.focus("#alignment")
+    for key, said in (
+        ("ArrowDown", "forty ← 4"),
+        ("ArrowDown", "two ← 2 (100%)"),
+        ("Home", "forty ← 4"),
+        ("End", "two ← 2"),
+    ):
+        page.keyboard.press(key)
+        wait_for(page, "#alignment-line", said)
+    page.locator("#alignment tbody th").first.hover()
+    wait_for(page, "#alignment-line", "forty ← 4")
+    other = expected.candidates[1].text
+    page.locator("#candidates .row").nth(1).click()
+    wait_for(page, "#outcome", other)
+    assert page.locator("#candidates .row").nth(1).get_attribute("aria-pressed") == "true"
+    page.click("#transform-copy")
+    wait_for(page, "#transform-copy", ENGLISH["copy.done"])
+    assert page.evaluate("navigator.clipboard.readText()") == other
+    slide(page, "beams", 7)
+    page.locator("#candidates .row").nth(6).wait_for()
+    page.fill("#source", "7777")
+    wait_for(page, "#transform-status", ENGLISH["transform.longer"])
+    page.fill("#source", "99")
+    wait_for(page, "#outcome", model.transform(["99"])[0].text)
+    page.click("#transform-link")
+    wait_for(page, "#transform-link", ENGLISH["copy.done"])
+    link = page.evaluate("navigator.clipboard.readText()")
+    page.fill("#source", " ")
+    page.wait_for_selector("#outcome-empty:not([hidden])")
+    assert page.locator("#candidates .row").count() == 0
+    restored = open_page(link=link)
+    wait_for(restored, "#outcome", model.transform(["99"])[0].text)
+    assert restored.input_value("#beams") == "7"
+
+
+def test_an_answer_to_an_older_text_is_not_shown(open_page: Open) -> None:
+    late: list[Any] = []
+
+    def hold_first(route: Any) -> None:
+        if late:
+            route.continue_()
+        else:
+            late.append(route)
+
+    page = open_page("transform", before=lambda page: page.route("**/transform", hold_first), state={"text": "42"})
+    page.wait_for_selector("#outcome[aria-busy=true]", state="attached")
+    page.fill("#source", "7")
+    wait_for(page, "#outcome", "seven")
+    late[0].abort()
+    assert page.inner_text("#outcome") == "seven" and page.is_hidden("#banner")
+
+
 def test_a_series_is_drawn_with_what_was_held_out_and_its_forecast(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     page.click("#tab-forecast")
@@ -438,7 +515,7 @@ def test_the_language_is_that_of_the_browser_until_it_is_switched(open_page: Ope
     assert page.get_attribute("html", "lang") == "zh-Hans"
     page = open_page("write", locale="zh-CN", state={"model": "tang", "seed": 3, "go": 1})
     wait_for(page, "#write-status", CHINESE["write.end.whole"])
-    for tab in ("write", "classify", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast"):
         page.click(f"#tab-{tab}")
         for text in page.locator("label:visible, button:visible, .about:visible, .help:visible").all_inner_texts():
             bare = text.replace("English", "").replace("Top-p", "")
@@ -540,11 +617,14 @@ def test_nothing_is_wider_than_a_phone(open_page: Open, locale: str) -> None:
     page.wait_for_selector("#text [data-index='30']")
     page.locator("#text [data-index='12']").tap()
     page.wait_for_selector("#tip:not([hidden])")
-    for tab in ("write", "classify", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast"):
         page.click(f"#tab-{tab}")
         if tab == "classify":
             page.click("#classify-example")
             page.wait_for_selector("#reasons [data-index]")
+        if tab == "transform":
+            page.fill("#source", "1234567890" * 8)
+            page.wait_for_selector("#alignment table")
         if tab == "forecast":
             page.click("#series-example")
             page.wait_for_selector("#charts svg")
@@ -556,7 +636,7 @@ def test_nothing_is_wider_than_a_phone(open_page: Open, locale: str) -> None:
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page("forecast", state={"series": SERIES})
     page.wait_for_selector("#charts svg")
-    for tab in ("write", "classify", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast"):
         page.click(f"#tab-{tab}")
         nameless = page.evaluate(
             "[...document.querySelectorAll('button, input, select, textarea, [tabindex=\"0\"]')]"

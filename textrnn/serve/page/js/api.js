@@ -38,6 +38,12 @@ export async function classify(model, text, label, signal) {
   return (await (await request("classify", asked, signal)).json()).predictions[0];
 }
 
+/** Returns the output for a text, with as many candidates as `beams` and their alignments. */
+export async function transform(model, text, beams, signal) {
+  const asked = { model, texts: [text], beams, n_best: beams, explain: true };
+  return (await (await request("transform", asked, signal)).json()).outputs[0];
+}
+
 /** Returns the forecast, rows of values. */
 export async function forecast(model, values, steps, signal) {
   return (await (await request("forecast", { model, values, steps }, signal)).json()).forecast;

@@ -5,6 +5,7 @@ import { Classify } from "./classify.js";
 import { Forecast } from "./forecast.js";
 import { readLink, writeLink } from "./link.js";
 import { remember, rememberInTab, remembered } from "./memory.js";
+import { Transform } from "./transform.js";
 import { number, onLanguage, startWords, switchLanguage, t, tOr } from "./words.js";
 import { Write } from "./write.js";
 
@@ -12,6 +13,7 @@ const TAB_OF = {
   language_model: "write",
   classifier: "classify",
   multilabel_classifier: "classify",
+  text_to_text: "transform",
   forecaster: "forecast",
 };
 const THEMES = ["system", "light", "dark"];
@@ -20,8 +22,13 @@ const $ = (id) => document.getElementById(id);
 
 class Shell {
   constructor() {
-    this.models = { write: [], classify: [], forecast: [] };
-    this.panels = { write: new Write(this), classify: new Classify(this), forecast: new Forecast(this) };
+    this.models = { write: [], classify: [], transform: [], forecast: [] };
+    this.panels = {
+      write: new Write(this),
+      classify: new Classify(this),
+      transform: new Transform(this),
+      forecast: new Forecast(this),
+    };
     this.tab = "";
     this.error = null;
     this.again = null; // what to do again after the error
@@ -229,6 +236,7 @@ function known(model) {
     labels,
     horizon,
     features,
+    longest: model.longest_source ?? 1,
     summary,
     example,
     prompt: prompt || example,
@@ -243,6 +251,7 @@ function aboutOf(name, model) {
     const key = model.features === 1 ? "forecast.about.one" : "forecast.about";
     return t(key, { horizon: number(model.horizon), features: number(model.features) });
   }
+  if (name === "transform" && !model.summary) return t("transform.about", { n: number(model.longest) });
   return tOr(`about.${model.name}`, model.summary);
 }
 

@@ -2,6 +2,8 @@
 
 import { classify } from "./api.js";
 import { linkOf } from "./link.js";
+import { Question } from "./question.js";
+import { showRows } from "./rows.js";
 import { Tokens, make, nameOf } from "./tokens.js";
 import { number, onLanguage, percent, t, tOr } from "./words.js";
 
@@ -13,8 +15,7 @@ export class Classify {
   constructor(shell) {
     this.shell = shell;
     this.tokens = new Tokens($("reasons"), (token) => this.tipOf(token));
-    this.asking = null;
-    this.timer = 0;
+    this.question = new Question(shell, $("reasons"), PAUSE, () => this.ask());
     this.answer = null;
     this.label = ""; // the label that the user wants explained, "" for the most probable
     this.examples = 0;
@@ -22,7 +23,7 @@ export class Classify {
       $("opinion").addEventListener(kind, (event) => {
         if (event.isComposing) return; // half a character of an input method
         this.label = "";
-        this.changed();
+        this.question.soon();
       });
     }
     $("classify-example").addEventListener("click", () => {
@@ -63,41 +64,23 @@ export class Classify {
     return [...(model.example ? [model.example] : []), ...more];
   }
 
-  changed() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.ask(), PAUSE);
-  }
-
   async ask() {
-    clearTimeout(this.timer);
-    this.asking?.abort();
     this.shell.stateChanged("classify");
     const model = this.shell.model("classify");
     const text = $("opinion").value;
-    if (!model || !text.trim()) {
-      this.answer = null;
-      this.asking = null;
-      this.shown();
-      return;
+    let answer = null;
+    if (model && text.trim()) {
+      answer = await this.question.put((signal) => classify(model.name, text, this.label, signal));
+      if (!answer) return;
+    } else {
+      this.question.cancel();
     }
-    const controller = (this.asking = new AbortController());
-    $("reasons").setAttribute("aria-busy", "true");
-    try {
-      const answer = await classify(model.name, text, this.label, controller.signal);
-      if (this.asking !== controller) return;
-      this.answer = answer;
-      this.shell.clearError();
-    } catch (error) {
-      if (controller.signal.aborted) return;
-      this.shell.fail(error, () => this.ask());
-    }
-    this.asking = null;
+    this.answer = answer;
     this.shown();
   }
 
   shown() {
     const { answer } = this;
-    $("reasons").setAttribute("aria-busy", "false");
     const explained = answer?.explanation;
     const tokens = explained?.tokens ?? [];
     const strongest = Math.max(...tokens.map((token) => Math.abs(token.contribution)), 1e-9);
@@ -127,31 +110,20 @@ export class Classify {
     const rows = Object.entries(answer?.probs ?? {}).sort((a, b) => b[1] - a[1]);
     const names = rows.length ? rows : (this.shell.model("classify")?.labels ?? []).map((label) => [label, null]);
     const chosen = new Set(answer ? (answer.labels ?? [answer.label]) : []);
-    const focused = document.activeElement?.dataset?.label;
-    $("labels").replaceChildren(
-      ...names.map(([label, probability]) => {
-        const bar = make("i", "bar");
-        bar.style.width = `${100 * (probability ?? 0)}%`;
-        const shown = probability === null ? "" : percent(probability);
-        const row = make(
-          "button",
-          chosen.has(label) ? "row chosen" : "row",
-          make("span", "", labelName(label)),
-          shown,
-          bar,
-        );
-        row.type = "button";
-        row.dataset.label = label;
-        row.disabled = probability === null;
-        row.setAttribute("aria-pressed", label === explained);
-        row.addEventListener("click", () => {
-          this.label = label;
-          this.ask();
-        });
-        return row;
-      }),
+    showRows(
+      $("labels"),
+      names.map(([label, probability]) => ({
+        key: label,
+        name: labelName(label),
+        probability,
+        chosen: chosen.has(label),
+        pressed: label === explained,
+      })),
+      (label) => {
+        this.label = label;
+        this.ask();
+      },
     );
-    if (focused) [...$("labels").children].find((row) => row.dataset.label === focused)?.focus();
   }
 
   tipOf(token) {

@@ -3,6 +3,7 @@
 import { forecast } from "./api.js";
 import { drawChart, makeTable, rowsOf } from "./chart.js";
 import { linkOf } from "./link.js";
+import { Question } from "./question.js";
 import { SeriesError, errorsOf, exampleSeries, readSeries } from "./series.js";
 import { make } from "./tokens.js";
 import { number, onLanguage, t } from "./words.js";
@@ -14,8 +15,7 @@ const $ = (id) => document.getElementById(id);
 export class Forecast {
   constructor(shell) {
     this.shell = shell;
-    this.timer = 0;
-    this.asking = null;
+    this.question = new Question(shell, $("charts"), PAUSE, () => this.ask());
     this.series = []; // of the charts
     this.problem = null; // a SeriesError
     this.gaps = 0;
@@ -96,8 +96,7 @@ export class Forecast {
   }
 
   changed() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.ask(), PAUSE);
+    this.question.soon();
     this.showSliders();
   }
 
@@ -144,11 +143,10 @@ export class Forecast {
   }
 
   async ask() {
-    clearTimeout(this.timer);
-    this.asking?.abort();
     const read = this.adapt();
     this.shell.stateChanged("forecast");
     if (!read) {
+      this.question.cancel();
       this.series = [];
       this.shown();
       return;
@@ -156,33 +154,26 @@ export class Forecast {
     const model = this.shell.model("forecast");
     const rows = read.times.map((_, row) => read.columns.map(({ values }) => values[row]));
     const held = Number($("held").value);
-    const controller = (this.asking = new AbortController());
-    $("charts").setAttribute("aria-busy", "true");
-    try {
-      const seen = rows.slice(0, rows.length - held);
-      const [past, future] = await Promise.all([
-        held ? forecast(model.name, seen, held, controller.signal) : [],
-        forecast(model.name, rows, Number($("steps").value), controller.signal),
-      ]);
-      if (this.asking !== controller) return;
-      this.series = read.columns.map(({ name, values }, at) => ({
-        name,
-        values,
-        times: read.times,
-        past: past.map((row) => row[at]),
-        future: future.map((row) => row[at]),
-      }));
-      this.shell.clearError();
-    } catch (error) {
-      if (controller.signal.aborted) return;
-      this.shell.fail(error, () => this.ask());
-    }
-    this.asking = null;
+    const seen = rows.slice(0, rows.length - held);
+    const answer = await this.question.put((signal) =>
+      Promise.all([
+        held ? forecast(model.name, seen, held, signal) : [],
+        forecast(model.name, rows, Number($("steps").value), signal),
+      ]),
+    );
+    if (!answer) return;
+    const [past, future] = answer;
+    this.series = read.columns.map(({ name, values }, at) => ({
+      name,
+      values,
+      times: read.times,
+      past: past.map((row) => row[at]),
+      future: future.map((row) => row[at]),
+    }));
     this.shown();
   }
 
   shown() {
-    $("charts").setAttribute("aria-busy", "false");
     const some = this.series.length > 0;
     $("charts-empty").hidden = some || this.problem !== null;
     for (const id of ["chart-legend", "figures", "forecast-actions"]) $(id).hidden = !some;

@@ -1,0 +1,30 @@
+// A choice among answers with their probabilities: each is a button with a bar.
+
+import { make } from "./tokens.js";
+import { percent } from "./words.js";
+
+/**
+ * Shows the answers and keeps the focus on the one that had it.
+ *
+ * @param box the element of the rows
+ * @param answers [{key, name, probability (null before there is one), chosen, pressed}]
+ * @param choose called with the key of the answer that is clicked
+ */
+export function showRows(box, answers, choose) {
+  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  box.replaceChildren(
+    ...answers.map(({ key, name, probability, chosen, pressed }) => {
+      const bar = make("i", "bar");
+      bar.style.width = `${100 * (probability ?? 0)}%`;
+      const shown = probability === null ? "" : percent(probability);
+      const row = make("button", chosen ? "row chosen" : "row", make("span", "", name), make("span", "figure", shown), bar);
+      row.type = "button";
+      row.dataset.key = key;
+      row.disabled = probability === null;
+      row.setAttribute("aria-pressed", pressed);
+      row.addEventListener("click", () => choose(key));
+      return row;
+    }),
+  );
+  [...box.children].find((row) => row.dataset.key === focused)?.focus();
+}
