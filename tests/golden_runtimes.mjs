@@ -35,9 +35,11 @@ export async function compare(cases, runtime, { otherKernels = false } = {}) {
   }
   for (const { folder, kind, cases: texts, broken } of cases.tokenizers) {
     const tokenizer = await runtime.tokenizer(folder, kind);
-    for (const { text, ids, decoded, after, continued } of texts) {
+    for (const { text, ids, decoded, after, continued, whole } of texts) {
       const place = `${folder} ${JSON.stringify(text)}`;
       expect(`${place} encoded`, Array.from(tokenizer.encode(text)), ids);
+      expect(`${place} whole`, tokenizer.encodeWhole(text).pieces, whole.pieces);
+      expect(`${place} whole`, Array.from(tokenizer.encodeWhole(text).ids), whole.ids);
       expect(`${place} decoded`, tokenizer.decode(ids), decoded);
       expect(`${place} decoded after ${JSON.stringify(after)}`, tokenizer.decode(ids, after), continued);
     }
@@ -77,6 +79,10 @@ export async function compare(cases, runtime, { otherKernels = false } = {}) {
         : (await model.classify(records)).map(({ probs }) => Object.values(probs));
       expect(`${expected.name} predict`, found, values);
     }
+    for (const { options, texts, outputs } of expected.transform ?? []) {
+      const found = await model.transform(texts, inCamelCase(options));
+      expect(`${expected.name} transform ${JSON.stringify(options)}`, found.map(inSnakeCase), outputs);
+    }
     for (const { values, steps, forecast } of expected.forecast ?? []) {
       expect(`${expected.name} forecast ${steps}`, await model.forecast(values, steps), forecast);
     }
@@ -109,6 +115,14 @@ function refusal(call, UserError) {
 function inCamelCase(options) {
   const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
   return Object.fromEntries(Object.entries(options).map(([name, value]) => [camel(name), value]));
+}
+
+/** Return a value with the names of Python. */
+function inSnakeCase(value) {
+  if (Array.isArray(value)) return value.map(inSnakeCase);
+  if (typeof value !== "object" || !value) return value;
+  const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(Object.entries(value).map(([name, of]) => [snake(name), inSnakeCase(of)]));
 }
 
 async function main(path) {

@@ -6,14 +6,15 @@ writes FOLDER/cases.json, and FOLDER/tokenizers with a tokenizer for each kind a
 they are needed and are not committed: products in 8 bits differ between processors. cases.json holds:
 
     uniforms    [{seed (a string), stream, values}]: random numbers of `textrnn.sampling.random_streams`
-    tokenizers  [{folder, kind, cases: [{text, ids, decoded, after, continued}], broken: [{ids, decoded}]}]
-                decoded is decode(ids); continued is decode(ids, after)
+    tokenizers  [{folder, kind, cases: [{text, ids, decoded, after, continued, whole}], broken: [{ids, decoded}]}]
+                decoded is decode(ids); continued is decode(ids, after); whole is {ids, pieces} of encode_whole(text)
     refused     [[code points]]: strings with lone surrogates, which encode refuses
     models      [{name, folder, kind, precision, ...}] and, by kind:
                 language_model: generate [{prompt, options, texts}], next [{text, probs}], score [{text, nats, tokens}]
                 classifier, multilabel_classifier: classify [{texts, predictions}]
                 vector_classifier, regressor: predict {records, values}
                 forecaster: forecast [{values, steps, forecast}]
+                text_to_text: transform [{options, texts, outputs}]
 
 Options are those of `LanguageModel.generate`, and `count`. Texts must be equal; numbers must agree within 1e-5.
 """
@@ -104,6 +105,13 @@ TEXTS = [
     "I love it! " * 60,
     "the cat slept",
 ]
+SOURCES = ["42", "7", " 99 ", "0", "4x2", "123456", "5\u0660\U0001f600", "7" * 30]
+SEARCHES: list[dict[str, Any]] = [
+    {"align": True},
+    {"beams": 1, "align": True},
+    {"beams": 7, "length_penalty": 0.3},
+    {"beams": 300},
+]
 
 
 def random_texts(count: int = 40) -> list[str]:
@@ -128,7 +136,9 @@ def tokenizer_cases(tokenizer: Tokenizer, texts: list[str]) -> dict[str, Any]:
     for number, text in enumerate(texts):
         ids, after = tokenizer.encode(text), texts[number - 1]
         decoded, continued = tokenizer.decode(ids), tokenizer.decode(ids, after)
-        cases.append({"text": text, "ids": ids.tolist(), "decoded": decoded, "after": after, "continued": continued})
+        whole, pieces = tokenizer.encode_whole(text)
+        case = {"text": text, "ids": ids.tolist(), "decoded": decoded, "after": after, "continued": continued}
+        cases.append({**case, "whole": {"ids": whole.tolist(), "pieces": pieces}})
     choose = random.Random(1)
     broken = [[choose.randrange(tokenizer.vocabulary_size) for _ in range(30)] for _ in range(20)]
     broken += [[choose.randrange(min(tokenizer.vocabulary_size, 260)) for _ in range(30)] for _ in range(20)]
@@ -159,6 +169,14 @@ def model_cases(model: Any) -> dict[str, Any]:
         return language_model_cases(model)
     if kind in ("classifier", "multilabel_classifier"):
         return {"classify": [{"texts": TEXTS, "predictions": [found.to_dict() for found in model.classify(TEXTS)]}]}
+    if kind == "text_to_text":
+        return {
+            "transform": [
+                {"options": options, "texts": SOURCES, "outputs": [found.to_dict() for found in outputs]}
+                for options in SEARCHES
+                for outputs in [model.transform(SOURCES, **options)]
+            ]
+        }
     if kind == "forecaster":
         history = (100 + 10 * np.sin(2 * np.pi * np.arange(60) / 24)).tolist()
         cases = [(history, 3), (history, 8), (history[:1], 1)]
@@ -188,8 +206,6 @@ def write_cases(folder: Path) -> Path:
     models = []
     for bundle in bundles + [find_finished(name) for name in finished_models()]:
         model = textrnn.load(bundle)
-        if isinstance(model, textrnn.Translator):  # Python alone runs text to text
-            continue
         described = {"kind": model.manifest.kind, "precision": model.manifest.precision}
         models.append({"name": bundle.name, "folder": bundle.as_posix(), **described, **model_cases(model)})
     uniforms = [

@@ -46,15 +46,18 @@ def test_the_code_of_the_readme_runs(folder: Path) -> None:
     (code,) = re.findall(r"```js\n(.*?)```", readme, flags=re.DOTALL)
     model, classifier = GOLDEN / "language-model-char-float32", GOLDEN / "classifier-float32"
     code = code.replace('"textrnn"', '"./export/node/index.js"')
-    code = code.replace('"runs/my"', json.dumps(str(model))).replace('"runs/reviews"', json.dumps(str(classifier)))
+    translator = GOLDEN / "text-to-text-float32"
+    for name, place in {"my": model, "reviews": classifier, "words": translator}.items():
+        code = code.replace(f'"runs/{name}"', json.dumps(str(place)))
     (folder / "readme.mjs").write_text(code, encoding="utf-8")
     printed = run_node(folder, "readme.mjs")
     python = textrnn.load(model)
     text = python.generate("the cat", length=100, temperature=0.7, seed=1)
     assert printed.startswith(text + "\n" + python.generate("the cat", seed=1))
     first, _ = textrnn.load(classifier).classify(["a good film", "bad"])
-    label, probability = printed.splitlines()[-2].split()
+    label, probability = re.findall(r"(\w+) (0\.\d+)\n", printed)[-2]
     assert (label, float(probability)) == (first.label, pytest.approx(first.probability, abs=1e-5))
+    assert "\nforty two [" in printed
 
 
 def test_what_npm_packs_runs_alone(folder: Path, tmp_path: Path) -> None:
@@ -81,6 +84,7 @@ BUNDLES = {
     "classifier": "classifier-float32",
     "forecaster": "forecaster-float32",
     "vectors": "vector-classifier-float32",
+    "translator": "text-to-text-float32",
 }
 BAD_CALLS = {
     'load("nowhere")': "nothing was found at: nowhere",
@@ -97,6 +101,11 @@ BAD_CALLS = {
     "forecaster.forecast([])": "values must be (time, features)",
     "forecaster.forecast([1, NaN])": "values must be finite numbers",
     "vectors.classify([[[1, 2], [3]]])": "as many numbers in each row",
+    'translator.transform("42")': "texts must be several strings",
+    'translator.transform(["42", " "])': 'a source must have text, was: " "',
+    'translator.transform(["42"], { beams: 0 })': "beams must be a whole number of at least 1, was: 0",
+    'translator.transform(["42"], { nbest: 2 })': "an option must be one of beams, lengthPenalty, align, signal",
+    'translator.align("42", { signal: AbortSignal.abort(new Error("stopped")) })': "stopped",
 }
 
 

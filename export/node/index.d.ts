@@ -122,13 +122,63 @@ export interface Forecaster extends Model<"forecaster"> {
   forecast(values: ArrayLike<number> | ArrayLike<number>[], steps?: number): Promise<number[][]>;
 }
 
+export interface SearchOptions {
+  /** Hypotheses that the search keeps, and candidates that are returned at most; 4. 1 is greedy and fastest. */
+  beams?: number;
+  /** Power of the length that divides log-probabilities: 0 prefers short outputs. Default: that of the model. */
+  lengthPenalty?: number;
+  /** Stops the search: the call throws the reason of the signal. */
+  signal?: AbortSignal | null;
+}
+
+export interface Alignment {
+  /** Tokens of the source. */
+  source: string[];
+  /** Tokens of the output. */
+  output: string[];
+  /** Attention to each source token at each output token. */
+  weights: number[][];
+}
+
+export interface Candidate {
+  text: string;
+  /** Log-probability in nats, divided by the number of tokens to the power of the length penalty. */
+  score: number;
+  logProb: number;
+  /** With the option `align`. */
+  alignment?: Alignment;
+}
+
+export interface Translation extends Omit<Candidate, "alignment"> {
+  /** The best outputs; the fields of the first are those of the translation, too. */
+  candidates: Candidate[];
+  /** Tokens of the source. */
+  tokens: number;
+  /** False where the output was cut at the bound on its length. */
+  isWhole: boolean;
+  /** Whether the source has more tokens than any in training, so that the output is uncertain. */
+  isLonger: boolean;
+}
+
+export interface Translator extends Model<"text_to_text"> {
+  readonly tokenizer: Tokenizer;
+  readonly targetTokenizer: Tokenizer;
+  /** Tokens of the longest source in training. */
+  readonly longestSource: number;
+  /** Return the output for each text; `align` adds the alignment of each candidate. */
+  transform(texts: Iterable<string>, options?: SearchOptions & { align?: boolean }): Promise<Translation[]>;
+  /** Return which source tokens each token of the best output was made from. */
+  align(text: string, options?: SearchOptions): Promise<Alignment>;
+}
+
 export type AnyModel =
   | LanguageModel
   | Classifier
   | MultilabelClassifier
   | VectorClassifier
   | Regressor
-  | Forecaster;
+  | Forecaster
+  | Translator;
 
 /** An input or a bundle that cannot be used; its message is one line. */
 export class UserError extends Error {}

@@ -32,7 +32,7 @@ export function readManifest(bytes) {
   const odd = Object.keys(manifest.files).find((name) => !PLAIN_NAME.test(name));
   if (odd !== undefined) throw new UserError(`a file of a bundle must have a plain name, was: ${shown(odd)}; export it again`);
   const used = Object.values(manifest.graphs).map((graph) => graph.file);
-  if (manifest.tokenizer) used.push(manifest.tokenizer.file);
+  for (const { file } of [manifest.tokenizer, manifest.runtime.target_tokenizer].filter(Boolean)) used.push(file);
   const missing = used.find((name) => !Object.hasOwn(manifest.files, name));
   if (missing !== undefined) throw new UserError(`files must list every file in use, ${shown(missing)} is missing`);
   return manifest;

@@ -3,6 +3,7 @@ import { checkSize, readManifest, readTokenizer } from "./bundle.js";
 import { Classifier, MultilabelClassifier } from "./classifiers.js";
 import { UserError } from "./errors.js";
 import { LanguageModel } from "./language_model.js";
+import { Translator } from "./translator.js";
 import { Forecaster, Regressor, VectorClassifier } from "./vector_models.js";
 
 const KINDS = {
@@ -12,6 +13,7 @@ const KINDS = {
   vector_classifier: [VectorClassifier, ["classify"]],
   regressor: [Regressor, ["regress"]],
   forecaster: [Forecaster, ["sequence"]],
+  text_to_text: [Translator, ["encode", "decode"]],
 };
 
 /**
@@ -28,14 +30,17 @@ export async function loadModel({ read, open, Tensor }) {
     throw new UserError(`a model must be one of ${Object.keys(KINDS).join(", ")}, is a ${manifest.kind}; upgrade textrnn`);
   }
   const [Model, firstGraphs] = KINDS[manifest.kind];
-  let tokenizer = null;
-  if (manifest.tokenizer) {
-    const bytes = await read(manifest.tokenizer.file);
-    checkSize(manifest, manifest.tokenizer.file, bytes.length);
-    tokenizer = readTokenizer(manifest.tokenizer.kind, bytes);
-  }
+  const tokenizerOf = async ({ kind, file }) => {
+    const bytes = await read(file);
+    checkSize(manifest, file, bytes.length);
+    return readTokenizer(kind, bytes);
+  };
+  const { tokenizer: ofSources, runtime: { target_tokenizer: ofTargets } } = manifest;
+  const tokenizer = ofSources ? await tokenizerOf(ofSources) : null;
+  const isShared = !ofTargets || ofTargets.file === ofSources?.file;
+  const targetTokenizer = isShared ? tokenizer : await tokenizerOf(ofTargets);
   const graphs = new Graphs(manifest, open, Tensor);
-  const model = new Model(manifest, tokenizer, graphs);
+  const model = new Model(manifest, tokenizer, graphs, targetTokenizer);
   for (const use of firstGraphs) await graphs.session(use); // so that a broken bundle fails now
   return model;
 }

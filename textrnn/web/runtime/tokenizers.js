@@ -1,8 +1,8 @@
 /**
  * Tokenizers of characters and words, and what all tokenizers share. They encode and decode as `textrnn.tokenizers`.
  *
- * A tokenizer has `vocabularySize`, `encode(text)` to an Int32Array, `decode(ids, after)`, `tokenText(id)` and
- * `streamDecoder(after)`, whose `push(id)` and `finish()` give text that no later token can change.
+ * A tokenizer has `vocabularySize`, `encode(text)` to an Int32Array, `encodeWhole(text)`, `decode(ids, after)`,
+ * `tokenText(id)` and `streamDecoder(after)`, whose `push(id)` and `finish()` give text that no later token can change.
  */
 import { UserError, shown } from "./errors.js";
 
@@ -48,6 +48,15 @@ export function checkId(id, vocabularySize) {
 
 /** Base class: `decode` by the decoder of streams. */
 export class Tokenizer {
+  /**
+   * Encode a text with each character or word that is not known as one unknown token: {ids, pieces}. A piece is the text
+   * of a token as written, which may take the place of an unknown one.
+   */
+  encodeWhole(text) {
+    const ids = this.encode(text);
+    return { ids, pieces: Array.from(ids, (id) => stripped(this.tokenText(id))) };
+  }
+
   /** Return the text of ids that continue the text `after`, which is not repeated. */
   decode(ids, after = "") {
     const decoder = this.streamDecoder(after);
@@ -114,6 +123,12 @@ export class CharTokenizer extends Tokenizer {
     return Int32Array.from(ids);
   }
 
+  encodeWhole(text) {
+    checkText(text);
+    const pieces = Array.from(text);
+    return { ids: Int32Array.from(pieces, (piece) => this.#ids.get(piece.codePointAt(0)) ?? UNKNOWN_ID), pieces };
+  }
+
   tokenText(id) {
     checkId(id, this.vocabularySize);
     if (id < FIRST_DIGIT) return SPECIAL_TOKENS[id];
@@ -178,6 +193,12 @@ const ENDS_WITH_SPACE = new RegExp(`[${SPACE}]$`, "u");
 const NO_SPACE_BEFORE = new Set(".,;:!?)]}…，。、；：？！）》〉」』】〕");
 const NO_SPACE_AFTER = new Set("([{（《〈「『【〔");
 const NEWLINE = "\n";
+const AROUND = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
+
+/** Return a text without white space around it, as Python's `str.strip`. */
+export function stripped(text) {
+  return text.replace(AROUND, "");
+}
 
 /** One token per word and one per newline; words that it does not know are one token, `<unk>`. */
 export class WordTokenizer extends Tokenizer {
@@ -207,6 +228,14 @@ export class WordTokenizer extends Tokenizer {
     checkText(text);
     const words = this.#words(this.#lowercase ? text.toLowerCase() : text);
     return Int32Array.from(words, (word) => this.#ids.get(word) ?? UNKNOWN_ID);
+  }
+
+  encodeWhole(text) {
+    const ids = this.encode(text);
+    const lower = this.#lowercase ? text.toLowerCase() : text;
+    const written = lower.length === text.length ? text : lower; // else positions are shifted
+    const found = lower.matchAll(new RegExp(this.#pattern, "gu"));
+    return { ids, pieces: Array.from(found, ({ 0: word, index }) => stripped(written.slice(index, index + word.length))) };
   }
 
   tokenText(id) {
