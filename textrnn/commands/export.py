@@ -63,7 +63,6 @@ def export_command(arguments: argparse.Namespace) -> None:
 def _export_page(arguments: argparse.Namespace) -> None:
     """Write the page of any model: a folder, one file, or both."""
     from textrnn.runtime.load import load
-    from textrnn.runtime.translator import Translator
     from textrnn.web.onnxruntime_web import find_onnxruntime_web
     from textrnn.web.site import require_new, write_single_file, write_site
 
@@ -72,13 +71,7 @@ def _export_page(arguments: argparse.Namespace) -> None:
         raise UserError(f"a page is made from a bundle, {option} makes one; export first, then give the bundle")
     for out in filter(None, (arguments.web, arguments.single_file)):
         require_new(out)
-    model = load(arguments.model)
-    if isinstance(model, Translator):
-        raise UserError(
-            f"a page runs language models, classifiers, regressors and forecasters, {arguments.model} is a text to"
-            " text; use: textrnn predict"
-        )
-    bundle = model.bundle
+    bundle = load(arguments.model).bundle
     onnxruntime_web = find_onnxruntime_web(arguments.runtime)
     name = _title(arguments.model)
     if arguments.web:

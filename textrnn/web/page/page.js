@@ -1,4 +1,5 @@
-/** The page: shows the form for the kind of the model, and asks the worker for text, labels and forecasts. */
+/** The page: shows the form for the kind of the model, and asks the worker for text, labels, outputs and forecasts. */
+import { AlignmentTable } from "../../serve/page/js/alignment.js";
 import { WORDS } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -155,34 +156,47 @@ function clearText() {
 
 // Labels
 
-let [isClassifying, hasChanged] = [false, false];
-
-/** Classify the text as it is now; while the model works, only the latest text waits. */
-async function classify() {
-  hasChanged = true;
-  if (isClassifying) return;
-  isClassifying = true;
-  try {
-    while (hasChanged) {
-      hasChanged = false;
-      const text = $("text").value;
-      const [prediction] = text.trim() ? await ask("classify", { inputs: [text] }) : [null];
-      $("result").hidden = !prediction;
-      if (!prediction) say(null);
-      else showPrediction(prediction);
+/** Return a function that reads what is typed; while the model works, only the latest text waits. */
+function whileTyping(act) {
+  let [isWorking, hasChanged] = [false, false];
+  return async () => {
+    hasChanged = true;
+    if (isWorking) return;
+    isWorking = true;
+    try {
+      while (hasChanged) {
+        hasChanged = false;
+        await act();
+      }
+    } finally {
+      isWorking = false;
     }
-  } finally {
-    isClassifying = false;
-  }
+  };
 }
+
+const classify = whileTyping(async () => {
+  const text = $("text").value;
+  const [prediction] = text.trim() ? await ask("classify", { inputs: [text] }) : [null];
+  $("result").hidden = !prediction;
+  if (!prediction) say(null);
+  else showPrediction(prediction);
+});
 
 function showPrediction({ label, labels = [label], probs, tokens, tokensRead }) {
   const rows = Object.entries(probs).sort(([, one], [, other]) => other - one).slice(0, 20);
+  showResult(labels.join(", ") || word("none"), rows, (row) => labels.includes(row[0]));
+  if (tokensRead < tokens) say("cut", { read: tokensRead, tokens });
+  else say(null);
+}
+
+/** Show a heading, and a bar for each [name, probability]. */
+function showResult(title, rows, isBest) {
   const heading = document.createElement("h2");
-  heading.textContent = labels.join(", ") || word("none");
-  const bars = rows.map(([name, value]) => {
+  heading.textContent = title;
+  const bars = rows.map((row) => {
+    const [name, value] = row;
     const bar = document.createElement("div");
-    bar.className = labels.includes(name) ? "bar best" : "bar";
+    bar.className = isBest(row) ? "bar best" : "bar";
     for (const part of ["name", "track", "number"]) bar.append(Object.assign(document.createElement("span"), { className: part }));
     bar.children[0].textContent = name;
     const fill = Object.assign(document.createElement("span"), { className: "fill" });
@@ -193,7 +207,27 @@ function showPrediction({ label, labels = [label], probs, tokens, tokensRead }) 
   });
   $("result").replaceChildren(heading, ...bars);
   $("result").hidden = false;
-  if (tokensRead < tokens) say("cut", { read: tokensRead, tokens });
+}
+
+// Outputs
+
+const alignment = new AlignmentTable($("alignment"), $("alignment-line"), (weight) => `${Math.round(100 * weight)} %`);
+
+const transform = whileTyping(async () => {
+  const text = $("source").value;
+  const options = { beams: $("beams").valueAsNumber, align: true };
+  const [output] = text.trim() ? await ask("transform", { inputs: [text], options }) : [null];
+  $("result").hidden = !output;
+  $("alignment-figure").hidden = !alignment.show(output?.candidates[0].alignment);
+  if (output) showOutput(output);
+  else say(null);
+});
+
+function showOutput({ text, candidates, isWhole, isLonger }) {
+  const rows = candidates.map((candidate) => [candidate.text, Math.exp(candidate.logProb)]);
+  showResult(text, rows, (row) => row === rows[0]);
+  if (isLonger) say("longer");
+  else if (!isWhole) say("cutOutput");
   else say(null);
 }
 
@@ -275,8 +309,9 @@ const FORMS = {
   vector_classifier: "predict",
   regressor: "predict",
   forecaster: "forecast",
+  text_to_text: "transform",
 };
-const ACTIONS = { write, classify, predict, forecast };
+const ACTIONS = { write, classify, transform, predict, forecast };
 
 document.title = $("title").textContent = site.name;
 $("language").addEventListener("click", () => {
@@ -285,11 +320,15 @@ $("language").addEventListener("click", () => {
 });
 for (const [form, act] of Object.entries(ACTIONS)) $(form).addEventListener("submit", guarded(act));
 $("text").addEventListener("input", guarded(classify));
+for (const name of ["source", "beams"]) $(name).addEventListener("input", guarded(transform));
 $("stop").addEventListener("click", stopWriting);
 $("copy").addEventListener("click", guarded(copy));
 $("clear").addEventListener("click", clearText);
-$("temperature").addEventListener("input", () => ($("temperature-value").textContent = $("temperature").value));
-$("temperature-value").textContent = $("temperature").value;
+for (const name of ["temperature", "beams"]) {
+  const show = () => ($(`${name}-value`).textContent = $(name).value);
+  $(name).addEventListener("input", show);
+  show();
+}
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") stopWriting();
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.target.form?.requestSubmit();
@@ -305,7 +344,7 @@ try {
   $("prompt").value = described.prompt;
   $("steps").value = described.horizon ?? 1;
   $("record").placeholder = exampleRecord();
-  $("keys").hidden = form === "classify";
+  $("keys").hidden = form === "classify" || form === "transform";
   $(form).hidden = false;
   translate();
 } catch (error) {

@@ -91,6 +91,7 @@ const CALLS = {
       await breath();
     }
   },
+  transform: ({ inputs, options }) => model.transform(inputs, options),
   classify: ({ inputs }) => model.classify(inputs),
   predict: ({ inputs }) => model.predict(inputs),
   forecast: ({ values, steps }) => model.forecast(values, steps),
