@@ -259,6 +259,14 @@ def test_a_model_of_another_kind_says_so(cpp: Driver) -> None:
     message = cpp.error(do="generate", bundle=bundle, prompt="")
     assert message == "generate needs a language_model, the bundle is a classifier; load another"
     assert "needs a classifier" in cpp.error(do="classify", bundle=str(GOLDEN / LANGUAGE_MODELS[0]), texts=[""])
+    assert "needs a text_to_text" in cpp.error(do="transform", bundle=bundle, texts=["42"])
+
+
+def test_sources_that_cannot_be_read_are_refused(cpp: Driver) -> None:
+    bundle = str(GOLDEN / "text-to-text-int8")
+    assert "text 2 has none; leave it out" in cpp.error(do="transform", bundle=bundle, texts=["42", " \n"])
+    assert "beams must be 1 or above, was: 0" in cpp.error(do="transform", bundle=bundle, texts=["42"], beams=0)
+    assert "needs a classifier" in cpp.error(do="classify", bundle=bundle, texts=["42"])
 
 
 # Tokenizers
@@ -333,8 +341,12 @@ def assert_tokenized_alike(cpp: Driver, name: str, texts: list[str]) -> None:
     encoded = [tokenizer.encode(text).tolist() for text in texts]
     mixed = [ids[::-1] + list(range(len(ids) % 30)) for ids in encoded]  # what is no text of a tokenizer too
     decode = [{"ids": ids, "after": text} for ids, text in zip(encoded + mixed, texts + texts[::-1], strict=True)]
-    expected = encoded + [tokenizer.decode(each["ids"], each["after"]) for each in decode]
-    found = cpp(do="tokenize", kind=tokenizer.kind, file=file, texts=texts, decode=decode)
+    whole = [tokenizer.encode_whole(text) for text in texts]
+    expected = list[Any]()
+    for ids, (whole_ids, pieces) in zip(encoded, whole, strict=True):
+        expected += [ids, whole_ids.tolist(), pieces]
+    expected += [tokenizer.decode(each["ids"], each["after"]) for each in decode]
+    found = cpp(do="tokenize", kind=tokenizer.kind, file=file, texts=texts, decode=decode, whole=True)
     assert found == expected
 
 
@@ -583,14 +595,17 @@ def test_the_cases_of_all_runtimes_hold(cpp: Driver, tmp_path: Path) -> None:
         assert cpp(do="random", seed=case["seed"], stream=case["stream"], count=20) == case["values"]
     for case in cases["tokenizers"]:
         (file,) = Path(case["folder"]).iterdir()
-        decode, expected = [], [each["ids"] for each in case["cases"]]
+        decode, expected = list[Any](), list[Any]()
+        for each in case["cases"]:
+            expected += [each["ids"], each["whole"]["ids"], each["whole"]["pieces"]]
         for each in case["cases"]:
             decode += [{"ids": each["ids"], "after": ""}, {"ids": each["ids"], "after": each["after"]}]
             expected += [each["decoded"], each["continued"]]
         decode += [{"ids": each["ids"], "after": ""} for each in case["broken"]]
         expected += [each["decoded"] for each in case["broken"]]
         texts = [each["text"] for each in case["cases"]]
-        found = cpp(do="tokenize", kind=case["kind"], file=file.read_bytes().hex(), texts=texts, decode=decode)
+        content = file.read_bytes().hex()
+        found = cpp(do="tokenize", kind=case["kind"], file=content, texts=texts, decode=decode, whole=True)
         assert found == expected
     for model in cases["models"]:
         assert_model_holds(cpp, model)
@@ -617,6 +632,22 @@ def assert_model_holds(cpp: Driver, model: dict[str, Any]) -> None:
         for mine, theirs in zip(found, case["predictions"], strict=True):
             assert mine["probabilities"] == pytest.approx(list(theirs["probs"].values()), abs=TOLERANCE)
             assert (mine["tokens"], mine["tokens_read"]) == (theirs["tokens"], theirs["tokens_read"])
+    for case in model.get("transform", []):
+        options = {name: value for name, value in case["options"].items() if value is not False}
+        found = cpp(do="transform", bundle=bundle, texts=case["texts"], **options)
+        for mine, theirs in zip(found, case["outputs"], strict=True):
+            candidates = theirs["candidates"]
+            assert mine == {name: theirs[name] for name in mine} | {"candidates": mine["candidates"]}
+            assert [each["text"] for each in mine["candidates"]] == [each["text"] for each in candidates]
+            for name in ("score", "log_prob"):
+                values = [each[name] for each in candidates]
+                assert [each[name] for each in mine["candidates"]] == pytest.approx(values, rel=TOLERANCE)
+            for one, other in zip(mine["candidates"], candidates, strict=True):
+                empty = {"source": [], "output": [], "weights": []}
+                aligned, expected = one["alignment"], other.get("alignment", empty)
+                assert (aligned["source"], aligned["output"]) == (expected["source"], expected["output"])
+                for row, weights in zip(aligned["weights"], expected["weights"], strict=True):
+                    assert row == pytest.approx(weights, abs=TOLERANCE)
     for case in model.get("forecast", []):
         found = cpp(do="forecast", bundle=bundle, history=case["values"], steps=case["steps"])
         assert found == pytest.approx(np.ravel(case["forecast"]).tolist(), rel=TOLERANCE)

@@ -29,6 +29,8 @@ int main(int argc, char** argv) {
             for (std::size_t i = 0; i < model.labels().size(); ++i) {
                 std::cout << "  " << model.labels()[i] << ": " << prediction.probabilities[i] << '\n';
             }
+        } else if (model.kind() == "text_to_text") {
+            std::cout << model.transform({text})[0].text() << '\n';
         } else {
             std::cout << "a " << model.kind() << " that reads " << model.features() << " numbers a step\n";
         }

@@ -842,6 +842,23 @@ inline std::string lower(std::string_view text) {
 
 // ------------------------------------------------------------------------------------------------------ Tokenizers
 
+// Return a text without whitespace around it, as Python's `str.strip`.
+inline std::string_view stripped(std::string_view text) {
+    std::size_t begin = text.size(), end = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        const auto [code, length] = first_character(text.substr(at));
+        if (!is_blank(code)) begin = std::min(begin, at), end = at + length;
+        at += length;
+    }
+    return begin < end ? text.substr(begin, end - begin) : std::string_view();
+}
+
+// A text as tokens, and each of them as the text spells it.
+struct Source {
+    Ids ids;
+    std::vector<std::string> pieces;
+};
+
 // Ids in, whole characters of text out. `finish` returns what is still held back.
 class StreamDecoder {
 public:
@@ -856,6 +873,14 @@ public:
     virtual std::size_t size() const = 0;
     virtual Ids encode(std::string_view text) const = 0;
     virtual std::string token_text(std::int32_t id) const = 0;
+
+    // Encode a text with each character or word that is not known as one unknown token.
+    virtual Source encode_whole(std::string_view text) const {
+        Source source{encode(text), {}};
+        for (const std::int32_t id : source.ids) source.pieces.emplace_back(stripped(token_text(id)));
+        return source;
+    }
+
     // `after` is the text that the ids continue.
     virtual std::unique_ptr<StreamDecoder> stream_decoder(std::string_view after) const = 0;
 
@@ -929,6 +954,19 @@ public:
             at += length;
         }
         return ids;
+    }
+
+    Source encode_whole(std::string_view text) const override {
+        check_text(text);
+        Source source;
+        for (std::size_t at = 0; at < text.size();) {
+            const auto [code, length] = first_character(text.substr(at));
+            const std::int32_t id = id_of(code);
+            source.ids.push_back(id ? id : UNKNOWN_ID);
+            source.pieces.emplace_back(text.substr(at, length));
+            at += length;
+        }
+        return source;
     }
 
     std::string token_text(std::int32_t id) const override {
@@ -1026,6 +1064,21 @@ public:
             ids.push_back(found == ids_.end() ? UNKNOWN_ID : found->second);
         }
         return ids;
+    }
+
+    Source encode_whole(std::string_view text) const override {
+        Source source{encode(text), {}};
+        const std::string read = lower_ ? lower(text) : std::string(text);
+        if (count_characters(read) != count_characters(text)) text = read;  // else places are shifted
+        std::string word;
+        for (std::size_t at = 0, before = 0, written = 0; next_word(read, at, word); before = at) {
+            const std::size_t begin = written;
+            for (std::size_t left = count_characters(std::string_view(read).substr(before, at - before)); left; --left) {
+                written += first_character(text.substr(written)).second;
+            }
+            source.pieces.emplace_back(stripped(text.substr(begin, written - begin)));
+        }
+        return source;
     }
 
     std::string token_text(std::int32_t id) const override {
@@ -1564,6 +1617,37 @@ struct Prediction {
     std::size_t tokens_read = 0;        // fewer if the text was cut in the middle
 };
 
+// Options of a model from a text to another.
+struct TransformOptions {
+    int beams = 4;                         // hypotheses of the search, and candidates at most; 1 is greedy and fastest
+    std::optional<double> length_penalty;  // 0 prefers short outputs, 1 compares means; none: that of the model
+    bool align = false;                    // whether candidates have their alignments
+};
+
+// Which source tokens each output token was made from.
+struct Alignment {
+    std::vector<std::string> source, output;  // tokens
+    std::vector<std::vector<float>> weights;  // attention to each source token at each output token
+};
+
+// A possible output of a text.
+struct Candidate {
+    std::string text;
+    double score = 0;     // log-probability in nats, divided by the number of tokens to the power of the length penalty
+    double log_prob = 0;  // of the whole output
+    Alignment alignment;  // with the option `align`
+};
+
+// The output of a model from a text to another.
+struct Translation {
+    std::vector<Candidate> candidates;  // the best first, at least one
+    std::size_t tokens = 0;             // of the source
+    bool is_whole = false;              // false where the output was cut at the bound on its length
+    bool is_longer = false;             // the source has more tokens than any in training: the output is uncertain
+
+    const std::string& text() const { return candidates.front().text; }
+};
+
 namespace detail {
 
 inline void check_options(const GenerateOptions& options) {
@@ -1873,11 +1957,20 @@ public:
         return data;
     }
 
-    std::unique_ptr<Tokenizer> tokenizer() const {
-        const Json& entry = *manifest_.find("tokenizer");
+    std::unique_ptr<Tokenizer> tokenizer() const { return tokenizer(*manifest_.find("tokenizer"), ""); }
+
+    // Return the tokenizer of targets, or null where it is that of the sources.
+    std::unique_ptr<Tokenizer> target_tokenizer() const {
+        const Json& entry = target_entry();
+        const auto& file = entry.at<std::string>("file", place_);
+        const bool is_shared = file == manifest_.find("tokenizer")->at<std::string>("file", place_);
+        return is_shared ? nullptr : tokenizer(entry, "target_");
+    }
+
+    std::unique_ptr<Tokenizer> tokenizer(const Json& entry, const std::string& prefix) const {
         const auto& kind = entry.at<std::string>("kind", place_);
         const auto& name = entry.at<std::string>("file", place_);
-        const std::string expected = kind == "sentencepiece" ? "tokenizer.model" : "tokenizer.json";
+        const std::string expected = prefix + (kind == "sentencepiece" ? "tokenizer.model" : "tokenizer.json");
         if (kind != "char" && kind != "word" && kind != "sentencepiece") {
             fail(place_, ": a tokenizer kind must be one of char, word, sentencepiece, was: ", kind,
                  "; update textrnn.hpp");
@@ -1896,10 +1989,13 @@ public:
 
     // Load a graph; its inputs and outputs must be those of its use, and have the types and shapes of the manifest.
     std::unique_ptr<Session> session(const std::string& use, int threads) const {
-        static const std::array<std::pair<const char*, std::array<std::vector<std::string>, 2>>, 7> contracts = {{
+        static const std::array<std::pair<const char*, std::array<std::vector<std::string>, 2>>, 9> contracts = {{
             {"text step", {{{"ids", "state"}, {"logits", "next_state"}}}},
             {"text sequence", {{{"ids", "state"}, {"logits", "next_state"}}}},
             {"text classify", {{{"ids"}, {"logits"}}}},
+            {"text encode", {{{"ids"}, {"keys", "values", "mask", "state"}}}},
+            {"text decode",
+             {{{"ids", "state", "keys", "values", "mask"}, {"logits", "attention", "next_state"}}}},
             {"vectors classify", {{{"vectors", "lengths"}, {"logits"}}}},
             {"vectors regress", {{{"vectors", "lengths"}, {"values"}}}},
             {"vectors step", {{{"vectors", "state"}, {"forecast", "next_state"}}}},
@@ -1984,11 +2080,17 @@ private:
             manifest_.at<Json::Object>("tokenizer", place_);
             require_listed(manifest_.find("tokenizer")->at<std::string>("file", place_));
         }
+        if (kind() == "text_to_text") require_listed(target_entry().at<std::string>("file", place_));
         for (const auto& [use, graph] : graphs) {
             const auto& name = graph.at<std::string>("file", place_);
             require_listed(name);
             check_weights(name, listed);
         }
+    }
+
+    const Json& target_entry() const {
+        runtime().at<Json::Object>("target_tokenizer", place_);
+        return *runtime().find("target_tokenizer");
     }
 
     static bool is_plain(const std::string& name) {
@@ -2122,6 +2224,8 @@ public:
             horizon_ = bundle_.dimension("sequence", "outputs", 0, 2);
             features_ = bundle_.dimension("sequence", "outputs", 0, 3);
             session(SEQUENCE);
+        } else if (kind() == "text_to_text") {
+            load_translator();
         } else {
             const Use use = kind() == "regressor" ? REGRESS : CLASSIFY;
             if (kind() != "classifier" && kind() != "multilabel_classifier" && kind() != "vector_classifier" &&
@@ -2152,7 +2256,8 @@ public:
         }
     }
 
-    // "language_model", "classifier", "multilabel_classifier", "vector_classifier", "regressor" or "forecaster".
+    // "language_model", "classifier", "multilabel_classifier", "vector_classifier", "regressor", "forecaster" or
+    // "text_to_text".
     const std::string& kind() const { return bundle_.kind(); }
 
     // Classes of a classifier; empty for other models.
@@ -2265,7 +2370,7 @@ public:
     // Predict the label of each text. Of a long text, the first and last tokens are read.
     std::vector<Prediction> classify(const std::vector<std::string>& texts) const {
         using namespace detail;
-        if (!tokenizer_ || kind() == "language_model") wrong_kind("classify", "classifier of texts");
+        if (!tokenizer_ || labels_.empty()) wrong_kind("classify", "classifier of texts");
         std::vector<Ids> encoded;
         std::vector<std::size_t> lengths;
         for (const std::string& text : texts) {
@@ -2296,6 +2401,40 @@ public:
             }
         });
         return predictions;
+    }
+
+    // Return the output for each text, by beam search.
+    std::vector<Translation> transform(const std::vector<std::string>& texts,
+                                       const TransformOptions& options = {}) const {
+        using namespace detail;
+        require("text_to_text", "transform");
+        if (options.beams < 1) fail("beams must be 1 or above, was: ", options.beams, "; 4 is usual, 1 is greedy");
+        std::vector<Source> sources;
+        std::vector<std::size_t> lengths;
+        for (const std::string& text : texts) {
+            check_text(text);
+            sources.push_back(tokenizer_->encode_whole(stripped(text)));
+            lengths.push_back(sources.back().ids.size());
+            if (!lengths.back()) fail("a source must have text, text ", sources.size(), " has none; leave it out");
+        }
+        std::vector<Translation> found(texts.size());
+        const auto padded = [](std::size_t length) { return length; };
+        for_each_batch(lengths, BATCH_SOURCES, padded, [&](const std::vector<std::size_t>& rows, std::size_t time) {
+            std::vector<const Source*> batch;
+            for (const std::size_t row : rows) batch.push_back(&sources[row]);
+            const auto hypotheses = search_targets(batch, time, options);
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                Translation& translation = found[rows[i]];
+                for (const Hypothesis& each : hypotheses[i]) {
+                    translation.candidates.push_back({written(each, *batch[i]), each.score, each.log_prob, {}});
+                    if (options.align) translation.candidates.back().alignment = aligned(each, *batch[i]);
+                }
+                translation.tokens = lengths[rows[i]];
+                translation.is_whole = hypotheses[i].front().is_whole;
+                translation.is_longer = translation.tokens > longest_source_;
+            }
+        });
+        return found;
     }
 
     // Predict the label of each record: its numbers step after step, features() of them a step; of an image its rows.
@@ -2342,14 +2481,15 @@ public:
     }
 
 private:
-    enum Use : std::size_t { STEP, SEQUENCE, CLASSIFY, REGRESS };
-    static constexpr std::array<const char*, 4> NAMES = {"step", "sequence", "classify", "regress"};
+    enum Use : std::size_t { STEP, SEQUENCE, CLASSIFY, REGRESS, ENCODE, DECODE };
+    static constexpr std::array<const char*, 6> NAMES = {"step", "sequence", "classify", "regress", "encode", "decode"};
 
     // These constants and what depends on them are those of the Python runtime: results may differ in the last digit
     // between graphs and batches, and the same text must come out.
     static constexpr std::size_t PREFILL_FROM = 64;          // tokens of a prompt that the sequence graph reads
     static constexpr std::size_t PREFILL_LOGITS = 1u << 22;  // in memory while a prompt is read
     static constexpr std::size_t BATCH_TOKENS = 1u << 11;    // read at once by a classifier, with padding
+    static constexpr std::size_t BATCH_SOURCES = 1u << 10;   // tokens of sources that are read at once, with padding
     static constexpr std::size_t SHORTEST = 16;              // the smallest length that a text is padded to
     static constexpr std::size_t BATCH_VALUES = 1u << 22;    // in the states or the input of a batch of vectors
 
@@ -2372,6 +2512,32 @@ private:
         }
         session(STEP);
     }
+
+    void load_translator() {
+        using namespace detail;
+        if (!tokenizer_) fail(bundle_.place(), ": text to text must have a tokenizer; export the bundle again");
+        target_tokenizer_ = bundle_.target_tokenizer();
+        state_layers_ = bundle_.dimension("encode", "outputs", 3, 0);
+        state_width_ = bundle_.dimension("encode", "outputs", 3, 2);
+        if (bundle_.dimension("decode", "outputs", 0, 1) != target().size() ||
+            bundle_.dimension("decode", "inputs", 1, 0) != state_layers_ ||
+            bundle_.dimension("decode", "inputs", 1, 2) != state_width_ ||
+            bundle_.dimension("decode", "inputs", 2, 2) != state_width_) {
+            fail(bundle_.place(), ": the graphs and the tokenizer must belong together, they do not; export it again");
+        }
+        longest_source_ = static_cast<std::size_t>(bundle_.runtime_number("longest_source", 1));
+        longest_target_ = static_cast<std::size_t>(bundle_.runtime_number("longest_target", 1));
+        const Json* penalty = bundle_.runtime().find("length_penalty");
+        const auto* whole = penalty ? penalty->get<std::int64_t>() : nullptr;
+        const auto* number = penalty ? penalty->get<double>() : nullptr;
+        if (!whole && !number) fail(bundle_.place(), ": runtime.length_penalty must be a number; export it again");
+        length_penalty_ = whole ? static_cast<double>(*whole) : *number;
+        unknown_ = stripped(target().decode({UNKNOWN_ID}, ""));
+        session(ENCODE);
+        session(DECODE);
+    }
+
+    const detail::Tokenizer& target() const { return target_tokenizer_ ? *target_tokenizer_ : *tokenizer_; }
 
     std::int32_t checked_id(std::int64_t id, const char* name) const {
         if (id < 0 || static_cast<std::size_t>(id) >= tokenizer_->size()) {
@@ -2496,7 +2662,7 @@ private:
             Ids ids;
             double score;
         };
-        struct Candidate {
+        struct Choice {
             double score;
             std::size_t row;
             std::int32_t token;
@@ -2514,7 +2680,7 @@ private:
         Ids ids = {last};
         for (int position = 1; position <= options.length; ++position) {
             step(ids, states, logits);
-            std::vector<Candidate> candidates;
+            std::vector<Choice> candidates;
             for (std::size_t row = 0; row < beams.size(); ++row) {
                 const auto first = logits.begin() + detail::to_signed(row * size);
                 std::vector<double> allowed(first, first + detail::to_signed(size));
@@ -2529,7 +2695,7 @@ private:
             candidates.resize(std::min(candidates.size(), 2 * width));
             std::vector<Beam> kept;
             std::vector<std::size_t> rows;
-            for (const Candidate& candidate : candidates) {
+            for (const Choice& candidate : candidates) {
                 Beam beam = {beams[candidate.row].ids, candidate.score};
                 const bool ends = candidate.token == END_ID;
                 if (!ends) beam.ids.push_back(candidate.token);
@@ -2547,6 +2713,185 @@ private:
             for (const Beam& beam : beams) ids.push_back(beam.ids.back());
         }
         return best.ids;
+    }
+
+    // An output that the search found: its tokens without the end, and the attention of each.
+    struct Hypothesis {
+        double log_prob, score;
+        bool is_whole;
+        Ids ids;
+        std::vector<std::vector<float>> attention;
+    };
+
+    // Search the most probable targets of a batch of sources, as textrnn/beam_search.py: the best first.
+    std::vector<std::vector<Hypothesis>> search_targets(const std::vector<const detail::Source*>& sources,
+                                                        std::size_t time, const TransformOptions& options) const {
+        using namespace detail;
+        constexpr std::size_t NONE = std::numeric_limits<std::size_t>::max();
+        struct Node {  // a token of partial hypotheses
+            std::size_t parent;
+            std::int32_t token;
+            std::vector<float> attention;
+        };
+        struct Live {  // an unfinished hypothesis: its row in the next step and its last token
+            std::size_t row;
+            double log_prob;
+            std::size_t node;
+        };
+        struct Sum {
+            double total;
+            std::size_t place;
+        };
+        const auto beams = static_cast<std::size_t>(options.beams);
+        const std::size_t count = sources.size(), size = target().size(), wide = time * state_width_;
+        Ids ids(count * time, PAD_ID);
+        std::vector<float> keys(count * wide), values(count * wide), mask(count * time);
+        std::vector<float> states(state_layers_ * count * state_width_);
+        for (std::size_t i = 0; i < count; ++i) {
+            std::copy(sources[i]->ids.begin(), sources[i]->ids.end(), ids.begin() + to_signed(i * time));
+        }
+        {
+            const auto batch = to_signed(count), length = to_signed(time), width = to_signed(state_width_);
+            const Value in = tensor(ids, {batch, length}), out = tensor(mask, {batch, length});
+            const Value k = tensor(keys, {batch, length, width}), v = tensor(values, {batch, length, width});
+            const Value first = tensor(states, {to_signed(state_layers_), batch, width});
+            session(ENCODE).run<1, 4>({in.get()}, {k.get(), v.get(), out.get(), first.get()});
+        }
+        std::vector<Node> nodes;
+        const double penalty = options.length_penalty.value_or(length_penalty_);
+        const auto hypothesis = [&](std::size_t node, double log_prob, std::size_t length, bool is_whole) {
+            Hypothesis made{log_prob, log_prob / std::pow(static_cast<double>(length), penalty), is_whole, {}, {}};
+            for (; node != NONE; node = nodes[node].parent) {
+                made.ids.push_back(nodes[node].token);
+                made.attention.push_back(nodes[node].attention);
+            }
+            std::reverse(made.ids.begin(), made.ids.end());
+            std::reverse(made.attention.begin(), made.attention.end());
+            return made;
+        };
+        std::vector<std::vector<Hypothesis>> found(count);
+        std::vector<std::vector<Live>> live(count);
+        std::vector<std::size_t> read(count);  // the source of each row
+        for (std::size_t i = 0; i < count; ++i) live[i] = {{i, 0, NONE}}, read[i] = i;
+        std::vector<float> of_rows[3] = {keys, values, mask};
+        const std::vector<float>* const of_sources[3] = {&keys, &values, &mask};
+        ids.assign(count, BEGINNING_ID);
+        for (std::size_t length = 1; !ids.empty(); ++length) {
+            std::vector<float> logits(ids.size() * size), attention(ids.size() * time), next(states.size());
+            {
+                const auto batch = to_signed(ids.size()), steps = to_signed(time), width = to_signed(state_width_);
+                const auto shape = {to_signed(state_layers_), batch, width};
+                const Value in = tensor(ids, {batch}), before = tensor(states, shape), after = tensor(next, shape);
+                const Value k = tensor(of_rows[0], {batch, steps, width});
+                const Value v = tensor(of_rows[1], {batch, steps, width});
+                const Value m = tensor(of_rows[2], {batch, steps}), out = tensor(logits, {batch, to_signed(size)});
+                const Value weights = tensor(attention, {batch, steps});
+                session(DECODE).run<5, 3>({in.get(), before.get(), k.get(), v.get(), m.get()},
+                                          {out.get(), weights.get(), after.get()});
+            }
+            const std::size_t batch = ids.size();
+            std::vector<std::size_t> rows, read_next;
+            ids.clear();
+            for (std::size_t i = 0; i < count; ++i) {
+                if (live[i].empty()) continue;
+                std::vector<Sum> sums;
+                for (const Live& each : live[i]) {
+                    const auto first = logits.begin() + to_signed(each.row * size);
+                    std::vector<double> nats = log_softmax(std::vector<float>(first, first + to_signed(size)));
+                    nats[PAD_ID] = nats[BEGINNING_ID] = -INFINITE;  // no target has them
+                    for (const double each_nats : nats) sums.push_back({each.log_prob + each_nats, sums.size()});
+                }
+                // Each hypothesis can end in one way only, so that this many hold enough that do not end.
+                const std::size_t most = std::min(2 * beams, sums.size());
+                const auto is_better = [](const Sum& a, const Sum& b) {
+                    return a.total > b.total || (a.total == b.total && a.place < b.place);
+                };
+                std::partial_sort(sums.begin(), sums.begin() + to_signed(most), sums.end(), is_better);
+                std::vector<Live> extended;
+                for (std::size_t rank = 0; rank < most; ++rank) {
+                    const auto [total, place] = sums[rank];
+                    if (!(total > -INFINITE) || extended.size() == beams) break;
+                    const Live& parent = live[i][place / size];
+                    const auto token = static_cast<std::int32_t>(place % size);
+                    if (token != END_ID) {
+                        const auto first = attention.begin() + to_signed(parent.row * time);
+                        const auto steps = to_signed(sources[i]->ids.size());
+                        nodes.push_back({parent.node, token, std::vector<float>(first, first + steps)});
+                        extended.push_back({parent.row, total, nodes.size() - 1});
+                    } else if (rank < beams) {
+                        found[i].push_back(hypothesis(parent.node, total, length, true));
+                    }
+                }
+                live[i].clear();
+                if (found[i].size() < beams && !extended.empty() && length < bound(sources[i]->ids.size())) {
+                    for (const Live& each : extended) {
+                        live[i].push_back({rows.size(), each.log_prob, each.node});
+                        rows.push_back(each.row);
+                        read_next.push_back(i);
+                        ids.push_back(nodes[each.node].token);
+                    }
+                } else if (found[i].empty()) {  // at the bound, and none has ended
+                    for (const Live& each : extended) {
+                        found[i].push_back(hypothesis(each.node, each.log_prob, length, false));
+                    }
+                }
+            }
+            states = rows_of(next, batch, rows);
+            if (read_next == read) continue;
+            read = read_next;
+            for (std::size_t part = 0; part < 3; ++part) {
+                const std::size_t each = part < 2 ? wide : time;
+                of_rows[part].clear();
+                for (const std::size_t source : read) {
+                    const auto first = of_sources[part]->begin() + to_signed(source * each);
+                    of_rows[part].insert(of_rows[part].end(), first, first + to_signed(each));
+                }
+            }
+        }
+        for (auto& each : found) {
+            std::stable_sort(each.begin(), each.end(), [](auto& a, auto& b) { return a.score > b.score; });
+            if (each.size() > beams) each.erase(each.begin() + to_signed(beams), each.end());
+        }
+        return found;
+    }
+
+    // The maximum number of tokens of an output, with the end; it grows for a source longer than any in training.
+    std::size_t bound(std::size_t length) const {
+        const double times = std::max(1.0, static_cast<double>(length) / static_cast<double>(longest_source_));
+        return static_cast<std::size_t>(std::ceil(static_cast<double>(longest_target_) * times)) + 1;
+    }
+
+    // Return the text of a hypothesis; an unknown token becomes the source token that was read for it.
+    std::string written(const Hypothesis& hypothesis, const detail::Source& source) const {
+        const auto decoder = target().stream_decoder("");
+        std::string text;
+        for (std::size_t i = 0; i < hypothesis.ids.size(); ++i) {
+            std::string part = decoder->push(hypothesis.ids[i]);
+            const std::size_t at = hypothesis.ids[i] == UNKNOWN_ID ? part.find(unknown_) : std::string::npos;
+            if (at != std::string::npos) part.replace(at, unknown_.size(), copied(hypothesis, i, source));
+            text += part;
+        }
+        return text + decoder->finish();
+    }
+
+    Alignment aligned(const Hypothesis& hypothesis, const detail::Source& source) const {
+        Alignment alignment{source.pieces, {}, hypothesis.attention};
+        for (std::size_t i = 0; i < hypothesis.ids.size(); ++i) {
+            const std::int32_t id = hypothesis.ids[i];
+            alignment.output.push_back(id == UNKNOWN_ID ? copied(hypothesis, i, source) : target().token_text(id));
+        }
+        return alignment;
+    }
+
+    // Return the source token with the highest attention, among unknown ones if there are any.
+    static const std::string& copied(const Hypothesis& hypothesis, std::size_t at, const detail::Source& source) {
+        const bool has_unknown = std::count(source.ids.begin(), source.ids.end(), UNKNOWN_ID) > 0;
+        std::size_t best = source.ids.size();
+        for (std::size_t i = 0; i < source.ids.size(); ++i) {
+            if (has_unknown && source.ids[i] != UNKNOWN_ID) continue;
+            if (best == source.ids.size() || hypothesis.attention[at][i] > hypothesis.attention[at][best]) best = i;
+        }
+        return source.pieces[best];
     }
 
     // Read one token of each row of a batch.
@@ -2646,7 +2991,10 @@ private:
 
     detail::Bundle bundle_;
     int threads_;
-    std::unique_ptr<detail::Tokenizer> tokenizer_;
+    std::unique_ptr<detail::Tokenizer> tokenizer_, target_tokenizer_;
+    std::string unknown_;  // the text of an unknown token of a target
+    double length_penalty_ = 1;
+    std::size_t longest_source_ = 0, longest_target_ = 0;
     std::vector<std::string> labels_;
     std::vector<double> thresholds_;
     std::vector<std::size_t> never_drawn_;

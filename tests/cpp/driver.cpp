@@ -42,6 +42,7 @@ std::string json(const std::pair<std::string, double>& pair) {
 }
 
 std::string json(const textrnn::Prediction& prediction);
+std::string json(const textrnn::Translation& found);
 
 template <class T>
 std::string json(const std::vector<T>& items) {
@@ -54,6 +55,21 @@ std::string json(const textrnn::Prediction& prediction) {
     return "{\"label\":" + json(prediction.label) + ",\"labels\":" + json(prediction.labels) +
            ",\"probability\":" + json(prediction.probability) + ",\"probabilities\":" + json(prediction.probabilities) +
            ",\"tokens\":" + json(prediction.tokens) + ",\"tokens_read\":" + json(prediction.tokens_read) + "}";
+}
+
+std::string json(const textrnn::Translation& found) {
+    std::string candidates;
+    for (const textrnn::Candidate& each : found.candidates) {
+        candidates += (candidates.empty() ? "" : ",") + ("{\"text\":" + json(each.text)) +
+                      ",\"score\":" + json(each.score) + ",\"log_prob\":" + json(each.log_prob) +
+                      ",\"alignment\":{\"source\":" + json(each.alignment.source) +
+                      ",\"output\":" + json(each.alignment.output) + ",\"weights\":" + json(each.alignment.weights) +
+                      "}}";
+    }
+    const auto flag = [](bool value) { return std::string(value ? "true" : "false"); };
+    return "{\"text\":" + json(found.text()) + ",\"candidates\":[" + candidates + "],\"tokens\":" +
+           json(found.tokens) + ",\"is_whole\":" + flag(found.is_whole) + ",\"is_longer\":" + flag(found.is_longer) +
+           "}";
 }
 
 double number(const Json& value) {
@@ -140,6 +156,9 @@ std::string answer(const Json& request) {
         std::string out;
         for (const std::string& text : strings(request, "texts")) {
             out += (out.empty() ? "[" : ",") + json(tokenizer->encode(text));
+            if (!request.find("whole")) continue;
+            const textrnn::detail::Source whole = tokenizer->encode_whole(text);
+            out += "," + json(whole.ids) + "," + json(whole.pieces);
         }
         for (const Json& item : request.at<Json::Array>("decode", PLACE)) {
             textrnn::Ids ids;
@@ -193,6 +212,13 @@ std::string answer(const Json& request) {
                                      static_cast<std::size_t>(number(request, "top", 10))));
     }
     if (task == "classify") return json(model.classify(strings(request, "texts")));
+    if (task == "transform") {
+        textrnn::TransformOptions options;
+        options.beams = static_cast<int>(number(request, "beams", options.beams));
+        if (request.find("length_penalty")) options.length_penalty = number(*request.find("length_penalty"));
+        options.align = request.find("align") != nullptr;
+        return json(model.transform(strings(request, "texts"), options));
+    }
     if (task == "forecast") {
         return json(
             model.forecast(floats(*request.find("history")), static_cast<std::size_t>(number(request, "steps", 0))));

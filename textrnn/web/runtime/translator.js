@@ -50,7 +50,7 @@ export class Translator {
     return outputs;
   }
 
-  /** Return the source tokens, the tokens of the best output, and the attention to each of the one at each of the other. */
+  /** Return the alignment of the best output of a text: {source, output, weights}. */
   async align(text, options = {}) {
     const [output] = await this.transform([text], { ...options, align: true });
     return output.candidates[0].alignment;
@@ -83,7 +83,8 @@ export class Translator {
   async #searched(sources, time, beams, lengthPenalty, signal) {
     const ids = new Int32Array(sources.length * time); // PAD_ID is 0
     sources.forEach((source, row) => ids.set(source.ids, row * time));
-    const { keys, values, mask, state } = await this.#graphs.run("encode", { ids: ["int32", ids, [sources.length, time]] });
+    const feeds = { ids: ["int32", ids, [sources.length, time]] };
+    const { keys, values, mask, state } = await this.#graphs.run("encode", feeds);
     const [ofKeys, ofValues, ofMask] = [keys, values, mask].map((tensor) => rowsOf(tensor.data, sources.length));
     const memory = sources.map((_, row) => [ofKeys[row], ofValues[row], ofMask[row]]);
     const step = (tokens, before, read) => {
@@ -91,7 +92,8 @@ export class Translator {
       return this.#step(tokens, before, read, time);
     };
     const bounds = sources.map((source) => this.#bound(source.ids.length));
-    return search(step, memory, { data: state.data, batch: sources.length }, bounds, beams, lengthPenalty, this.#hidden);
+    const first = { data: state.data, batch: sources.length };
+    return search(step, memory, first, bounds, beams, lengthPenalty, this.#hidden);
   }
 
   async #step(ids, state, memory, time) {

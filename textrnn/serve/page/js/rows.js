@@ -16,8 +16,8 @@ export function showRows(box, answers, choose) {
     ...answers.map(({ key, name, probability, chosen, pressed }) => {
       const bar = make("i", "bar");
       bar.style.width = `${100 * (probability ?? 0)}%`;
-      const shown = probability === null ? "" : percent(probability);
-      const row = make("button", chosen ? "row chosen" : "row", make("span", "", name), make("span", "figure", shown), bar);
+      const figure = make("span", "figure", probability === null ? "" : percent(probability));
+      const row = make("button", chosen ? "row chosen" : "row", make("span", "", name), figure, bar);
       row.type = "button";
       row.dataset.key = key;
       row.disabled = probability === null;
