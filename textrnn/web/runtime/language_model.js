@@ -16,6 +16,7 @@ export class LanguageModel {
   #hidden;
   #neverDrawn;
   #startId;
+  #hasTemperatures;
 
   constructor(manifest, tokenizer, graphs) {
     this.manifest = manifest;
@@ -25,6 +26,8 @@ export class LanguageModel {
     [this.#layers, , this.#hidden] = inputs.find(({ name }) => name === "state").shape;
     this.#neverDrawn = manifest.runtime.never_drawn;
     this.#startId = manifest.start_id;
+    const temperature = manifest.graphs.generate?.inputs.find(({ name }) => name === "temperature");
+    this.#hasTemperatures = temperature?.shape.length === 1; // older bundles have one for all texts of a call
     const logits = outputs[0].shape.at(-1);
     if (logits !== tokenizer.vocabularySize) {
       throw new UserError(`the bundle has ${tokenizer.vocabularySize} tokens and ${logits} logits; export it again`);
@@ -177,7 +180,9 @@ export class LanguageModel {
       state: this.#tensor(state),
       given: ["int32", given, shape],
       uniforms: ["float64", uniforms, shape],
-      temperature: ["float64", Float64Array.of(temperature), []],
+      temperature: this.#hasTemperatures
+        ? ["float64", new Float64Array(ids.length).fill(temperature), [ids.length]]
+        : ["float64", Float64Array.of(temperature), []],
     });
     return { tokens: found.tokens.data, state: { data: found.next_state.data, batch: ids.length } };
   }
