@@ -52,6 +52,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "length": st.integers(0, 50),
     "n": st.integers(1, 4),
     "steps": st.integers(1, 9),
+    "tokens": st.lists(st.integers(0, 40), max_size=9),
     "beams": st.integers(1, 9),
     "n_best": st.integers(1, 9),
     "length_penalty": st.floats(0, 2),

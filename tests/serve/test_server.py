@@ -216,6 +216,31 @@ def test_texts_are_classified_as_in_python(server: Running, models: dict[str, An
     assert prediction["explanation"] == model.explain("good bad", model.labels[0]).to_dict()
 
 
+@pytest.mark.parametrize("model", [CHARACTERS, WORDS, PIECES])
+def test_tokens_of_a_text_are_those_of_its_echo(server: Running, models: dict[str, Any], model: str) -> None:
+    text = "the cat sat. Ωé"
+    found = server.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False}).document
+    assert found["tokens"] == models[model].tokenizer.encode(text).tolist()
+    request = {"model": model, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    by_text, by_ids = (
+        server.post("/v1/completions", {**request, "prompt": prompt}).document["choices"][0]["logprobs"]
+        for prompt in (text, found["tokens"])
+    )
+    assert by_text == by_ids
+    assert len(by_ids["token_logprobs"]) == found["count"] + 1
+    decoded = server.post("/detokenize", {"model": model, "tokens": found["tokens"]}).document["prompt"]
+    assert decoded == models[model].tokenizer.decode(found["tokens"])
+    facts = server.get(f"/tokenizer_info?model={model}").document
+    start = server.post("/tokenize", {"model": model, "prompt": facts["bos_token"]}).document["tokens"]
+    assert server.post("/tokenize", {"model": model, "prompt": facts["eos_token"]}).document["tokens"] == [3]
+    (choice,) = server.post("/v1/completions", {**request, "prompt": start + found["tokens"]}).document["choices"]
+    assert choice["logprobs"]["token_logprobs"] == [None, *by_ids["token_logprobs"]]
+    assert choice["logprobs"]["text_offset"] == [0, *by_ids["text_offset"]]
+    events = server.post("/v1/completions", {**request, "prompt": start + found["tokens"], "stream": True}).events
+    parts = [event["choices"][0]["logprobs"]["token_logprobs"] for event in events]
+    assert [value for part in parts for value in part] == [None, *by_ids["token_logprobs"]]
+
+
 def test_every_kind_of_model_answers(server: Running, models: dict[str, Any]) -> None:
     name = "multilabel-classifier-float32"
     (expected,) = models[name].classify(["good"])
@@ -307,6 +332,10 @@ def test_a_text_is_scored_as_in_python(server: Running, models: dict[str, Any]) 
         ("/forecast", {"values": [1, None]}, 422, "numbers"),
         ("/forecast", {"values": [[1, 2]]}, 422, "must"),
         ("/score", {"texts": "a"}, 422, "list of strings"),
+        ("/tokenize", {"prompt": ["a"]}, 422, "prompt must be a string"),
+        ("/tokenize", {"prompt": "a", "add_special_tokens": True}, 422, "add_special_tokens is not supported"),
+        ("/detokenize", {"tokens": [10**30]}, 422, "ids must be"),
+        ("/detokenize", {"tokens": "a"}, 422, "a list of whole numbers"),
     ],
 )
 def test_a_wrong_request_gets_one_line(server: Running, path: str, request_: Any, status: int, part: str) -> None:

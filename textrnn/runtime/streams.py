@@ -20,7 +20,7 @@ from textrnn.runtime.language_model import LanguageModel, is_drawn_inside
 from textrnn.runtime.sessions import checked_ids
 from textrnn.sampling import log_softmax, sample
 from textrnn.tokenizers import END_ID
-from textrnn.tokenizers.base import check_text
+from textrnn.tokenizers.base import BEGINNING_ID, check_text
 
 READ_AT_ONCE = 512
 """Tokens of a prompt in one call: few, so that a long prompt does not keep other streams waiting."""
@@ -57,7 +57,7 @@ class Stream:
 
     Args:
         model: the language model.
-        prompt: text to continue, or its ids ``(tokens,)``.
+        prompt: text to continue, or its ids ``(tokens,)``, which may begin with that of ``<s>``.
         options: options of generation without beams; `count` is ignored.
         seed: the seed, 0 or above.
         number: number of the text among those of the same seed, as in `LanguageModel.samples`.
@@ -82,11 +82,15 @@ class Stream:
             require_whole_number("logprobs", alternatives, 0, "give a number of alternatives")
         self.model = model
         self.options = options
+        self.has_start = False
         if isinstance(prompt, str):
             check_text(prompt)
             self.prompt, ids = prompt, model.tokenizer.encode(prompt)
         else:
             ids = checked_ids(prompt, model.vocabulary_size, 1)
+            # Tools of evaluation give the start token. Every text follows it anyway.
+            self.has_start = ids[:1].tolist() == [BEGINNING_ID]
+            ids = ids[self.has_start :]
             self.prompt = model.tokenizer.decode(ids)
         self.prompt_ids = ids
         self.alternatives = alternatives

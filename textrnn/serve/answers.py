@@ -268,6 +268,7 @@ class CompletionForm:
         self._reasons: list[str | None] = [None for _ in texts.streams]
         self._offsets = [0 if fields["echo"] else len(stream.prompt) for stream in texts.streams]
         self._started = [not fields["echo"] for _ in texts.streams]
+        self._echoes_start = [fields["echo"] and stream.has_start for stream in texts.streams]
 
     def collect(self, arrived: list[tuple[int, Piece]]) -> None:
         """Take pieces for `document`."""
@@ -301,7 +302,7 @@ class CompletionForm:
         yield b"[DONE]"
 
     def _choice(self, index: int, text: str, tokens: Sequence[Any], reason: str | None) -> dict[str, Any]:
-        logprobs = None
+        logprobs: dict[str, list[Any]] | None = None
         if self._fields["logprobs"] is not None:
             offsets = []
             for token in tokens:
@@ -314,6 +315,11 @@ class CompletionForm:
                 "top_logprobs": [dict(reversed(token.alternatives)) for token in tokens],
                 "text_offset": offsets,
             }
+            if tokens and self._echoes_start[index]:  # a token of the prompt that has no probability
+                self._echoes_start[index] = False
+                absent = {"tokens": "", "token_logprobs": None, "top_logprobs": None, "text_offset": 0}
+                for name, entry in absent.items():
+                    logprobs[name].insert(0, entry)
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
     def _usage(self) -> dict[str, int]:

@@ -53,7 +53,7 @@ from textrnn.serve.served import (
     Served,
 )
 from textrnn.serve.settings import Settings
-from textrnn.serve.tokens import scored, token_facts
+from textrnn.serve.tokens import scored, text_of_tokens, token_facts, token_ids, tokenizer_facts
 
 log = logging.getLogger(__name__)
 
@@ -135,10 +135,13 @@ class Application:
             "/transform": self.transform,
             "/forecast": self.forecast,
             "/score": self.score,
+            "/tokenize": self.tokenize,
+            "/detokenize": self.detokenize,
         }
         gets = {
             "/health": self.health,
             "/info": self.info,
+            "/tokenizer_info": self.tokenizer_info,
             "/v1/models": self.list_models,
             "/metrics": self.show_metrics,
             "/openapi.json": self.openapi,
@@ -329,6 +332,25 @@ class Application:
         work = served.call(scored, served.model, fields["texts"], fields["logprobs"], gone)
         scores = await unless_gone(work, request.receive, lambda: gone.append(True))
         return json_response({"model": served.name, "scores": scores})
+
+    async def tokenize(self, request: Request) -> Response:
+        """Give the tokens of a text."""
+        fields = await self._read(request, forms.TOKENIZE)
+        served = self.models.find(fields["model"], LANGUAGE_MODELS, "a language model")
+        tokens = await unless_gone(served.call(token_ids, served.model.tokenizer, fields["prompt"]), request.receive)
+        return json_response({"model": served.name, "count": len(tokens), "tokens": tokens})
+
+    async def detokenize(self, request: Request) -> Response:
+        """Give the text of tokens."""
+        fields = await self._read(request, forms.DETOKENIZE)
+        served = self.models.find(fields["model"], LANGUAGE_MODELS, "a language model")
+        work = served.call(text_of_tokens, served.model.tokenizer, fields["tokens"])
+        return json_response({"model": served.name, "prompt": await unless_gone(work, request.receive)})
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        """Describe the tokenizer of a language model."""
+        served = self.models.find(request.query_params.get("model"), LANGUAGE_MODELS, "a language model")
+        return json_response({"model": served.name, **tokenizer_facts(served.model)})
 
     def _texts(
         self,

@@ -28,8 +28,8 @@ class Field:
     """A field of a request.
 
     Attributes:
-        kind: "string", "integer", "number", "boolean", "strings" (one or several), "texts" (several), "prompts" or
-            "values" (nested arrays of numbers).
+        kind: "string", "integer", "number", "boolean", "strings" (one or several), "texts" (several), "ids" (token
+            ids), "prompts" or "values" (nested arrays of numbers).
         text: what it is.
         default: its value when it is absent or null.
         low, high: its range.
@@ -74,6 +74,7 @@ class Field:
             "object": {"type": "object"},
             "strings": {"anyOf": [{"type": "string"}, _array({"type": "string"})]},
             "texts": _array({"type": "string"}),
+            "ids": _array({"type": "integer"}),
             "prompts": {
                 "anyOf": [
                     {"type": "string"},
@@ -122,6 +123,8 @@ def _is_of_kind(kind: str, value: Any) -> tuple[bool, str]:
             return right, f"a string or a list of at most {MOST_STOPS} strings"
         case "texts":
             return is_list and all(type(x) is str for x in value), "a list of strings"
+        case "ids":
+            return is_list and all(map(_is_whole, value)), "a list of whole numbers"
         case "values":
             return is_list and len(value) > 0, "a list of numbers, or of lists of numbers"
         case "prompts":
@@ -221,6 +224,13 @@ SCORE: Form = {
         "integer", "give each token with its probability and this many alternatives", None, 0, MOST_ALTERNATIVES
     ),
 }
+
+TOKENIZE: Form = {
+    "model": _MODEL,
+    "prompt": Field("string", "text to tokenize; one that is only a special token, as </s>, is its id", required=True),
+    "add_special_tokens": Field("any", "not supported", only=(None, False)),
+}
+DETOKENIZE: Form = {"model": _MODEL, "tokens": Field("ids", "token ids", required=True)}
 
 
 def read_form(body: bytes, form: Form) -> dict[str, Any]:

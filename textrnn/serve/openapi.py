@@ -63,10 +63,27 @@ POSTS: Mapping[str, tuple[str, forms.Form, str, str]] = {
         "application/json",
         "scores: the metrics of each text",
     ),
+    "/tokenize": (
+        "Give the tokens of a text of a language model",
+        forms.TOKENIZE,
+        "application/json",
+        "tokens: their ids; count",
+    ),
+    "/detokenize": (
+        "Give the text of tokens of a language model",
+        forms.DETOKENIZE,
+        "application/json",
+        "prompt: the text",
+    ),
 }
 GETS = {
     "/health": ("Say whether requests are served", "application/json", "status: ok"),
     "/info": ("Describe the server and its models", "application/json", "version, models and limits"),
+    "/tokenizer_info": (
+        "Describe the tokenizer of a language model",
+        "application/json",
+        "kind, special tokens",
+    ),
     "/v1/models": ("List the models, in the form of OpenAI", "application/json", "data: the models"),
     "/metrics": ("Show the metrics for Prometheus", "text/plain", "the metrics"),
     "/openapi.json": ("Show this document", "application/json", "this document"),

@@ -1,4 +1,4 @@
-"""Tokens and their probabilities, ready for JSON."""
+"""Tokens of texts, and their probabilities, ready for JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,42 @@ from typing import Any
 from textrnn.errors import UserError
 from textrnn.generation import GenerationOptions
 from textrnn.runtime.language_model import LanguageModel
+from textrnn.runtime.sessions import checked_ids
 from textrnn.runtime.streams import Stream, Token
-from textrnn.tokenizers.base import check_text
+from textrnn.tokenizers import Tokenizer
+from textrnn.tokenizers.base import BEGINNING_ID, END_ID, PAD_ID, SPECIAL_TOKENS, check_text
+
+
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids of a text; a text that is only a special token is its id.
+
+    Raises:
+        UserError: the text cannot be read.
+    """
+    if text in SPECIAL_TOKENS:
+        return [SPECIAL_TOKENS.index(text)]
+    ids: list[int] = tokenizer.encode(text).tolist()
+    return ids
+
+
+def text_of_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """Return the text of ids.
+
+    Raises:
+        UserError: one of them is not in the vocabulary.
+    """
+    return tokenizer.decode(checked_ids(ids, tokenizer.vocabulary_size, 1))
+
+
+def tokenizer_facts(model: LanguageModel) -> dict[str, Any]:
+    """Return the kind, the size and the special tokens of a model's tokenizer, by the names of evaluation tools."""
+    return {
+        "tokenizer_class": model.manifest.tokenizer.kind if model.manifest.tokenizer else None,
+        "vocabulary_size": model.vocabulary_size,
+        "bos_token": SPECIAL_TOKENS[BEGINNING_ID],
+        "eos_token": SPECIAL_TOKENS[END_ID],
+        "pad_token": SPECIAL_TOKENS[PAD_ID],
+    }
 
 
 def token_facts(tokens: Sequence[Token]) -> list[dict[str, Any]]:
