@@ -108,8 +108,15 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
 }
 """Entries of `Manifest.runtime` by kind of model."""
 
-OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {"language_model": {"prompt": _TEXT}}
-"""Entries that older bundles lack."""
+OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {"language_model": {"prompt": _TEXT}, "vector_classifier": {"audio": _SECTION}}
+"""Entries that not every bundle of a kind has."""
+
+AUDIO: Mapping[str, _Rule] = {"sample_rate": _whole(1000, _MOST), "mel_bins": _whole(1, 1024), "recording": _TEXT}
+"""Entries of `runtime.audio`, of a classifier whose vectors are log-mel frames of recordings.
+
+Recordings are mixed to mono and resampled to ``sample_rate``. Frames are those of Kaldi with ``mel_bins`` values: 25 ms
+long, one every 10 ms, without dither. ``recording`` names the column of paths in a table.
+"""
 
 
 @dataclass(frozen=True)
@@ -406,6 +413,8 @@ class _Reader:
             given = {name: rule for name, rule in optional.items() if name in manifest.runtime}
             self._check_entries("runtime", manifest.runtime, {**RUNTIME[manifest.kind], **given})
             self._check_entries("runtime.sources", manifest.runtime["sources"], SOURCES)
+            if "audio" in given:
+                self._check_entries("runtime.audio", manifest.runtime["audio"], AUDIO)
         if manifest.precision not in PRECISIONS:
             raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")
         in_use = [graph.file for graph in manifest.graphs.values()]

@@ -34,12 +34,12 @@ class Scope:
 
     Attributes:
         models: a subset of `MODELS`.
-        reads: inputs of the models, ``"text"`` or ``"vectors"``; a series is vectors.
+        reads: inputs of the models, ``"text"``, ``"vectors"`` or ``"audio"``; a series is vectors.
         needs: conditions on other settings, by key: allowed values, or a lower bound.
     """
 
     models: tuple[str, ...] = MODELS
-    reads: tuple[str, ...] = ("text", "vectors")
+    reads: tuple[str, ...] = ("text", "vectors", "audio")
     needs: Mapping[str, tuple[Any, ...] | Above] = field(default_factory=dict)
 
     def has(self, model: str, config: Config) -> bool:
@@ -52,7 +52,7 @@ class Scope:
 
     def __str__(self) -> str:
         kinds = "all models" if self.models == MODELS else " and ".join(f"{model}s" for model in self.models)
-        inputs = "" if len(self.reads) == 2 or self.models in _OF_ONE_INPUT else f" of {self.reads[0]}"
+        inputs = "" if len(self.reads) == 3 or self.models in _OF_ONE_INPUT else f" of {self.reads[0]}"
         needs = " and ".join(_described(key, wanted) for key, wanted in self.needs.items())
         return f"{kinds}{inputs}{' with ' if needs else ''}{needs}"
 
@@ -66,6 +66,7 @@ FORECASTS = Scope(("forecaster",))
 TEXT = Scope(reads=("text",))
 VECTORS = Scope(reads=("vectors",))
 OF_VECTORS = Scope(("classifier", "regressor"), ("vectors",))
+AUDIO = Scope(("classifier",), ("audio",))
 CLASSIFIERS_OF_TEXT = Scope(("classifier",), ("text",))
 TRANSLATORS = Scope(("translator",))
 ONE_TEXT = Scope(("language model", "classifier"), ("text",))  # one tokenizer, whose kind is chosen
@@ -117,12 +118,25 @@ class DataConfig:
     source: tuple[str, ...] = field(default=("builtin",), metadata=_for(EVERY_RUN))
     """Files, folders, Hugging Face ids, or "builtin": the Python language manual; for classification, short reviews in
     English and Chinese; for vectors, the handwritten digits of scikit-learn, if it is installed."""
-    reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors"))
-    """Classification: a record is a text or a sequence of vectors. Regression and forecasts read vectors."""
+    reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors", "audio"))
+    """Classification: a record is a text, a sequence of vectors, or a recording (audio). Regression and forecasts read
+    vectors."""
     values: tuple[str, ...] = field(default=(), metadata=_for(VECTORS))
     """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
     """Vectors: a time step is a row of the array, or a single value, in row-major order."""
+    recording: str = field(default="path", metadata=_for(AUDIO) | _COLUMN)
+    """Recordings: the column of a table that holds their paths. If the table lacks it: its only column of names that end
+    in .wav, .flac, .ogg or .mp3."""
+    group: str = field(default="", metadata=_for(_with(AUDIO, data__validation=((),))) | _COLUMN)
+    """Recordings: a column of the table, such as the speaker. Those of one group are held out together, or not at
+    all."""
+    sample_rate: int = field(
+        default=0, metadata=_for(AUDIO) | _between(0, 48_000, "0 takes the lowest of the recordings, at most 16000")
+    )
+    """Recordings: samples a second, to which all are resampled. 0: the lowest of those to train on, at most 16,000."""
+    mel_bins: int = field(default=40, metadata=_for(AUDIO) | _between(4, 256, "40 or 80 are usual"))
+    """Recordings: values of a frame, the energies of so many bands of the mel scale. A frame starts every 10 ms."""
     mix: tuple[str, ...] = field(default=(), metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES))
     """Learning on (`model.init_from`): sources that the model knows already. Half of every batch is of them, so that it
     forgets less; the share `held_out` of them is evaluated on."""
@@ -333,7 +347,7 @@ class ModelConfig:
     """The output of a layer: its state, or o_t = g(V h_t + c) with ReLU or a gated linear unit (Dauphin et al.
     2017)."""
     stride: int = field(
-        default=1, metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
+        default=1, metadata=_for(OF_VECTORS, AUDIO) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
     )
     """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
     1996)."""
@@ -408,6 +422,9 @@ class TrainConfig:
     """Seconds between two checkpoints."""
     label_smoothing: float = field(default=0.1, metadata=_for(TRANSLATORS) | _between(0.0, 0.9, "0.1 is usual"))
     """Text to text: the share of the target probability that is spread over the vocabulary (Szegedy et al. 2016)."""
+    augment: bool = field(default=True, metadata=_for(AUDIO, off=True))
+    """Recordings: each time one is trained on, its speed, voice, level and background are changed at random, and parts
+    are masked (after Park et al. 2019)."""
     class_weights: str = field(
         default="none", metadata=_for(_with(CLASSIFIERS, task=("classification",))) | _one_of("none", "balanced")
     )
@@ -472,6 +489,8 @@ def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
     """Return the data settings with which a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
     others = {name: runtime[name] for name in ("steps", "label_separator", "target") if name in runtime}
+    if "audio" in runtime:
+        others |= {"reads": "audio", **runtime["audio"]}
     return DataConfig(
         text=sources["text"],
         label=sources["label"],

@@ -25,6 +25,7 @@ from textrnn.files import write_atomically
 if TYPE_CHECKING:
     from textrnn.classification import TextPrediction
     from textrnn.data.records import Record
+    from textrnn.runtime.audio_classifier import AudioClassifier
     from textrnn.runtime.text_classifier import Classifier
     from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
@@ -137,9 +138,13 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
     from textrnn.data.labels import describe
     from textrnn.data.vector_sources import read_unlabelled, vector_options
     from textrnn.metrics.evaluation import in_batches
+    from textrnn.runtime.audio_classifier import AudioClassifier
     from textrnn.runtime.vector_models import VectorClassifier
 
     refuse(model, arguments, **dict.fromkeys(("why", "label", "png", "text", "output"), "classifiers of texts"))
+    if isinstance(model, AudioClassifier):
+        _classify_recordings(model, arguments)
+        return
     if arguments.texts or str(arguments.input or "-") == "-":
         was = f"text: {arguments.texts[0]!r:.60}" if arguments.texts else "none"
         raise UserError(f"{arguments.model} reads vectors of a file, was given {was}; give --input FILE")
@@ -162,6 +167,34 @@ def _classify_vectors(model: VectorClassifier | Regressor, arguments: argparse.N
                 print(f"{number:>6}  {summary}", flush=True)
             else:
                 print(json.dumps({"record": number, **facts}, ensure_ascii=False), flush=True)
+    if skipped:
+        print(f"left out: {describe(skipped)}", file=sys.stderr)
+
+
+def _classify_recordings(model: AudioClassifier, arguments: argparse.Namespace) -> None:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.audio.sources import Columns, find_recordings
+    from textrnn.data.labels import describe
+    from textrnn.metrics.evaluation import in_batches
+
+    refuse(model, arguments, values="vectors", errors="texts")
+    if bool(arguments.texts) == bool(arguments.input):
+        was = "both" if arguments.texts else "none"
+        raise UserError(f"{arguments.model} reads recordings or --input FILE, was given {was}; give one of them")
+    skipped: Counter[str] = Counter()
+    if arguments.input:
+        columns = Columns(data_of_bundle(model.manifest.runtime).recording, "")
+        paths = (str(found.path) for found in find_recordings(str(arguments.input), columns, skipped))
+    else:
+        paths = iter(arguments.texts)
+    number = 0
+    for batch in in_batches(paths, CLASSIFIED_AT_ONCE):
+        for path, prediction in zip(batch, model.classify(batch), strict=True):
+            number += 1
+            if _is_for_a_person(arguments):
+                print(f"{prediction.summary():<{max(map(len, model.labels)) + 5}}  {path}", flush=True)
+            else:
+                print(json.dumps({"record": number, "path": path, **prediction.to_dict()}, ensure_ascii=False), flush=True)
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from textrnn.classification import padded_length
 from textrnn.data.labelled import Batches, LabelledDataset, make_folder, open_parts, part_paths, write_part
 from textrnn.data.labels import SPLIT_SEED, Labels, describe
-from textrnn.data.vector_sources import Target, VectorOptions, read_vectors, vectors_fingerprint
+from textrnn.data.vector_sources import Target, VectorOptions, read_grouped, vectors_fingerprint
 from textrnn.data.vectors import padded
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
@@ -112,7 +112,7 @@ def prepare_vectors(
     skipped = Counter[str]()
     make_folder(folder)
     features = 0 if scaling is None else len(scaling[0])
-    records = read_vectors(sources, options, skipped, features, is_valued=labels is None)
+    records = read_grouped(sources, options, skipped, features, is_valued=labels is None)
     progress = tqdm(records, desc="Reading", unit="sequence", unit_scale=True, disable=quiet, delay=1, leave=False)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -121,7 +121,7 @@ def prepare_vectors(
                 names = [str(label) for label in spool.targets]
                 if before and classes is None:
                     classes = labels.classes_with(before, names, "sequences", always_before)
-                cut = _cut_by_class(spool.targets, labels, classes, held_out)
+                cut = _cut_by_class(spool, labels, classes, held_out)
             else:
                 cut = _cut_at_random(spool.targets, held_out)
             if left_out := int(np.count_nonzero(cut.parts < 0)):
@@ -168,9 +168,9 @@ class _Cut(NamedTuple):
 
 
 def _cut_by_class(
-    found: Sequence[Target], labels: Labels, classes: Sequence[str] | None, held_out: float | None
+    spool: _Spool, labels: Labels, classes: Sequence[str] | None, held_out: float | None
 ) -> _Cut:
-    names = [str(label) for label in found]
+    names = [str(label) for label in spool.targets]
     if classes is None:
         if held_out is not None:  # else the sources to evaluate on may have them
             labels.require_names(names)
@@ -179,7 +179,10 @@ def _cut_by_class(
     targets = [labels.target(name, places) for name in names]
     parts = np.zeros(len(names), np.int64)
     if held_out is not None:
-        parts[labels.split(names, held_out, "sequences")] = 1
+        if any(spool.groups):
+            parts[_held_out_by_group(spool.groups, held_out)] = 1
+        else:
+            parts[labels.split(names, held_out, "sequences")] = 1
     parts[[target is None for target in targets]] = -1
     return _Cut(classes, np.array([0 if target is None else target for target in targets], labels.dtype), parts)
 
@@ -189,6 +192,23 @@ def _cut_at_random(found: Sequence[Target], held_out: float | None) -> _Cut:
     if held_out is not None:
         parts[_held_out_at_random(len(found), held_out)] = 1
     return _Cut((), np.array(found, np.float32), parts)
+
+
+def _held_out_by_group(groups: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Return which records are held out: those of whole groups, so many that they have the share or a little more."""
+    names, places, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise UserError(
+            f"data.group holds out whole groups, all records are of one: {names[0]!r:.60}; leave it out, or give records "
+            "of another group"
+        )
+    chosen = np.zeros(len(names), bool)
+    for group in np.random.default_rng(SPLIT_SEED).permutation(len(names))[:-1]:
+        if counts[chosen].sum() >= share * len(groups):
+            break
+        chosen[group] = True
+    held_out: NDArray[np.bool_] = chosen[places]
+    return held_out
 
 
 def _held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
@@ -226,18 +246,20 @@ class _Spool:
     Attributes:
         lengths: steps of each.
         targets: label or numbers of each.
+        groups: name of the group of each; empty for none.
         features: values of a step, the same for all.
     """
 
-    def __init__(self, file: IO[bytes], records: Iterable[tuple[NDArray[Any], Target]]) -> None:
+    def __init__(self, file: IO[bytes], records: Iterable[tuple[NDArray[Any], Target, str]]) -> None:
         self._file = file
-        self.features, self.lengths, self.targets = 0, list[int](), list[Target]()
+        self.features, self.lengths, self.targets, self.groups = 0, list[int](), list[Target](), list[str]()
         self._is_uint8 = bytearray()  # of each record: images may be of both kinds
-        for sequence, target in records:
+        for sequence, target, group in records:
             file.write(np.ascontiguousarray(sequence).data)
             self.features = sequence.shape[1]
             self.lengths.append(len(sequence))
             self.targets.append(target)
+            self.groups.append(group)
             self._is_uint8.append(sequence.dtype == np.uint8)
 
     @property

@@ -36,6 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.config import DataConfig
+from textrnn.data.audio.recordings import AudioFormat, SilentRecording
+from textrnn.data.audio.sources import Columns, find_recordings, recordings_identity
 from textrnn.data.hugging_face import RECORDS_AT_ONCE, HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line, label_value, whole_characters
 from textrnn.data.sources import Files, find
@@ -50,6 +52,20 @@ LARGEST_RECORD = 256 << 20  # bytes; a file whose header gives a larger size is 
 Target = str | tuple[float, ...]
 
 
+class AudioOptions(NamedTuple):
+    """Options of reading recordings.
+
+    Attributes:
+        format: how a recording becomes frames.
+        recording: column of a table that holds their paths.
+        group: column of what is held out together; empty for none.
+    """
+
+    format: AudioFormat
+    recording: str
+    group: str = ""
+
+
 @dataclass(frozen=True)
 class VectorOptions:
     """Options of reading sequences from a source.
@@ -60,6 +76,7 @@ class VectorOptions:
         steps: unit of a time step: ``rows`` of an array, or single ``values``.
         errors: handling of bytes that are not UTF-8: ``strict`` raises an error, ``replace`` substitutes U+FFFD.
         needs_label: whether a source must have the label column. If false, the column is optional and is not used.
+        audio: how recordings are read; None if the sources hold numbers.
     """
 
     values: tuple[str, ...] = ()
@@ -67,6 +84,7 @@ class VectorOptions:
     steps: str = "rows"
     errors: str = "strict"
     needs_label: bool = True
+    audio: AudioOptions | None = None
 
     def __post_init__(self) -> None:
         if self.steps not in STEPS:
@@ -83,6 +101,7 @@ class _Raw(NamedTuple):
     place: str
     value: Any
     label: Any
+    group: str = ""
 
 
 def read_vectors(
@@ -93,6 +112,20 @@ def read_vectors(
     is_valued: bool = False,
 ) -> Iterator[tuple[NDArray[Any], Target]]:
     """Yield sequences ``(time, features)``, uint8 or float32, each with its class label or its regression targets.
+
+    Arguments and errors as in `read_grouped`.
+    """
+    return ((sequence, target) for sequence, target, _ in read_grouped(sources, options, skipped, features, is_valued))
+
+
+def read_grouped(
+    sources: Sequence[str],
+    options: VectorOptions,
+    skipped: Counter[str],
+    features: int = 0,
+    is_valued: bool = False,
+) -> Iterator[tuple[NDArray[Any], Target, str]]:
+    """Yield sequences as `read_vectors`, each with its target and the name of its group, empty where none is read.
 
     Records without values or label, and files of a folder without records, are skipped and counted.
 
@@ -110,7 +143,7 @@ def read_vectors(
     like, outputs = "those trained on had" if features else "the first had", 0
     for source in sources:
         found = False
-        for place, value, label in _records(source, options, skipped):
+        for place, value, label, group in _records(source, options, skipped):
             sequence = to_sequence([] if value is None else value, options.steps, place)
             target = _outputs(place, label) if is_valued else _label(place, label, options)
             if not sequence.size:
@@ -129,8 +162,13 @@ def read_vectors(
                         f"{outputs}; mend it, or leave it out"
                     )
             found = True
-            yield sequence, target
+            yield sequence, target, group
         if not found:
+            if options.audio:
+                raise UserError(
+                    f"a source must hold some labelled recordings, found none in: {source}; give a folder with a folder "
+                    f"for each class, or a table with the columns {options.audio.recording} and {options.label}"
+                )
             raise UserError(
                 f"a source must hold some labelled vectors, found none in: {source}; give a file of records "
                 f"({', '.join(_READERS)}, or IDX) with numbers and label"
@@ -147,7 +185,7 @@ def read_unlabelled(
     """
     found = False
     records = _records(source, replace(options, needs_label=False), skipped)
-    for number, (place, value, _) in enumerate(records, 1):
+    for number, (place, value, _, _) in enumerate(records, 1):
         sequence = to_sequence([] if value is None else value, options.steps, place)
         if not sequence.size:
             skipped["records without values"] += 1
@@ -167,8 +205,15 @@ def vectors_fingerprint(sources: Sequence[str], options: VectorOptions) -> str:
 
     Files count as in `source_fingerprint`.
     """
-    parts = [_identity(source) for source in sources]
+    audio = options.audio
+    if audio:
+        columns = Columns(audio.recording, options.label, audio.group)
+        parts = [recordings_identity(source, columns) for source in sources]
+    else:
+        parts = [_identity(source) for source in sources]
     decides = asdict(options)
+    if not audio:
+        del decides["audio"]
     del decides["needs_label"]  # `read_vectors` always reads the label
     return hashlib.sha256(json.dumps([parts, decides]).encode()).hexdigest()
 
@@ -185,6 +230,9 @@ def _identity(source: str) -> list[Any]:
 
 
 def _records(source: str, options: VectorOptions, skipped: Counter[str]) -> Iterator[_Raw]:
+    if options.audio:
+        yield from _recordings(source, options, options.audio, skipped)
+        return
     if source == "builtin":
         images, labels = _digits()
         yield from (_Raw(f"digit {n}", *pair) for n, pair in enumerate(zip(images, labels.tolist(), strict=True), 1))
@@ -200,6 +248,19 @@ def _records(source: str, options: VectorOptions, skipped: Counter[str]) -> Iter
             yield from _READERS[text_suffix(path)](path, options)
         elif not _IDX_LABELS.search(path.name):
             skipped["files without records"] += 1
+
+
+def _recordings(source: str, options: VectorOptions, audio: AudioOptions, skipped: Counter[str]) -> Iterator[_Raw]:
+    columns = Columns(audio.recording, options.label if options.needs_label else "", audio.group)
+    for path, place, label, group in find_recordings(source, columns, skipped):
+        try:
+            frames = audio.format.frames(path, place)
+        except SilentRecording:
+            if not options.needs_label:  # whoever asks for a prediction wants one for each
+                raise
+            skipped["silent recordings"] += 1
+            continue
+        yield _Raw(place, frames, label, group)
 
 
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -607,4 +668,7 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
 
 def vector_options(data: DataConfig) -> VectorOptions:
     """Return the options of reading the vector sources of a run."""
-    return VectorOptions(data.values, data.label, data.steps, data.errors)
+    audio = None
+    if data.reads == "audio":
+        audio = AudioOptions(AudioFormat(data.sample_rate, data.mel_bins), data.recording, data.group)
+    return VectorOptions(data.values, data.label, data.steps, data.errors, audio=audio)

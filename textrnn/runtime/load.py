@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 from textrnn.bundle import read_bundle
 from textrnn.errors import UserError, require_whole_number, shown
 from textrnn.models.places import find_model
+from textrnn.runtime.audio_classifier import AudioClassifier
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.multilabel_classifier import MultilabelClassifier
@@ -27,8 +28,8 @@ def load(path: str | PathLike[str], kind: None = None, *, threads: int = 1) -> A
 def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int = 1) -> Any:
     """Load a model from a bundle folder, a run folder with a bundle in it, by its name, or from the hub.
 
-    It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, a `Regressor`, a
-    `Forecaster` or a `Translator`; with `kind`, it must be of that class.
+    It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, an
+    `AudioClassifier`, a `Regressor`, a `Forecaster` or a `Translator`; with `kind`, it must be of that class.
 
     Raises:
         UserError: no bundle there, one of an unknown or another kind, or a file of it missing, damaged or of a newer
@@ -51,6 +52,8 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
             f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
         )
     cls = kinds[bundle.manifest.kind]
+    if cls is VectorClassifier and "audio" in bundle.manifest.runtime:
+        cls = AudioClassifier
     if kind is not None and not (isinstance(kind, type) and issubclass(cls, kind)):
         raise UserError(
             f"the model must be a {getattr(kind, '__name__', shown(kind))}, {path} is a {cls.__name__}; give that"

@@ -77,11 +77,11 @@ class SequenceExporter(Exporter):
         data, model = self.settings.data, self.settings.model
         if self.tokenizer:
             return {"max_length": data.max_length, "segment_length": model.segment_length}
-        return {
-            "steps": data.steps,
-            "stride": model.stride,
-            "hidden_dim": model.hidden_dim,
-        }
+        found: dict[str, Any] = {"steps": data.steps, "stride": model.stride, "hidden_dim": model.hidden_dim}
+        if data.reads == "audio":
+            names = ("sample_rate", "mel_bins", "recording")
+            found["audio"] = {name: getattr(data, name) for name in names}
+        return found
 
     def compare(self, graphs: Sessions, precision: str) -> float:
         session = graphs(self.use)

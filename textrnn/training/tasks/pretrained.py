@@ -236,6 +236,7 @@ def weights_config(folder: Path) -> Config:
     manifest = read_bundle(folder).manifest
     task, reads = TASK_OF_KIND[manifest.kind]
     runtime = manifest.runtime
+    reads = "audio" if "audio" in runtime else reads
     return Config(
         task=task,
         data=replace(data_of_bundle(runtime), reads=reads),

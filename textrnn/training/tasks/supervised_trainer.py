@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textrnn.config import Config
+from textrnn.data.audio.augmentation import AugmentedBatches
 from textrnn.data.labelled import Batches, LabelledDataset, MixedBatches
 from textrnn.data.labelled_texts import TextBatches, TextDataset
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
@@ -66,7 +67,7 @@ class SupervisedTrainer(Trainer):
         start = self.start and self.start_for(self.start, train)
         self.learns_on = start is not None and start.learns_on
         sizes = mixed_sizes(config.train.batch_size, mixed)
-        parts = [batches_of(each, size, config) for each, size in zip((train, *mixed[:1]), sizes, strict=False)]
+        parts = [batches_of(each, size, config, for_training=True) for each, size in zip((train, *mixed[:1]), sizes, strict=False)]
         self.batches: Any = MixedBatches(parts) if mixed else parts[0]
         self.held_out, *others = (
             batches_of(each, min(config.train.batch_size, len(each)), config) for each in (held_out, *mixed[1:])
@@ -134,8 +135,10 @@ def frequent(train: TextDataset, min_count: int) -> int:
     return int(np.flatnonzero(counts >= min_count)[-1]) + 1
 
 
-def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Batches[Any]:
-    """Return batches of texts or vectors.
+def batches_of(
+    dataset: LabelledDataset, batch_size: int, config: Config, for_training: bool = False
+) -> Batches[Any]:
+    """Return batches of texts or vectors; those of recordings may be changed at random for training.
 
     Raises:
         UserError: there are fewer records than `batch_size`.
@@ -143,6 +146,8 @@ def batches_of(dataset: LabelledDataset, batch_size: int, config: Config) -> Bat
     if isinstance(dataset, TextDataset):
         return TextBatches(dataset, batch_size, config.data.max_length, config.model.segment_length, config.seed)
     if isinstance(dataset, VectorDataset):
+        if for_training and config.data.reads == "audio" and config.train.augment:
+            return AugmentedBatches(dataset, batch_size, config.seed)
         return VectorBatches(dataset, batch_size, config.seed)
     raise TypeError(f"there are no batches of {type(dataset).__name__}")
 

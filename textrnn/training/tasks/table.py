@@ -10,7 +10,7 @@ from textrnn.config import Config
 from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.training.loop.run import Run
-from textrnn.training.tasks.classification.task import TextClassification, VectorClassification
+from textrnn.training.tasks.classification.task import AudioClassification, TextClassification, VectorClassification
 from textrnn.training.tasks.forecast.task import Forecast
 from textrnn.training.tasks.language_model.task import LanguageModelling
 from textrnn.training.tasks.multilabel.task import MultilabelClassification
@@ -27,6 +27,7 @@ TASKS: tuple[Task, ...] = (
     TextClassification(),
     MultilabelClassification(),
     VectorClassification(),
+    AudioClassification(),
     Regression(),
     Forecast(),
     TextToText(),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import Config, DataConfig
+from textrnn.data.audio.sources import with_sample_rate
 from textrnn.data.labelled_texts import LabelledCorpus, TextDataset, prepare_labelled
 from textrnn.data.labels import Labels, MultiLabels, of_the_same_spelling
 from textrnn.data.records import labelled_options
@@ -184,6 +185,36 @@ class VectorClassification(VectorTask):
         train, held_out, *mixed = prepared.parts
         run = self.fitted(run, prepared, distribution)
         return ClassifierTrainer(run, None, train, held_out, distribution, mixed)
+
+
+class AudioClassification(VectorClassification):
+    """Learns the label of a recording."""
+
+    reads = "audio"
+
+    def defaults(self, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {
+            "data": {"reads": "audio"},
+            "model": {
+                "hidden_dim": 128,
+                "layers": 3,
+                "recurrence": "rotation",
+                "activation": "linear",
+                "mixing": "glu",
+                "normalization": "layer",
+                "pooling": "mean",
+                "bidirectional": True,
+                "memory": 50.0,
+                "dropout": 0.2,
+            },
+            "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
+        }
+
+    def find_columns(self, data: DataConfig) -> tuple[DataConfig, Sequence[str]]:
+        return with_sample_rate(data)
+
+    def what_to_try(self, folder: str) -> str:
+        return f"textrnn classify {folder} RECORDING.wav"
 
 
 def _vocabulary_size(tokenizer: object) -> int:

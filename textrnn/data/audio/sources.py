@@ -1,0 +1,156 @@
+"""Sources of recordings: a folder with a folder for each class, a table of paths and labels, or one file.
+
+A table is .csv, .tsv, .json or .jsonl. Its paths are relative to its folder. A folder with tables is read by its
+tables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textrnn.config import DataConfig
+from textrnn.data.audio.recordings import SUFFIXES, sample_rate_of
+from textrnn.data.records import label_value
+from textrnn.data.sources import Files, find
+from textrnn.data.tables import delimited_rows, header, json_objects
+from textrnn.data.text_files import text_suffix
+from textrnn.errors import UserError
+
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
+HIGHEST_RATE = 16_000  # that is chosen; speech has little above 8 kHz
+
+
+class Labelled(NamedTuple):
+    """A recording of a source.
+
+    Attributes:
+        path: its file.
+        place: for messages.
+        label: empty where there is none.
+        group: empty where no group is read.
+    """
+
+    path: Path
+    place: str
+    label: str = ""
+    group: str = ""
+
+
+class Columns(NamedTuple):
+    """The columns of a table of recordings.
+
+    Attributes:
+        recording: the paths; if the table lacks it, its only column of names of recordings is taken.
+        label: the labels; empty where none are read.
+        group: what is held out together; empty where nothing is.
+    """
+
+    recording: str
+    label: str
+    group: str = ""
+
+
+def find_recordings(source: str, columns: Columns, skipped: Counter[str]) -> Iterator[Labelled]:
+    """Yield the recordings that a source names, without reading them. Other files of a folder are counted.
+
+    Raises:
+        UserError: the source is missing, is no recording, folder or table, or a table lacks a column.
+    """
+    located = _files(source)
+    tables = [path for path in located.paths if text_suffix(path) in TABLES]
+    for path in tables:
+        yield from _of_table(path, columns)
+    if tables:
+        return
+    if columns.group:
+        raise UserError(
+            f"data.group names a column of a table of recordings, {source} has no table; write one with the columns "
+            f"{columns.recording}, {columns.label or 'label'}, {columns.group}"
+        )
+    for path in located.paths:
+        inner = path.relative_to(located.folder).parts
+        if text_suffix(path) not in SUFFIXES:
+            skipped["files that are no recordings"] += 1
+        else:
+            yield Labelled(path, str(path), label_value(path, inner[0]) if len(inner) > 1 else "")
+
+
+def recordings_identity(source: str, columns: Columns) -> list[Any]:
+    """Return JSON values that identify the recordings of a source, their labels and groups."""
+    located = _files(source)
+    if any(text_suffix(path) in TABLES for path in located.paths):
+        named = tuple(dict.fromkeys(found.path for found in find_recordings(source, columns, Counter())))
+        tables = [path for path in located.paths if text_suffix(path) in TABLES]
+        return [replace(located, paths=tuple(tables)).identity(), Files(Path(), named).identity()]
+    return located.identity()
+
+
+def with_sample_rate(data: DataConfig) -> tuple[DataConfig, list[str]]:
+    """Return the settings with the lowest sample rate of the recordings to train on, and a note that says so."""
+    if data.sample_rate:
+        return data, []
+    columns = Columns(data.recording, "")
+    rates = Counter(
+        sample_rate_of(found.path) for source in data.source for found in find_recordings(source, columns, Counter())
+    )
+    if not rates:
+        return data, []  # whoever reads them tells why
+    rate = min(HIGHEST_RATE, *rates)
+    several = f", those to train on have {', '.join(f'{each:,}' for each in sorted(rates))}" if len(rates) > 1 else ""
+    return replace(data, sample_rate=rate), [f"recordings are read at {rate:,} samples a second{several}"]
+
+
+def _files(source: str) -> Files:
+    located = find(source) if source != "builtin" else None
+    if not isinstance(located, Files):
+        raise UserError(
+            f"recordings are read from files, was: {source!r}; give a folder with a folder for each class, or a table "
+            "of paths and labels"
+        )
+    return located
+
+
+def _of_table(path: Path, columns: Columns) -> Iterator[Labelled]:
+    names: list[str] = []
+    recording = ""
+    for place, record in _records(path):
+        if not names or not {*names} <= record.keys():
+            recording = _column_of_paths(place, record, columns)
+            names = [recording, *filter(None, (columns.label, columns.group))]
+            for what, name in zip(("recording", "label", "group"), (recording, *columns[1:]), strict=True):
+                if name and name not in record:
+                    raise UserError(
+                        f"the {what} column must be one of {', '.join(record)!r:.200} in {place}, was: {name!r}; name "
+                        f"the column: data.{what}=NAME"
+                    )
+        value = record[recording]
+        if not isinstance(value, str) or not value.strip():
+            raise UserError(f"the column {recording} must hold paths of recordings, {place} has: {value!r:.60}; mend it")
+        label, group = (label_value(place, record[name]) if name else "" for name in columns[1:])
+        if columns.group and not group:
+            raise UserError(f"every record needs a group where data.group is set, {place} has none; fill it in")
+        yield Labelled(path.parent / value.strip(), f"{value.strip()} ({place})", label, group)
+
+
+def _column_of_paths(place: str, record: dict[str, Any], columns: Columns) -> str:
+    """Return the named column, or the only one whose value ends as the name of a recording does."""
+    if columns.recording in record:
+        return columns.recording
+    found = [name for name, value in record.items() if str(value).lower().endswith(SUFFIXES)]
+    return found[0] if len(found) == 1 else columns.recording
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if text_suffix(path) in (".json", ".jsonl"):
+        yield from json_objects(path, "strict")
+        return
+    names: Sequence[str] = ()
+    for line, row in delimited_rows(path, "strict"):
+        if names:
+            yield f"{path} line {line}", dict(zip(names, row, strict=True))
+        else:
+            names = header(row)
