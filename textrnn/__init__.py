@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from textrnn.actions.training import TrainingProgress, train
     from textrnn.estimator import TextClassifier as TextClassifier
+    from textrnn.runtime.audio_classifier import AudioClassifier
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
     from textrnn.runtime.multilabel_classifier import MultilabelClassifier
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=OfBundle)
 
 __all__ = [
+    "AudioClassifier",
     "Classifier",
     "Forecaster",
     "LanguageModel",
@@ -47,6 +49,7 @@ __all__ = [
     "train",
 ]
 _HOMES = {
+    "AudioClassifier": "textrnn.runtime.audio_classifier",
     "Classifier": "textrnn.runtime.text_classifier",
     "Forecaster": "textrnn.runtime.forecaster",
     "LanguageModel": "textrnn.runtime.language_model",
@@ -73,7 +76,7 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
 
     - language model: `textrnn.LanguageModel`
     - classifier of texts: `textrnn.Classifier`, or `textrnn.MultilabelClassifier`
-    - classifier of vectors: `textrnn.VectorClassifier`
+    - classifier of vectors: `textrnn.VectorClassifier`; of recordings: `textrnn.AudioClassifier`
     - regression on vectors: `textrnn.Regressor`
     - time series: `textrnn.Forecaster`
     - a text to another: `textrnn.Translator`

@@ -108,7 +108,10 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
 }
 """Entries of `Manifest.runtime` by kind of model."""
 
-OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {"language_model": {"prompt": _TEXT}, "vector_classifier": {"audio": _SECTION}}
+OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {
+    "language_model": {"prompt": _TEXT},
+    "vector_classifier": {"audio": _SECTION},
+}
 """Entries that not every bundle of a kind has."""
 
 AUDIO: Mapping[str, _Rule] = {"sample_rate": _whole(1000, _MOST), "mel_bins": _whole(1, 1024), "recording": _TEXT}

@@ -126,8 +126,8 @@ class DataConfig:
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
     """Vectors: a time step is a row of the array, or a single value, in row-major order."""
     recording: str = field(default="path", metadata=_for(AUDIO) | _COLUMN)
-    """Recordings: the column of a table that holds their paths. If the table lacks it: its only column of names that end
-    in .wav, .flac, .ogg or .mp3."""
+    """Recordings: the column of a table that holds their paths. If the table lacks it: its only column whose values
+    end in .wav, .flac, .ogg or .mp3."""
     group: str = field(default="", metadata=_for(_with(AUDIO, data__validation=((),))) | _COLUMN)
     """Recordings: a column of the table, such as the speaker. Those of one group are held out together, or not at
     all."""
@@ -347,7 +347,8 @@ class ModelConfig:
     """The output of a layer: its state, or o_t = g(V h_t + c) with ReLU or a gated linear unit (Dauphin et al.
     2017)."""
     stride: int = field(
-        default=1, metadata=_for(OF_VECTORS, AUDIO) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
+        default=1,
+        metadata=_for(OF_VECTORS, AUDIO) | _between(1, 1_000, "4 suits a sequence of hundreds of single values"),
     )
     """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
     1996)."""

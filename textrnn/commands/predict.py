@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 CLASSIFIED_AT_ONCE = 256  # records in a batch
+RECORDINGS_AT_ONCE = 32
 TABLES = (".csv", ".jsonl")  # that --output writes
 
 
@@ -48,7 +49,9 @@ def add_predict(commands: Any) -> None:
         repeated="texts",
         alias="classify",
     )
-    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    predict.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input), or recordings"
+    )
     predict.add_argument(
         "--input",
         type=Path,
@@ -175,7 +178,6 @@ def _classify_recordings(model: AudioClassifier, arguments: argparse.Namespace) 
     from textrnn.config import data_of_bundle
     from textrnn.data.audio.sources import Columns, find_recordings
     from textrnn.data.labels import describe
-    from textrnn.metrics.evaluation import in_batches
 
     refuse(model, arguments, values="vectors", errors="texts")
     if bool(arguments.texts) == bool(arguments.input):
@@ -187,14 +189,15 @@ def _classify_recordings(model: AudioClassifier, arguments: argparse.Namespace) 
         paths = (str(found.path) for found in find_recordings(str(arguments.input), columns, skipped))
     else:
         paths = iter(arguments.texts)
-    number = 0
-    for batch in in_batches(paths, CLASSIFIED_AT_ONCE):
+    number, width = 0, max(map(len, model.labels)) + 5
+    while batch := list(islice(paths, RECORDINGS_AT_ONCE)):
         for path, prediction in zip(batch, model.classify(batch), strict=True):
             number += 1
             if _is_for_a_person(arguments):
-                print(f"{prediction.summary():<{max(map(len, model.labels)) + 5}}  {path}", flush=True)
-            else:
-                print(json.dumps({"record": number, "path": path, **prediction.to_dict()}, ensure_ascii=False), flush=True)
+                print(f"{prediction.summary():<{width}}  {path}", flush=True)
+                continue
+            facts = {"record": number, "path": path, **prediction.to_dict()}
+            print(json.dumps(facts, ensure_ascii=False), flush=True)
     if skipped:
         print(f"left out: {describe(skipped)}", file=sys.stderr)
 

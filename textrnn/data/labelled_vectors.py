@@ -167,9 +167,7 @@ class _Cut(NamedTuple):
     parts: NDArray[np.int64]
 
 
-def _cut_by_class(
-    spool: _Spool, labels: Labels, classes: Sequence[str] | None, held_out: float | None
-) -> _Cut:
+def _cut_by_class(spool: _Spool, labels: Labels, classes: Sequence[str] | None, held_out: float | None) -> _Cut:
     names = [str(label) for label in spool.targets]
     if classes is None:
         if held_out is not None:  # else the sources to evaluate on may have them
@@ -199,8 +197,8 @@ def _held_out_by_group(groups: Sequence[str], share: float) -> NDArray[np.bool_]
     names, places, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise UserError(
-            f"data.group holds out whole groups, all records are of one: {names[0]!r:.60}; leave it out, or give records "
-            "of another group"
+            f"data.group holds out whole groups, all records are of one: {str(names[0])!r:.60}; leave it out, or "
+            "give others too"
         )
     chosen = np.zeros(len(names), bool)
     for group in np.random.default_rng(SPLIT_SEED).permutation(len(names))[:-1]:

@@ -166,8 +166,9 @@ def read_grouped(
         if not found:
             if options.audio:
                 raise UserError(
-                    f"a source must hold some labelled recordings, found none in: {source}; give a folder with a folder "
-                    f"for each class, or a table with the columns {options.audio.recording} and {options.label}"
+                    f"a source must hold some labelled recordings, found none in: {source}; give a folder "
+                    f"with a folder for each class, or a table with the columns {options.audio.recording} and "
+                    f"{options.label}"
                 )
             raise UserError(
                 f"a source must hold some labelled vectors, found none in: {source}; give a file of records "

@@ -225,6 +225,8 @@ def _use(manifest: Manifest, place: str) -> str:
         command = f"textrnn predict {place} {_quoted(text)}"
         shown = "prediction.label, prediction.probability" if manifest.kind == "classifier" else "prediction"
         code = f"for prediction in model.classify([{_quoted(text)}]):\n    print({shown})"
+    elif "audio" in manifest.runtime:
+        command, code = f"textrnn classify {place} recording.wav", 'print(model.classify(["recording.wav"])[0])'
     elif manifest.kind == "vector_classifier":
         command = f"textrnn predict {place} --input arrays.npz"
         load = "import numpy as np\n" + load

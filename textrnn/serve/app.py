@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 
 from textrnn.errors import UserError
+from textrnn.runtime.audio_classifier import AudioClassifier
 from textrnn.runtime.streams import Piece
 from textrnn.runtime.text_classifier import Classifier
 from textrnn.runtime.translator import BEAMS, Translator
@@ -519,6 +520,8 @@ def _predict(model: Any, fields: dict[str, Any], gone: list[bool]) -> list[dict[
     """Return the predictions of a request, ready for JSON."""
     if isinstance(model, Regressor):
         return [{"values": row} for row in _numbers(model.predict(fields["vectors"]))]
+    if isinstance(model, AudioClassifier):  # frames alone: no request names a file of the server
+        return [prediction.to_dict() for prediction in model.classify(fields["vectors"], arranged=True)]
     if isinstance(model, VectorClassifier):
         return [prediction.to_dict() for prediction in model.classify(fields["vectors"])]
     texts = fields["texts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ KINDS = {
     "classifier of text": ["task=classification", "model.embedding_dim=4", "model.segment_length=4"],
     "multi-label classifier": ["task=multilabel", "model.embedding_dim=4", "model.segment_length=4"],
     "classifier of vectors": ["task=classification", "data.reads=vectors"],
+    "classifier of recordings": ["task=classification", "data.reads=audio", "data.sample_rate=8000"],
     "regressor": ["task=regression"],
     "forecaster": ["task=forecast", "train.sequence_length=8"],
     "translator": ["task=text_to_text", "model.embedding_dim=4", "model.layers=1"],
@@ -52,6 +54,10 @@ VALUES: dict[str, tuple[str, ...]] = {
     "seed": ("2",),
     "data.values": ('["b"]',),
     "data.steps": ("values",),
+    "data.recording": ("other_path",),
+    "data.group": ("speaker",),
+    "data.sample_rate": ("4000",),
+    "data.mel_bins": ("8",),
     "data.mix": ('["{other}"]',),
     "data.validation": ('["{other}"]',),
     "data.held_out": ("0.4",),
@@ -124,6 +130,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "train.patience": ("1",),
     "train.checkpoint_seconds": ("0",),
     "train.label_smoothing": ("0.5",),
+    "train.augment": ("false",),
     "train.class_weights": ("balanced",),
     "train.sample_length": ("6",),
     "train.prompt": ("dog",),
@@ -138,6 +145,19 @@ ELSEWHERE = {
     "train.checkpoint_seconds": "test_trainer.py: the loop that all tasks share",
     "model.init_from": "test_pretrained.py: weights of another model",
 }
+
+
+def _recordings(folder: Path) -> Path:
+    """A table of 14 recordings in two columns, if the extra audio is there."""
+    folder.mkdir()
+    draw = np.random.default_rng(len(folder.name))
+    for number in range(28):
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(draw.normal(0, 3000, 1000).astype("<i2").tobytes())
+    rows = "".join(f"{n}.wav,{n + 14}.wav,{n % 3 == 0:d},{n % 2},{n // 2}\n" for n in range(14))
+    (folder / "table.csv").write_text("path,other_path,label,kind,speaker\n" + rows, encoding="utf-8")
+    return folder / "table.csv"
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +196,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             found[f"{kind} {name}"] = folder / f"{name}.npz"
         label = np.arange(14) % 3 == 0
         np.savez(folder / name, x=arrays[0], b=arrays[1], label=label.astype(int), kind=np.arange(14) % 2)
+        found[f"classifier of recordings {name}"] = _recordings(folder / f"{name} recordings")
         numbers = "".join(f"{number % 7},{number * 3 % 5}\n" for number in range(80))
         found["forecaster " + name] = folder / f"{name}_series.csv"
         found["forecaster " + name].write_text("a,b\n" + numbers, encoding="utf-8")

@@ -1,7 +1,7 @@
 """Batches of log-mel frames, changed at random for training: speed, voice, noise, level, shift, masks.
 
-All changes are made on frames. A recording that is played faster has fewer frames, and the contents of its bins move up;
-noise adds to the energies; a microphone and its distance add to their logarithms.
+All changes are made on frames. Faster speech has fewer frames. A shorter vocal tract moves energy to higher bins. Noise
+adds to the energies, a microphone to their logarithms.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from textrnn.classification import padded_length
 from textrnn.data.labelled import Batch
-from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
+from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.data.vectors import padded
 
 SPEED, VOICE = 0.15, 0.12  # largest logarithm of the factor of time, and of mel frequency
-TILT, LEVEL = 1.0, 1.5  # standard deviations of nepers of energy: of the ends of the spectrum, and of all of it
+TILT, LEVEL = 0.7, 0.3  # standard deviations of nepers of energy: of the ends of the spectrum, and of all of it
 NOISY = 0.6  # share of the recordings that get noise
 SIGNAL_TO_NOISE = (0.0, 8.0)  # nepers of energy: 0 to 35 dB
-SHIFT = 20  # frames of background at most, before and after
+SHIFT = 8  # frames of background at most, before and after
 MASKED_FRAMES, MASKED_BINS = 0.15, 0.15  # share at most, each twice
 STREAM = 0x5EED  # tells these random numbers from those of the order
 
@@ -28,10 +28,6 @@ class AugmentedBatches(VectorBatches):
 
     The changes of a step depend on `seed` and the step alone.
     """
-
-    def __init__(self, dataset: VectorDataset, batch_size: int, seed: int) -> None:
-        super().__init__(dataset, batch_size, seed)
-        self._table = None  # lengths change
 
     def batch(self, step: int) -> Batch:
         found = super().batch(step)
@@ -61,32 +57,33 @@ def augment(
     found = found + generator.normal(0, TILT / 2) * (place**2 - np.float32(1 / 3))
     quiet = np.quantile(found, 0.05, axis=0)
     before, after = generator.integers(0, SHIFT + 1, 2)
-    background = quiet + generator.normal(0, 0.5, (before + len(found) + after, bins)) - 0.5
+    background = quiet + generator.normal(0, 0.5, (before + len(found) + after, bins))
     background[before : before + len(found)] = found
     found = background
     if generator.random() < NOISY:
         loudest = np.quantile(found, 0.9)
         noise = loudest - draw(*SIGNAL_TO_NOISE) + generator.normal(0, TILT) * place
         found = np.logaddexp(found, noise + generator.normal(0, 0.5, found.shape))
-    found = found.astype(np.float32)
+    result: NDArray[np.float32] = found.astype(np.float32)
     for _ in range(2):
-        width = int(draw(0, MASKED_FRAMES) * len(found))
-        begin = generator.integers(0, len(found) - width + 1)
-        found[begin : begin + width] = mean
+        width = int(draw(0, MASKED_FRAMES) * len(result))
+        begin = generator.integers(0, len(result) - width + 1)
+        result[begin : begin + width] = mean
         width = int(draw(0, MASKED_BINS) * bins)
         begin = generator.integers(0, bins - width + 1)
-        found[:, begin : begin + width] = mean[begin : begin + width]
-    return found
+        result[:, begin : begin + width] = mean[begin : begin + width]
+    return result
 
 
 def _stretched(
     values: NDArray[np.floating], length: int, places: NDArray[np.floating] | None = None
 ) -> NDArray[np.floating]:
-    """Return rows ``(length, ...)`` between those of an array, by linear interpolation; `places` past its end repeat."""
+    """Return rows ``(length, ...)`` between those of an array, by linear interpolation; or at `places`."""
     if places is None:
         places = np.linspace(0, len(values) - 1, length)
     places = np.clip(places, 0, len(values) - 1)
     lower = np.minimum(places.astype(np.int64), max(len(values) - 2, 0))
     upper = np.minimum(lower + 1, len(values) - 1)
     share = (places - lower)[:, None]
-    return values[lower] * (1 - share) + values[upper] * share
+    between: NDArray[np.floating] = values[lower] * (1 - share) + values[upper] * share
+    return between

@@ -20,6 +20,8 @@ from textrnn.errors import UserError, shown
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FRAME_MS, SHIFT_MS = 25.0, 10.0
 LONGEST_SECONDS = 600
+LOUD = 0.95  # quantile of the values of a recording that is its level
+DYNAMIC_RANGE = 10.0  # nepers of energy, 43 dB: what is further below the level is background
 QUIETEST = 1e-4  # peak below which a recording is silent: -80 dB, 3 steps of 16 bits
 
 Recording = str | PathLike[str] | bytes | tuple[NDArray[Any], int]
@@ -45,6 +47,8 @@ class AudioFormat:
     def frames(self, recording: Recording, place: str) -> NDArray[np.float32]:
         """Return the log-mel frames of a recording, ``(time, mel_bins)``: one every 10 ms, each of 25 ms.
 
+        The level of the recording, the 0.95 quantile of its values, is subtracted. Values below -10 become -10.
+
         Args:
             recording: the recording, of any sample rate and number of channels.
             place: name of the recording, for messages.
@@ -59,7 +63,9 @@ class AudioFormat:
             raise SilentRecording(f"a recording must have sound, {place} is {what}; record it again, or leave it out")
         if rate != self.sample_rate:
             mono = _package("soxr").resample(mono, rate, self.sample_rate)
-        return self._log_mel(mono)
+        frames = self._log_mel(mono)
+        frames -= np.float32(np.quantile(frames, LOUD))
+        return np.maximum(frames, np.float32(-DYNAMIC_RANGE), out=frames)
 
     def _log_mel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         fbank = _package("kaldi_native_fbank")
@@ -141,8 +147,9 @@ def _require_short(seconds: float, place: str) -> None:
 
 
 def _unreadable(place: str, error: Exception) -> UserError:
+    reason = str(getattr(error, "error_string", first_line(error))).rstrip(".")
     return UserError(
-        f"a recording must be {', '.join(SUFFIXES)} that can be decoded, {place} is not: {first_line(error)}; convert "
+        f"a recording must be {', '.join(SUFFIXES)} that can be decoded, {place} is not: {reason}; convert "
         "it, or leave it out"
     )
 

@@ -129,7 +129,9 @@ def _of_table(path: Path, columns: Columns) -> Iterator[Labelled]:
                     )
         value = record[recording]
         if not isinstance(value, str) or not value.strip():
-            raise UserError(f"the column {recording} must hold paths of recordings, {place} has: {value!r:.60}; mend it")
+            raise UserError(
+                f"the column {recording} must hold paths of recordings, {place} has: {value!r:.60}; mend it"
+            )
         label, group = (label_value(place, record[name]) if name else "" for name in columns[1:])
         if columns.group and not group:
             raise UserError(f"every record needs a group where data.group is set, {place} has none; fill it in")

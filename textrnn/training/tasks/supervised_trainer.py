@@ -67,7 +67,10 @@ class SupervisedTrainer(Trainer):
         start = self.start and self.start_for(self.start, train)
         self.learns_on = start is not None and start.learns_on
         sizes = mixed_sizes(config.train.batch_size, mixed)
-        parts = [batches_of(each, size, config, for_training=True) for each, size in zip((train, *mixed[:1]), sizes, strict=False)]
+        parts = [
+            batches_of(each, size, config, for_training=True)
+            for each, size in zip((train, *mixed[:1]), sizes, strict=False)
+        ]
         self.batches: Any = MixedBatches(parts) if mixed else parts[0]
         self.held_out, *others = (
             batches_of(each, min(config.train.batch_size, len(each)), config) for each in (held_out, *mixed[1:])
@@ -100,7 +103,8 @@ class SupervisedTrainer(Trainer):
         )
         if start:
             start_from(model, start, train.class_counts if train.labels else None, like=UNKNOWN_ID)
-        one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0)
+        is_changed = config.data.reads == "audio" and config.train.augment  # in length too
+        one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0) and not is_changed
         self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
         self._forward = Compiler(model).of_sequences(lambda inputs: self.model(*inputs))
 
@@ -135,9 +139,7 @@ def frequent(train: TextDataset, min_count: int) -> int:
     return int(np.flatnonzero(counts >= min_count)[-1]) + 1
 
 
-def batches_of(
-    dataset: LabelledDataset, batch_size: int, config: Config, for_training: bool = False
-) -> Batches[Any]:
+def batches_of(dataset: LabelledDataset, batch_size: int, config: Config, for_training: bool = False) -> Batches[Any]:
     """Return batches of texts or vectors; those of recordings may be changed at random for training.
 
     Raises:

@@ -196,16 +196,15 @@ class AudioClassification(VectorClassification):
         return {
             "data": {"reads": "audio"},
             "model": {
-                "hidden_dim": 128,
-                "layers": 3,
+                "hidden_dim": 96,
+                "layers": 2,
                 "recurrence": "rotation",
                 "activation": "linear",
                 "mixing": "glu",
                 "normalization": "layer",
-                "pooling": "mean",
                 "bidirectional": True,
-                "memory": 50.0,
-                "dropout": 0.2,
+                "memory": 20.0,
+                "dropout": 0.3,
             },
             "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
         }
