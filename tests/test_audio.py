@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 import textrnn
 from textrnn.data.audio.augmentation import AugmentedBatches
 from textrnn.data.audio.recordings import AudioFormat
-from textrnn.data.audio.sources import Columns, find_recordings
+from textrnn.data.audio.sources import AudioSources, Columns, find_recordings
 from textrnn.data.labelled_vectors import VectorBatches, VectorDataset, prepare_vectors
 from textrnn.data.labels import Labels
-from textrnn.data.vector_sources import AudioOptions, VectorOptions, read_vectors, vectors_fingerprint
+from textrnn.data.vector_sources import VectorOptions, read_vectors, vectors_fingerprint
 from textrnn.errors import UserError
 
 soundfile = pytest.importorskip("soundfile", reason="comes with the extra audio")
@@ -82,7 +82,7 @@ def test_a_folder_of_recordings_becomes_a_classifier(trained: TrainedRun, tmp_pa
     assert result.err.splitlines()[-1] == f"try: textrnn classify {run} RECORDING.wav"
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert report["accuracy"] >= 0.9
-    assert report["skipped"] == "1 files that are no recordings, 1 silent recordings"
+    assert report["skipped"] == "1 silent recordings, 1 files that are no recordings"
 
     measured = json.loads(call("evaluate", run / "bundle", source, "--json").out)
     assert measured["accuracy"] >= 0.95
@@ -153,7 +153,7 @@ def write_table(folder: Path, speakers: int = 5) -> Path:
 
 def test_a_group_is_held_out_as_a_whole(tmp_path: Path) -> None:
     source = write_table(tmp_path)
-    options = VectorOptions(audio=AudioOptions(FORMAT, "path", "speaker"))
+    options = VectorOptions(audio=AudioSources(FORMAT, "path", "speaker"))
     parts = prepare_vectors([str(source)], options, tmp_path / "data", labels=Labels(()), held_out=0.2, quiet=True)
     train, held_out = ({record // 12 for record in part.records.tolist()} for part in parts)
     assert len(held_out) == 1
@@ -170,7 +170,7 @@ def test_a_group_is_held_out_as_a_whole(tmp_path: Path) -> None:
 
 def test_another_recording_of_the_same_name_is_other_data(tmp_path: Path) -> None:
     source = write_table(tmp_path, speakers=2)
-    options = VectorOptions(audio=AudioOptions(FORMAT, "path"))
+    options = VectorOptions(audio=AudioSources(FORMAT, "path"))
     before = vectors_fingerprint([str(source)], options)
     shutil.copytree(tmp_path, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
     assert vectors_fingerprint([str(tmp_path / "copy" / "table.csv")], options) == before
@@ -287,7 +287,7 @@ def test_tables_name_their_columns(tmp_path: Path) -> None:
     skipped = Counter[str]()
     (found,) = find_recordings(str(tmp_path / "a.jsonl"), Columns("path", "digit"), skipped)
     assert (found.path, found.label) == (tmp_path / "a.wav", "7")
-    options = VectorOptions(label="digit", audio=AudioOptions(FORMAT, "audio"))
+    options = VectorOptions(label="digit", audio=AudioSources(FORMAT, "audio"))
     ((frames, label),) = read_vectors([str(tmp_path)], options, skipped)
     assert (frames.shape, label) == ((30, 20), "7")
     with pytest.raises(UserError, match="the label column must be one of 'audio, digit'"):

@@ -203,8 +203,9 @@ def _evaluate_classifier(model: Classifier, asked: Evaluation) -> dict[str, Any]
 
 def _evaluate_on_vectors(model: VectorClassifier | Regressor, asked: Evaluation) -> dict[str, Any]:
     from textrnn.config import data_of_bundle
+    from textrnn.data.audio.sources import reading_options
     from textrnn.data.labels import Labels
-    from textrnn.data.vector_sources import read_vectors, vector_options
+    from textrnn.data.vector_sources import read_vectors
     from textrnn.metrics.evaluation import evaluate_classifier, evaluate_regressor, labelled_vectors, prepared_records
     from textrnn.runtime.vector_models import VectorClassifier
 
@@ -212,7 +213,7 @@ def _evaluate_on_vectors(model: VectorClassifier | Regressor, asked: Evaluation)
     data = data_of_bundle(model.manifest.runtime)
     given: dict[str, Any] = {"values": asked.values, "label": asked.label, "errors": asked.errors}
     data = replace(data, **{name: value for name, value in given.items() if value})
-    options, skipped = vector_options(data), Counter[str]()
+    options, skipped = reading_options(data), Counter[str]()
     source, features = asked.source, model.features
     held_out = None if source else prepared_records(_prepared(model, asked.quiet).parts[1])
     metrics: dict[str, Any] = {}

@@ -30,14 +30,12 @@ from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.config import DataConfig
-from textrnn.data.audio.recordings import AudioFormat, SilentRecording
-from textrnn.data.audio.sources import Columns, find_recordings, recordings_identity
 from textrnn.data.hugging_face import RECORDS_AT_ONCE, HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line, label_value, whole_characters
 from textrnn.data.sources import Files, find
@@ -52,18 +50,22 @@ LARGEST_RECORD = 256 << 20  # bytes; a file whose header gives a larger size is 
 Target = str | tuple[float, ...]
 
 
-class AudioOptions(NamedTuple):
-    """Options of reading recordings.
+class Recordings(Protocol):
+    """How sources of recordings are read; `textrnn.data.audio.sources` has it."""
 
-    Attributes:
-        format: how a recording becomes frames.
-        recording: column of a table that holds their paths.
-        group: column of what is held out together; empty for none.
-    """
+    def records(
+        self, source: str, label: str, skipped: Counter[str]
+    ) -> Iterator[tuple[str, NDArray[np.float32], str, str]]:
+        """Yield the place of each recording, its frames ``(time, features)``, its label and its group.
 
-    format: AudioFormat
-    recording: str
-    group: str = ""
+        Args:
+            source: the source.
+            label: the label column; empty where labels are not read. Silent recordings are an error then.
+            skipped: counter of skipped items by kind, updated in place.
+        """
+
+    def identity(self, source: str, label: str) -> list[Any]:
+        """Return JSON values that identify the recordings of a source, with their labels and groups."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class VectorOptions:
     steps: str = "rows"
     errors: str = "strict"
     needs_label: bool = True
-    audio: AudioOptions | None = None
+    audio: Recordings | None = None
 
     def __post_init__(self) -> None:
         if self.steps not in STEPS:
@@ -166,9 +168,8 @@ def read_grouped(
         if not found:
             if options.audio:
                 raise UserError(
-                    f"a source must hold some labelled recordings, found none in: {source}; give a folder "
-                    f"with a folder for each class, or a table with the columns {options.audio.recording} and "
-                    f"{options.label}"
+                    f"a source must hold some labelled recordings, found none in: {source}; give a folder with a "
+                    f"folder for each class, or a table of paths and the column {options.label}"
                 )
             raise UserError(
                 f"a source must hold some labelled vectors, found none in: {source}; give a file of records "
@@ -208,8 +209,7 @@ def vectors_fingerprint(sources: Sequence[str], options: VectorOptions) -> str:
     """
     audio = options.audio
     if audio:
-        columns = Columns(audio.recording, options.label, audio.group)
-        parts = [recordings_identity(source, columns) for source in sources]
+        parts = [audio.identity(source, options.label) for source in sources]
     else:
         parts = [_identity(source) for source in sources]
     decides = asdict(options)
@@ -232,7 +232,8 @@ def _identity(source: str) -> list[Any]:
 
 def _records(source: str, options: VectorOptions, skipped: Counter[str]) -> Iterator[_Raw]:
     if options.audio:
-        yield from _recordings(source, options, options.audio, skipped)
+        label = options.label if options.needs_label else ""
+        yield from (_Raw(*each) for each in options.audio.records(source, label, skipped))
         return
     if source == "builtin":
         images, labels = _digits()
@@ -249,19 +250,6 @@ def _records(source: str, options: VectorOptions, skipped: Counter[str]) -> Iter
             yield from _READERS[text_suffix(path)](path, options)
         elif not _IDX_LABELS.search(path.name):
             skipped["files without records"] += 1
-
-
-def _recordings(source: str, options: VectorOptions, audio: AudioOptions, skipped: Counter[str]) -> Iterator[_Raw]:
-    columns = Columns(audio.recording, options.label if options.needs_label else "", audio.group)
-    for path, place, label, group in find_recordings(source, columns, skipped):
-        try:
-            frames = audio.format.frames(path, place)
-        except SilentRecording:
-            if not options.needs_label:  # whoever asks for a prediction wants one for each
-                raise
-            skipped["silent recordings"] += 1
-            continue
-        yield _Raw(place, frames, label, group)
 
 
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -667,9 +655,6 @@ _READERS: dict[str, Callable[[Path, VectorOptions], Iterator[_Raw]]] = {
 }
 
 
-def vector_options(data: DataConfig) -> VectorOptions:
-    """Return the options of reading the vector sources of a run."""
-    audio = None
-    if data.reads == "audio":
-        audio = AudioOptions(AudioFormat(data.sample_rate, data.mel_bins), data.recording, data.group)
+def vector_options(data: DataConfig, audio: Recordings | None = None) -> VectorOptions:
+    """Return the options of reading the vector sources of a run; `audio` where they are recordings."""
     return VectorOptions(data.values, data.label, data.steps, data.errors, audio=audio)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textrnn.config import DataConfig
-from textrnn.data.audio.recordings import SUFFIXES, sample_rate_of
+from textrnn.data.audio.recordings import SUFFIXES, AudioFormat, SilentRecording, sample_rate_of
 from textrnn.data.records import label_value
 from textrnn.data.sources import Files, find
 from textrnn.data.tables import delimited_rows, header, json_objects
 from textrnn.data.text_files import text_suffix
+from textrnn.data.vector_sources import VectorOptions, vector_options
 from textrnn.errors import UserError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
@@ -79,8 +83,48 @@ def find_recordings(source: str, columns: Columns, skipped: Counter[str]) -> Ite
             yield Labelled(path, str(path), label_value(path, inner[0]) if len(inner) > 1 else "")
 
 
-def recordings_identity(source: str, columns: Columns) -> list[Any]:
-    """Return JSON values that identify the recordings of a source, their labels and groups."""
+@dataclass(frozen=True)
+class AudioSources:
+    """How sources of recordings are read; see `textrnn.data.vector_sources.Recordings`.
+
+    Args:
+        format: how a recording becomes frames.
+        recording: column of a table that holds the paths.
+        group: column of what is held out together; empty for none.
+    """
+
+    format: AudioFormat
+    recording: str
+    group: str = ""
+
+    def records(
+        self, source: str, label: str, skipped: Counter[str]
+    ) -> Iterator[tuple[str, NDArray[np.float32], str, str]]:
+        for path, place, name, group in find_recordings(source, self._columns(label), skipped):
+            try:
+                frames = self.format.frames(path, place)
+            except SilentRecording:
+                if not label:  # whoever asks for predictions wants one for each
+                    raise
+                skipped["silent recordings"] += 1
+                continue
+            yield place, frames, name, group
+
+    def identity(self, source: str, label: str) -> list[Any]:
+        return _identity(source, self._columns(label))
+
+    def _columns(self, label: str) -> Columns:
+        return Columns(self.recording, label, self.group)
+
+
+def reading_options(data: DataConfig) -> VectorOptions:
+    """Return the options of reading the sources of a run, of vectors or recordings."""
+    if data.reads != "audio":
+        return vector_options(data)
+    return vector_options(data, AudioSources(AudioFormat(data.sample_rate, data.mel_bins), data.recording, data.group))
+
+
+def _identity(source: str, columns: Columns) -> list[Any]:
     located = _files(source)
     if any(text_suffix(path) in TABLES for path in located.paths):
         named = tuple(dict.fromkeys(found.path for found in find_recordings(source, columns, Counter())))

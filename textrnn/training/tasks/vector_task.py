@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config import Config, DataConfig
+from textrnn.data.audio.sources import reading_options
 from textrnn.data.labelled_vectors import VectorDataset, prepare_vectors
 from textrnn.data.labels import Labels
-from textrnn.data.vector_sources import vector_options, vectors_fingerprint
+from textrnn.data.vector_sources import vectors_fingerprint
 from textrnn.training.loop.run import Run
 from textrnn.training.loop.small_data import fit_to_records, fitted
 from textrnn.training.loop.warm_start import classes_before
@@ -40,11 +41,11 @@ class VectorTask(Task):
         }
 
     def digest(self, run: Run, sources: tuple[str, ...]) -> str:
-        return vectors_fingerprint(sources, vector_options(run.config.data))
+        return vectors_fingerprint(sources, reading_options(run.config.data))
 
     def prepare(self, run: Run, digests: Digests) -> Prepared:
         data, folder = run.config.data, run.folder / "data"
-        options = vector_options(data)
+        options = reading_options(data)
         labels = self.labels(data)
         shared: dict[str, Any] = {"labels": labels, "quiet": run.quiet}
         before = classes_before(run.initial) if labels else ()
