@@ -348,7 +348,7 @@ class ModelConfig:
     2017)."""
     stride: int = field(
         default=1,
-        metadata=_for(OF_VECTORS, AUDIO) | _between(1, 1_000, "4 suits a sequence of hundreds of single values"),
+        metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values"),
     )
     """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
     1996)."""
