@@ -238,6 +238,12 @@ def test_wrong_calls(trained: TrainedRun, tmp_path: Path) -> None:
     only_text.mkdir()
     (only_text / "a.txt").write_text("a")
     assert "must hold some labelled recordings, found none" in told(call("train", only_text, *train))
+    tones = write_table(tmp_path, speakers=1)
+    for setting in ("data.sample_rate=5", "data.mel_bins=200"):
+        name, _, value = setting.partition("=")
+        message = told(call("train", tones, *train, "--set", setting, "--quiet"))
+        assert message.startswith(f"textrnn: {name} must be")
+        assert f"was: {value}" in message
     assert "train.augment applies to" in told(call("train", "--set", "train.augment=false", "--out", tmp_path / "run"))
 
 

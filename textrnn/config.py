@@ -347,8 +347,7 @@ class ModelConfig:
     """The output of a layer: its state, or o_t = g(V h_t + c) with ReLU or a gated linear unit (Dauphin et al.
     2017)."""
     stride: int = field(
-        default=1,
-        metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values"),
+        default=1, metadata=_for(OF_VECTORS) | _between(1, 1_000, "4 suits a sequence of hundreds of single values")
     )
     """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
     1996)."""

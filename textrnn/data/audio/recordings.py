@@ -20,6 +20,7 @@ from textrnn.errors import UserError, shown
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FRAME_MS, SHIFT_MS = 25.0, 10.0
 LONGEST_SECONDS = 600
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 LOUD = 0.95  # quantile of the values of a recording that is its level
 DYNAMIC_RANGE = 10.0  # nepers of energy, 43 dB: what is further below the level is background
 QUIETEST = 1e-4  # peak below which a recording is silent: -80 dB, 3 steps of 16 bits
@@ -43,6 +44,12 @@ class AudioFormat:
 
     sample_rate: int
     mel_bins: int
+
+    def __post_init__(self) -> None:
+        if self.sample_rate < LOWEST_RATE:
+            raise UserError(
+                f"data.sample_rate must be {LOWEST_RATE:,} or more, was: {self.sample_rate}; 8000 or 16000 suit speech"
+            )
 
     def frames(self, recording: Recording, place: str) -> NDArray[np.float32]:
         """Return the log-mel frames of a recording, ``(time, mel_bins)``: one every 10 ms, each of 25 ms.
@@ -75,16 +82,19 @@ class AudioFormat:
         options.frame_opts.dither = 0.0  # no noise: the same recording always gives the same frames
         options.frame_opts.snip_edges = False  # a recording shorter than a frame gives a frame too
         options.mel_opts.num_bins = self.mel_bins
-        computed = fbank.OnlineFbank(options)
+        try:
+            computed = fbank.OnlineFbank(options)
+        except ValueError as error:
+            raise UserError(
+                f"data.mel_bins must be fewer at {self.sample_rate:,} samples a second, was: {self.mel_bins}; 40 suits "
+                "8,000 and more"
+            ) from error
         computed.accept_waveform(self.sample_rate, samples)
         computed.input_finished()
         count = computed.num_frames_ready
-        frames = np.empty((max(count, 1), self.mel_bins), np.float32)
         if not count:  # less than half a step long
             return self._log_mel(np.pad(samples, (0, round(self.sample_rate * SHIFT_MS / 1000))))
-        for number in range(count):
-            frames[number] = computed.get_frame(number)
-        return frames
+        return np.stack([computed.get_frame(number) for number in range(count)]).astype(np.float32)
 
 
 def sample_rate_of(path: Path) -> int:
@@ -122,7 +132,8 @@ def _samples(recording: Recording, place: str) -> tuple[NDArray[np.float32], int
 
 
 def _checked(recording: tuple[Any, Any], place: str) -> tuple[NDArray[np.float32], int]:
-    if len(recording) != 2 or not isinstance(recording[1], int | np.integer) or not 1000 <= recording[1] <= 768_000:
+    is_pair = len(recording) == 2 and isinstance(recording[1], int | np.integer)
+    if not is_pair or not LOWEST_RATE <= recording[1] <= HIGHEST_RATE:
         raise UserError(
             f"samples need their rate of 1,000 Hz or more, {place} is: {shown(recording)}; give (samples, 16000)"
         )
