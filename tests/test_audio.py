@@ -116,6 +116,7 @@ def test_python_reads_files_bytes_and_samples(trained: TrainedRun, tmp_path: Pat
     assert [found.label for found in model.classify(recordings)] == ["high"] * 6
     np.testing.assert_allclose(probs, np.repeat(probs[:1], 6, axis=0), atol=0.01)
     assert model.predict([]).shape == (0, 2)
+    assert "is text" in error_of(lambda: model.classify([str(path)], arranged=True))  # as the server calls it
 
 
 def test_frames_do_not_depend_on_rate_width_channels_and_level(tmp_path: Path) -> None:
@@ -260,13 +261,22 @@ def test_without_the_extra(trained: TrainedRun, tmp_path: Path, monkeypatch: pyt
 def test_a_bundle_says_how_recordings_are_read(trained: TrainedRun, tmp_path: Path) -> None:
     manifest = json.loads((trained.folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["runtime"]["audio"] == {"sample_rate": 8000, "mel_bins": 20, "recording": "path"}
-    for name, value in {"sample_rate": 0, "mel_bins": "20", "recording": None}.items():
+    for name, value in {"sample_rate": 0, "mel_bins": 21, "recording": None}.items():
         folder = tmp_path / name
         shutil.copytree(trained.folder / "bundle", folder)
         audio = {**manifest["runtime"]["audio"], name: value}
         changed = {**manifest, "runtime": {**manifest["runtime"], "audio": audio}}
         (folder / "manifest.json").write_text(json.dumps(changed), encoding="utf-8")
         assert name in error_of(lambda folder=folder: textrnn.load(folder))  # type: ignore[misc]
+
+
+def test_a_model_that_learns_on_reads_recordings_as_before(trained: TrainedRun) -> None:
+    from textrnn.training.tasks.pretrained import stated_from  # which loads TensorFlow
+
+    for model in (trained.folder, trained.folder / "bundle"):
+        stated = stated_from({"data": {"mel_bins": 30}}, str(model))
+        assert stated["task"] == "classification"
+        assert stated["data"] == {"reads": "audio", "sample_rate": 8000, "mel_bins": 30, "recording": "path"}
 
 
 def test_training_changes_recordings_anew_in_each_epoch(trained: TrainedRun) -> None:

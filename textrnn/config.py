@@ -485,12 +485,16 @@ READING = ("text", "label", "label_names", "label_separator", "values", "steps",
 """Settings of the data that a run copies from a model of its own task where the user leaves the default."""
 
 
+AUDIO_READING = ("sample_rate", "mel_bins", "recording")
+"""Settings of the data with which a bundle's model reads recordings."""
+
+
 def data_of_bundle(runtime: Mapping[str, Any]) -> DataConfig:
     """Return the data settings with which a bundle's model reads sources, from the runtime block of its manifest."""
     sources = runtime["sources"]
     others = {name: runtime[name] for name in ("steps", "label_separator", "target") if name in runtime}
     if "audio" in runtime:
-        others |= {"reads": "audio", **runtime["audio"]}
+        others |= {"reads": "audio", **{name: runtime["audio"][name] for name in AUDIO_READING}}
     return DataConfig(
         text=sources["text"],
         label=sources["label"],

@@ -31,6 +31,11 @@ class AudioClassifier(VectorClassifier):
         super().__init__(bundle, threads=threads)
         data = data_of_bundle(self.manifest.runtime)
         self.format = AudioFormat(data.sample_rate, data.mel_bins)
+        if data.mel_bins != self.features:
+            raise UserError(
+                f"a classifier of recordings must read frames of mel_bins values, {bundle.folder} reads {self.features} "
+                f"and says {data.mel_bins}; export it again"
+            )
 
     def classify(self, arrays: Any, *, arranged: bool = False) -> list[Prediction]:
         """Classify recordings and return a prediction for each, in their order. Arguments and errors as in `predict`.

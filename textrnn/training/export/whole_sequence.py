@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from textrnn.config import Config, ModelConfig
+from textrnn.config import AUDIO_READING, Config, ModelConfig
 from textrnn.data.labelled import Batches
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.runtime.sessions import Sessions
@@ -79,8 +79,7 @@ class SequenceExporter(Exporter):
             return {"max_length": data.max_length, "segment_length": model.segment_length}
         found: dict[str, Any] = {"steps": data.steps, "stride": model.stride, "hidden_dim": model.hidden_dim}
         if data.reads == "audio":
-            names = ("sample_rate", "mel_bins", "recording")
-            found["audio"] = {name: getattr(data, name) for name in names}
+            found["audio"] = {name: getattr(data, name) for name in AUDIO_READING}
         return found
 
     def compare(self, graphs: Sessions, precision: str) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from textrnn.bundle import find_bundle, read_bundle
 from textrnn.config import (
     ARCHITECTURE,
+    AUDIO_READING,
     READING,
     STRUCTURE,
     Config,
@@ -114,6 +115,9 @@ def stated_from(stated: Mapping[str, Any], model: str, resumed: Path | None = No
     sections.setdefault("task", found.task)
     if learns_on and sections["task"] == found.task:
         sections["data"] = {"reads": found.data.reads, **sections.get("data", {})}
+        if found.data.reads == "audio":
+            known = {name: getattr(found.data, name) for name in AUDIO_READING}
+            sections["data"] = {**known, **sections["data"]}
         if found.data.reads == "text":
             sections["tokenizer"] = {"kind": found.tokenizer.kind, **sections.get("tokenizer", {})}
             sections["model"] = {"input_ngrams": found.model.input_ngrams, **sections["model"]}
