@@ -238,7 +238,10 @@ def test_wrong_calls(trained: TrainedRun, tmp_path: Path) -> None:
     only_text = tmp_path / "texts"
     only_text.mkdir()
     (only_text / "a.txt").write_text("a")
-    assert "must hold some labelled recordings, found none" in told(call("train", only_text, *train))
+    assert "must hold some recordings (.wav, .flac, .ogg, .mp3), found none" in told(call("train", only_text, *train))
+    write(only_text / "a.wav", tone(300))  # in no folder of a class
+    message = told(call("train", only_text, *train, "--quiet"))
+    assert "must hold some labelled recordings, found none" in message
     tones = write_table(tmp_path, speakers=1)
     for setting in ("data.sample_rate=5", "data.mel_bins=200"):
         name, _, value = setting.partition("=")

@@ -33,8 +33,8 @@ class AudioClassifier(VectorClassifier):
         self.format = AudioFormat(data.sample_rate, data.mel_bins)
         if data.mel_bins != self.features:
             raise UserError(
-                f"a classifier of recordings must read frames of mel_bins values, {bundle.folder} reads {self.features} "
-                f"and says {data.mel_bins}; export it again"
+                f"a classifier of recordings must read frames of mel_bins values, {bundle.folder} reads "
+                f"{self.features} and says {data.mel_bins}; export it again"
             )
 
     def classify(self, arrays: Any, *, arranged: bool = False) -> list[Prediction]:

@@ -134,7 +134,11 @@ def _identity(source: str, columns: Columns) -> list[Any]:
 
 
 def with_sample_rate(data: DataConfig) -> tuple[DataConfig, list[str]]:
-    """Return the settings with the lowest sample rate of the recordings to train on, and a note that says so."""
+    """Return the settings with the lowest sample rate of the recordings to train on, and a note that says so.
+
+    Raises:
+        UserError: there are no recordings, or one is missing or no recording.
+    """
     if data.sample_rate:
         return data, []
     columns = Columns(data.recording, "")
@@ -142,7 +146,10 @@ def with_sample_rate(data: DataConfig) -> tuple[DataConfig, list[str]]:
         sample_rate_of(found.path) for source in data.source for found in find_recordings(source, columns, Counter())
     )
     if not rates:
-        return data, []  # whoever reads them tells why
+        raise UserError(
+            f"a source must hold some recordings ({', '.join(SUFFIXES)}), found none in: {', '.join(data.source)}; give a "
+            "folder with a folder for each class, or a table of paths and labels"
+        )
     rate = min(HIGHEST_RATE, *rates)
     several = f", those to train on have {', '.join(f'{each:,}' for each in sorted(rates))}" if len(rates) > 1 else ""
     return replace(data, sample_rate=rate), [f"recordings are read at {rate:,} samples a second{several}"]
