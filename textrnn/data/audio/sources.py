@@ -147,8 +147,8 @@ def with_sample_rate(data: DataConfig) -> tuple[DataConfig, list[str]]:
     )
     if not rates:
         raise UserError(
-            f"a source must hold some recordings ({', '.join(SUFFIXES)}), found none in: {', '.join(data.source)}; give "
-            "a folder with a folder for each class, or a table of paths and labels"
+            f"a source must hold some recordings ({', '.join(SUFFIXES)}), found none in: {', '.join(data.source)}; "
+            "give a folder with a folder for each class, or a table of paths and labels"
         )
     rate = min(HIGHEST_RATE, *rates)
     several = f", those to train on have {', '.join(f'{each:,}' for each in sorted(rates))}" if len(rates) > 1 else ""
