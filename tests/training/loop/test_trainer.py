@@ -72,6 +72,20 @@ def test_the_curves_are_a_picture(trained: TrainedRun) -> None:
     assert len(picture) > 5000
 
 
+def test_the_curves_are_drawn_when_they_are_old_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(
+        trainer_module, "draw_curves", lambda history, *_: drawn.append(len(history_of(history.parent)))
+    )
+    for name, seconds in (("often", 0.0), ("rarely", 1e9)):
+        monkeypatch.setattr(trainer_module, "CURVES_SECONDS", seconds)
+        without_network(trainer := trainer_of(tmp_path / name), monkeypatch).fit()
+        assert drawn == sorted(drawn)
+        assert drawn[-1] == len(history_of(trainer.run.folder))
+        assert len(drawn) == (4 if name == "often" else 1)
+        drawn.clear()
+
+
 def test_the_best_weights_are_those_with_the_lowest_held_out_loss(trained: TrainedRun) -> None:
     evaluated = [line for line in history_of(trained.folder) if "held_out_loss" in line]
     best = min(evaluated, key=lambda line: line["held_out_loss"])
@@ -346,6 +360,7 @@ def test_a_learning_rate_far_too_high_ends_in_one_line(trained: TrainedRun, tmp_
 def test_a_full_disk_keeps_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, writer: str
 ) -> None:
+    monkeypatch.setattr(trainer_module, "CURVES_SECONDS", 0)  # drawn at each evaluation
     without_network(whole := trainer_of(tmp_path / "whole"), monkeypatch).fit()
     trainer = without_network(trainer_of(tmp_path / "run"), monkeypatch)
     first, second, _ = (round(trainer.total_steps * third / 3) for third in (1, 2, 3))

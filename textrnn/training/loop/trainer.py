@@ -30,6 +30,7 @@ from textrnn.training.loop.training_step import optimizer_of
 from textrnn.training.network.model import Model
 
 HISTORY_LINES = 200  # approximate number of training-loss lines per run
+CURVES_SECONDS = 10.0  # between two drawings of the curves: drawing takes longer than a short training's steps
 MIXED = "mixed_loss"
 """Figure of the history: the held-out loss of the data that are mixed in."""
 LEAST_NOISE = 0.003  # of the held-out loss: two seeds differ by so much
@@ -83,6 +84,7 @@ class Trainer(ABC):
         self.progress = Progress(fingerprint=fingerprint)
         self.state = self.distribution.rows(state, axis=1)
         self._stop_requested = False
+        self._last_drawn = -math.inf
 
     @abstractmethod
     def train_one(self) -> Any:
@@ -162,7 +164,7 @@ class Trainer(ABC):
             self.progress = replace(self.progress, finished=False, evaluations_since_best=0)
         evaluations = {start + step for step in _evaluation_steps(self.total_steps - start, self.config.evaluations)}
         log_every = max(1, self.total_steps // HISTORY_LINES)
-        last_saved = time.monotonic()
+        last_saved = self._last_drawn = time.monotonic()
         with _progress_bar(self) as bar, self._stop_on_signal():
             if self.learns_on and not self.progress.step:
                 self._record(bar, True, report)
@@ -190,11 +192,13 @@ class Trainer(ABC):
                     self._save()
                     last_saved = time.monotonic()
                     if stop:
+                        self._draw_curves()
                         raise Stopped(
                             f"stopped at step {step} of {self.total_steps}, nothing is lost; {self._how_to_continue}"
                         )
                 if watch:
                     watch(self.progress, measured)
+        self._draw_curves()
         self.progress = replace(self.progress, finished=True)
         self._save()
 
@@ -277,14 +281,19 @@ class Trainer(ABC):
                 self._say(bar, "  | " + line["sample"].replace("\n", "\n  | "))
         if self._writes:
             append_history(self.run.history, line)
-        if evaluate and self._writes:
-            draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+        if evaluate and time.monotonic() - self._last_drawn >= CURVES_SECONDS:
+            self._draw_curves()
         if report:
             try:
                 report(line, self.total_steps)
             except KeyboardInterrupt:
                 self._stop_requested = True
         return measured
+
+    def _draw_curves(self) -> None:
+        if self._writes:
+            draw_curves(self.run.history, self.run.curves, self.unit, self.loss_unit)
+        self._last_drawn = time.monotonic()
 
     def _say(self, bar: Any, text: str) -> None:
         if not self.quiet:
