@@ -57,7 +57,16 @@ def write_small_text(path: Path, sentences: int = 250) -> Path:
     return path
 
 
-LONGEST = ("test_benchmarks.py", "test_resume.py", "test_distribution.py")
+LONGEST = (
+    "test_benchmarks.py",
+    "test_resume.py",
+    "test_distribution.py",
+    "test_search.py",
+    "test_python_training.py",
+    "test_learning_on.py",
+    "test_ordinary_classification.py",
+    "test_audio.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
