@@ -652,7 +652,7 @@ def test_what_is_prepared_is_opened_without_reading_the_source_again(
         raise AssertionError("the source is read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(vectors, "read_vectors", refuse)
+        patch.setattr(vectors, "read_grouped", refuse)
         again = prepared(folder, path, held_out=0.2)
         for change in (
             {"held_out": 0.3},
