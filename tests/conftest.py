@@ -14,6 +14,10 @@ import pytest
 from commands import Result, call
 from hypothesis import settings
 
+# XLA optimises its programs little: to compile one takes longer than what most tests compute with it. Processes that
+# tests start have it too. `XLA_FLAGS= make test` tests the programs as users get them, as one of the workflows does.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # No deadline: how long an example takes says nothing on a busy machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -57,21 +61,26 @@ def write_small_text(path: Path, sentences: int = 250) -> Path:
     return path
 
 
+# By the CPU seconds that they take, from the longest on.
 LONGEST = (
     "test_benchmarks.py",
-    "test_resume.py",
-    "test_distribution.py",
     "test_search.py",
-    "test_python_training.py",
-    "test_learning_on.py",
-    "test_ordinary_classification.py",
     "test_audio.py",
+    "test_resume.py",
+    "test_ordinary_classification.py",
+    "test_learning_on.py",
+    "test_python_training.py",
+    "test_distribution.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: where two processes take files in turn, none is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

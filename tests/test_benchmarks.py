@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from types import ModuleType, SimpleNamespace
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from commands import call
 
 pytestmark = pytest.mark.long
 
@@ -65,6 +68,18 @@ TOYS = {
     "workers": ["--workers", "1", "--units", "8", "--batch", "2", "--length", "8", "--steps", "4"],
 }
 UNDER_JAX = ("gpu", "gpu_words")
+# They run in this process, which has TensorFlow already; the others set the threads or the packages of their own.
+HERE = (
+    "training_step",
+    "length_bucketing",
+    "diagonal_step",
+    "long_distance",
+    "copying",
+    "gradients",
+    "comparable_figures",
+    "large_vocabularies",
+    "ablation",
+)
 LONG_DISTANCE = {
     "copying": [
         *("run", "--task", "copy", "--members", "rotation", "--lengths", "3", "--records", "80"),
@@ -110,6 +125,29 @@ def run_script(script: str, folder: Path, *arguments: str, hidden: tuple[str, ..
     return Outcome(process.returncode, process.stdout, process.stderr, document, folder)
 
 
+def run_here(script: str, folder: Path, *arguments: str) -> Outcome:
+    """Run a script in this process, as `run_script` does in its own."""
+    folder.mkdir()
+    file = folder / "results" / "figures.json"
+    with pytest.MonkeyPatch.context() as patch, importable() as load:
+        patch.chdir(folder)
+        code, out, err = call(*arguments, "--json", file, main=load(SCRIPTS[script].stem).main)
+    return Outcome(code or 0, out, err, json.loads(file.read_text(encoding="utf-8")), folder)
+
+
+@contextmanager
+def importable() -> Iterator[Callable[[str], ModuleType]]:
+    """Let the scripts be imported by their names, which may shadow packages and are forgotten at the end."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER / "experiments"))
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(FOLDER):
+            del sys.modules[name]
+
+
 def installed(name: str) -> bool:
     """By what pip knows: a folder of these tests is importable as `tokenizers` too."""
     try:
@@ -146,8 +184,8 @@ def words(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
-    """Each script once at toy size, two of them at a time: they do nothing but wait for compilers."""
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Outcome]]:
+    """Each script once at toy size, those of other processes two at a time: they do nothing but wait for compilers."""
     folder = tmp_path_factory.mktemp("benchmarks")
     source = folder / "manual.txt"
     source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
@@ -155,23 +193,31 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     toys["ablation"] = ["--out", str(folder / "runs"), *TOYS["ablation"]]
     toys["gpu_words"] = [*words(folder), *TOYS["gpu_words"]]
     toys["sentiment"] = [*sentences(folder), *TOYS["sentiment"]]
+    layer = [argument.replace("step", "layer") if argument == "step" else argument for argument in toys["gpu"]]
     with ThreadPoolExecutor(2) as pool:
         futures = {
             name: pool.submit(run_script, name, folder / name, *arguments, hidden=HIDDEN.get(name, ()))
             for name, arguments in toys.items()
+            if name not in HERE
         }
-        for name, arguments in LONG_DISTANCE.items():
-            futures[name] = pool.submit(run_script, "long_distance", folder / name, *arguments)
-        layer = [argument.replace("step", "layer") if argument == "step" else argument for argument in toys["gpu"]]
         futures["gpu without torch"] = pool.submit(run_script, "gpu", folder / "g", *layer, hidden=("torch",))
         futures["gpu without a GPU"] = pool.submit(run_script, "gpu", folder / "n")
-        yield futures
+
+        @cache
+        def outcome_of(name: str) -> Outcome:
+            if name not in HERE:
+                return futures[name].result()
+            if name in LONG_DISTANCE:
+                return run_here("long_distance", folder / name, *LONG_DISTANCE[name])
+            return run_here(name, folder / name, *toys[name])
+
+        yield outcome_of
 
 
 @pytest.fixture
-def outcome(outcomes: dict[str, Future[Outcome]]) -> Callable[[str], Outcome]:
+def outcome(outcomes: Callable[[str], Outcome]) -> Callable[[str], Outcome]:
     def get(name: str) -> Outcome:
-        result = outcomes[name].result()
+        result = outcomes(name)
         assert result.code == 0, result.err
         return result
 
@@ -179,15 +225,10 @@ def outcome(outcomes: dict[str, Future[Outcome]]) -> Callable[[str], Outcome]:
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script as a module for one test: names there may shadow packages."""
-    monkeypatch.syspath_prepend(str(FOLDER / "experiments"))
-    monkeypatch.syspath_prepend(str(FOLDER))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(FOLDER):
-            del sys.modules[name]
+def scripts() -> Iterator[Callable[[str], ModuleType]]:
+    """Import a script as a module for one test."""
+    with importable() as load:
+        yield load
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -314,9 +355,9 @@ def test_sentiment_tells_how_often_ours_is_right_and_who_is_missing(outcome: Cal
 
 
 def test_sentiment_trains_nothing_twice(
-    outcomes: dict[str, Future[Outcome]], scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcomes: Callable[[str], Outcome], scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = outcomes["sentiment"].result()
+    result = outcomes("sentiment")
     module = scripts("sentiment")
     trained = []
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,9 +19,7 @@ from conftest import (
     TINY_CLASSIFIER,
     TINY_VECTORS,
     TrainedRun,
-    classifier_settings,
     tiny_settings,
-    vector_settings,
     write_lines,
     write_opinions,
     write_small_text,
@@ -33,7 +31,23 @@ from textrnn import TrainingProgress
 ROOT = Path(__file__).resolve().parent.parent
 SMALL: dict[str, Any] = {**TINY, "model.layers": 1, "train.epochs": 1}
 SMALL_CLASSIFIER: dict[str, Any] = {**TINY_CLASSIFIER, "train.epochs": 2}
-SMALL_VECTORS: dict[str, Any] = {**TINY_VECTORS, "train.epochs": 2}
+SMALL_VECTORS: dict[str, Any] = {**TINY_VECTORS, "data.reads": "vectors", "train.epochs": 2}
+
+
+class Called(NamedTuple):
+    """A model that a call trained on a text file, and what it reported."""
+
+    folder: Path
+    source: Path
+    reports: list[TrainingProgress]
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory) -> Called:
+    folder = tmp_path_factory.mktemp("called")
+    source, reports = write_small_text(folder / "animals.txt"), list[TrainingProgress]()
+    textrnn.train(str(source), out=folder / "run", progress=reports.append, **SMALL)
+    return Called(folder / "run", source, reports)
 
 
 def bundle_of(folder: Path) -> dict[str, str]:
@@ -47,35 +61,31 @@ def train_by_command(source: Path, out: Path, *settings: str) -> Path:
     return out / "bundle"
 
 
-def test_a_call_gives_the_model_of_the_command_and_prints_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_call_gives_the_model_of_the_command(called: Called, tmp_path: Path) -> None:
+    made = train_by_command(called.source, tmp_path / "run", *tiny_settings(model__layers=1, train__epochs=1))
+    assert files_of(called.folder / "bundle") == files_of(made)
+
+
+def test_a_text_in_memory_is_read_like_a_text_file_and_nothing_is_printed(
+    called: Called, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    source = write_small_text(tmp_path / "animals.txt")
-    model = textrnn.train(source, out=tmp_path / "called", **SMALL)
+    model = textrnn.train({"text": called.source.read_text(encoding="utf-8")}, out=tmp_path / "run", **SMALL)
     assert capfd.readouterr() == ("", "")
-    made = train_by_command(source, tmp_path / "command", *tiny_settings(model__layers=1, train__epochs=1))
-    assert files_of(tmp_path / "called" / "bundle") == files_of(made)
+    assert bundle_of(tmp_path / "run" / "bundle") == bundle_of(called.folder / "bundle")
     assert isinstance(model, textrnn.LanguageModel)
-    assert model.generate("the cat", length=20, seed=1) == textrnn.load(made).generate("the cat", length=20, seed=1)
+    loaded = textrnn.load(called.folder)
+    assert model.generate("the cat", length=20, seed=1) == loaded.generate("the cat", length=20, seed=1)
 
 
-def test_a_text_in_memory_is_read_like_a_text_file(tmp_path: Path) -> None:
-    source = write_small_text(tmp_path / "animals.txt")
-    textrnn.train({"text": source.read_text(encoding="utf-8")}, out=tmp_path / "memory", **SMALL)
-    textrnn.train(str(source), out=tmp_path / "file", **SMALL)
-    assert bundle_of(tmp_path / "memory" / "bundle") == bundle_of(tmp_path / "file" / "bundle")
-
-
-def test_a_model_learns_on(tmp_path: Path) -> None:
-    old, new = write_small_text(tmp_path / "animals.txt"), tmp_path / "birds.txt"
+def test_a_model_learns_on(called: Called, tmp_path: Path) -> None:
+    new = tmp_path / "birds.txt"
     new.write_text("the owl saw a quail. " * 300, encoding="utf-8")
-    textrnn.train(old, out=tmp_path / "first", **SMALL)
     reports: list[textrnn.TrainingProgress] = []
     model = textrnn.train(
         {"text": new.read_text(encoding="utf-8")},
-        init_from=tmp_path / "first",
-        mix=str(old),
-        out=tmp_path / "second",
+        init_from=called.folder,
+        mix=str(called.source),
+        out=tmp_path / "run",
         epochs=1,
         progress=reports.append,
     )
@@ -86,15 +96,14 @@ def test_a_model_learns_on(tmp_path: Path) -> None:
     assert model.tokenizer.decode(model.tokenizer.encode("quail cat")) == "quail cat"
 
 
-def test_texts_and_labels_in_memory_are_read_like_a_table(tmp_path: Path) -> None:
-    source = write_opinions(tmp_path / "opinions.jsonl")
-    records = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+def test_texts_and_labels_in_memory_are_read_like_a_table(trained_classifier: TrainedRun, tmp_path: Path) -> None:
+    records = [json.loads(line) for line in trained_classifier.source.read_text(encoding="utf-8").splitlines()]
     texts, labels = [record["text"] for record in records], np.array([record["label"] for record in records])
-    model = textrnn.train((texts, labels), out=tmp_path / "memory", **SMALL_CLASSIFIER)
-    made = train_by_command(source, tmp_path / "command", *classifier_settings(train__epochs=2))
-    assert bundle_of(tmp_path / "memory" / "bundle") == bundle_of(made)
+    names = ["0=negative", "1=positive"]
+    model = textrnn.train((texts, labels), out=tmp_path / "run", label_names=names, **TINY_CLASSIFIER)
+    assert bundle_of(tmp_path / "run" / "bundle") == bundle_of(trained_classifier.folder / "bundle")
     assert isinstance(model, textrnn.Classifier)
-    assert model.evaluate((texts, labels)) == model.evaluate(source)
+    assert model.evaluate((texts, labels)) == model.evaluate(trained_classifier.source)
 
 
 def test_a_data_frame_is_a_table(tmp_path: Path) -> None:
@@ -108,14 +117,12 @@ def test_a_data_frame_is_a_table(tmp_path: Path) -> None:
     assert model.evaluate(frame)["left_out"] == {"empty texts": 1}
 
 
-def test_arrays_in_memory_are_read_like_an_npz(tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "lines.npz")
-    with np.load(source) as arrays:
+def test_arrays_in_memory_are_read_like_an_npz(trained_on_vectors: TrainedRun, tmp_path: Path) -> None:
+    with np.load(trained_on_vectors.source) as arrays:
         pair = arrays["x"], arrays["y"]
-    model = textrnn.train(pair, out=tmp_path / "memory", **SMALL_VECTORS)
-    made = train_by_command(source, tmp_path / "command", *vector_settings(task="classification", train__epochs=2))
-    assert bundle_of(tmp_path / "memory" / "bundle") == bundle_of(made)
-    assert model.evaluate(pair) == textrnn.load(made).evaluate(source)
+    model = textrnn.train(pair, out=tmp_path / "run", **TINY_VECTORS)
+    assert bundle_of(tmp_path / "run" / "bundle") == bundle_of(trained_on_vectors.folder / "bundle")
+    assert model.evaluate(pair) == textrnn.load(trained_on_vectors.folder).evaluate(trained_on_vectors.source)
 
 
 def test_a_series_in_memory_is_forecast() -> None:
@@ -127,14 +134,14 @@ def test_a_series_in_memory_is_forecast() -> None:
     assert model.evaluate()["values"] == 20
 
 
-def test_the_progress_has_steps_and_losses_and_a_stopped_run_resumes_to_the_same_model(tmp_path: Path) -> None:
-    source = write_small_text(tmp_path / "animals.txt")
-    seen: list[TrainingProgress] = []
-    textrnn.train(source, out=tmp_path / "whole", progress=seen.append, **SMALL)
+def test_the_progress_has_steps_and_losses_and_a_stopped_run_resumes_to_the_same_model(
+    called: Called, tmp_path: Path
+) -> None:
+    seen = called.reports
     assert seen[-1].step == seen[-1].total_steps > 1
     assert [each.step for each in seen] == sorted({each.step for each in seen})
     assert [each for each in seen if each.held_out_loss is not None][-1].held_out_loss == pytest.approx(
-        textrnn.load(tmp_path / "whole").evaluate()["nats_per_token"], rel=0.05
+        textrnn.load(called.folder).evaluate()["nats_per_token"], rel=0.05
     )
 
     def stop(progress: TrainingProgress) -> None:
@@ -142,17 +149,16 @@ def test_the_progress_has_steps_and_losses_and_a_stopped_run_resumes_to_the_same
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="nothing is lost"):
-        textrnn.train(source, out=tmp_path / "stopped", progress=stop, **SMALL)
+        textrnn.train(called.source, out=tmp_path / "stopped", progress=stop, **SMALL)
     assert not (tmp_path / "stopped" / "bundle").exists()
     textrnn.train(out=tmp_path / "stopped", resume=True)
-    assert files_of(tmp_path / "stopped" / "bundle") == files_of(tmp_path / "whole" / "bundle")
+    assert files_of(tmp_path / "stopped" / "bundle") == files_of(called.folder / "bundle")
 
 
 def test_another_error_of_the_progress_function_reaches_the_caller(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "lines.npz")
     with pytest.raises(ZeroDivisionError):
-        textrnn.train(
-            write_small_text(tmp_path / "animals.txt"), out=tmp_path / "run", progress=lambda _: 1 / 0, **SMALL
-        )
+        textrnn.train(source, task="classification", out=tmp_path / "run", progress=lambda _: 1 / 0, **SMALL_VECTORS)
 
 
 def test_evaluate_has_the_figures_of_the_command(trained: TrainedRun, trained_classifier: TrainedRun) -> None:

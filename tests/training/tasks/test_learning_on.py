@@ -6,11 +6,11 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from commands import call, files_of, told
+from commands import Result, call, files_of, told
 from conftest import (
     TrainedRun,
     classifier_settings,
@@ -64,12 +64,37 @@ def start_of(run: Path) -> dict[str, Any]:
 # Language models
 
 
+class LearnedOn(NamedTuple):
+    """A run that learned new text: its folder, its command without ``--out``, and what that printed."""
+
+    folder: Path
+    command: list[object]
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def learned_on(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> LearnedOn:
+    """Start from a copy of the run `trained`, which is gone afterwards."""
+    folder = tmp_path_factory.mktemp("learned_on")
+    shutil.copytree(trained.folder, folder / "model")
+    source = write_new_text(folder / "new.txt")
+    command = ["train", source, "--from", folder / "model", *NEW_SETTINGS, "--set", "train.epochs=6"]
+    result = call(*command, "--out", folder / "run")
+    assert result.code == 0, result.err
+    shutil.rmtree(folder / "model")
+    return LearnedOn(folder / "run", command, result)
+
+
 @pytest.mark.parametrize("place", ["", "bundle"])
-def test_a_character_model_learns_new_text_with_new_characters(trained: TrainedRun, tmp_path: Path, place: str) -> None:
-    source, run = write_new_text(tmp_path / "new.txt"), tmp_path / "run"
-    result = call(
-        "train", source, "--from", trained.folder / place, *NEW_SETTINGS, "--out", run, "--set", "train.epochs=3"
-    )
+def test_a_character_model_learns_new_text_with_new_characters(
+    trained: TrainedRun, learned_on: LearnedOn, tmp_path: Path, place: str
+) -> None:
+    run, result = tmp_path / "run", learned_on.result
+    if place:
+        source, epochs = write_new_text(tmp_path / "new.txt"), ("--set", "train.epochs=3")
+        result = call("train", source, "--from", trained.folder / place, *NEW_SETTINGS, *epochs, "--out", run)
+    else:
+        shutil.copytree(learned_on.folder, run)
     assert result.code == 0, result.err
     before, after = learned(run)
     assert after["held_out_loss"] < 0.8 * before["held_out_loss"]
@@ -92,39 +117,56 @@ def test_a_character_model_learns_new_text_with_new_characters(trained: TrainedR
             np.testing.assert_array_equal(arrays[name][: len(known[name])], known[name])
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"tokenizer.kind": "word"},
-        {"tokenizer.kind": "word", "model.tied": "true", "model.embedding_dim": 16},
-        {
-            "tokenizer.kind": "word",
-            "model.softmax": "adaptive",
-            "model.cutoffs": "[9]",
-            "tokenizer.split": "punctuation",
-        },
-        {"tokenizer.kind": "word", "model.softmax": "adaptive", "model.cutoffs": "[9]", "model.tied": "true"},
-        {"tokenizer.kind": "sentencepiece", "tokenizer.vocabulary_size": 280},
-        {"model.tied": "true"},
-    ],
-    ids=["words", "tied and narrow", "adaptive", "adaptive and tied", "sentencepiece", "tied characters"],
-)
-@pytest.mark.parametrize("place", ["", "bundle"])
-def test_every_kind_of_language_model_learns_on(settings: dict[str, str], place: str, tmp_path: Path) -> None:
-    old, run = tmp_path / "old", tmp_path / "run"
+KINDS = {
+    "words": {"tokenizer.kind": "word"},
+    "tied and narrow": {"tokenizer.kind": "word", "model.tied": "true", "model.embedding_dim": 16},
+    "adaptive": {
+        "tokenizer.kind": "word",
+        "model.softmax": "adaptive",
+        "model.cutoffs": "[9]",
+        "tokenizer.split": "punctuation",
+    },
+    "adaptive and tied": {
+        "tokenizer.kind": "word",
+        "model.softmax": "adaptive",
+        "model.cutoffs": "[9]",
+        "model.tied": "true",
+    },
+    "sentencepiece": {"tokenizer.kind": "sentencepiece", "tokenizer.vocabulary_size": 280},
+    "tied characters": {"model.tied": "true"},
+}
+
+
+class OfKind(NamedTuple):
+    """A finished run, its kind of tokenizer, and whether its softmax is adaptive."""
+
+    folder: Path
+    tokenizer: str
+    adaptive: bool
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def of_kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OfKind:
+    folder, settings = tmp_path_factory.mktemp("of_kind"), KINDS[request.param]
     arguments = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     tiny = tiny_settings(train__epochs=1, model__layers=1, train__evaluations=1)
     if "tokenizer.kind" in settings:  # n-grams are inputs of character models alone
         tiny = [word for word in tiny if "ngram" not in word]
         tiny = [word for word, other in zip(tiny, [*tiny[1:], ""], strict=True) if (word, other) != ("--set", "--set")]
-    text = write_small_text(tmp_path / "old.txt", 120)
-    assert call("train", text, *tiny, *arguments, "--out", old, "--quiet").code == 0
+    text = write_small_text(folder / "old.txt", 120)
+    assert call("train", text, *tiny, *arguments, "--out", folder / "run", "--quiet").code == 0
+    return OfKind(folder / "run", str(settings.get("tokenizer.kind", "char")), "adaptive" in settings.values())
+
+
+@pytest.mark.parametrize("place", ["", "bundle"])
+def test_every_kind_of_language_model_learns_on(of_kind: OfKind, place: str, tmp_path: Path) -> None:
+    run, kind = tmp_path / "run", of_kind.tokenizer
     source = write_new_text(tmp_path / "new.txt")
     command = [
         "train",
         source,
         "--from",
-        old / place,
+        of_kind.folder / place,
         *NEW_SETTINGS,
         "--set",
         "train.epochs=3",
@@ -132,14 +174,13 @@ def test_every_kind_of_language_model_learns_on(settings: dict[str, str], place:
         run,
         "--quiet",
     ]
-    if place and "adaptive" in settings.values():
+    if place and of_kind.adaptive:
         assert "a bundle to start from must have a full softmax" in told(call(*command))
         return
     assert call(*command).err == ""
     before, after = learned(run)
     assert after["held_out_loss"] < 0.97 * before["held_out_loss"]
-    kind = settings.get("tokenizer.kind", "char")
-    mine, theirs = load_tokenizer(run, kind), load_tokenizer(old, kind)
+    mine, theirs = load_tokenizer(run, kind), load_tokenizer(of_kind.folder, kind)
     size = theirs.vocabulary_size
     assert [mine.token_text(id) for id in range(size)] == [theirs.token_text(id) for id in range(size)]
     grows = kind != "sentencepiece"  # whose pieces stay; other characters are spelled as bytes
@@ -147,13 +188,13 @@ def test_every_kind_of_language_model_learns_on(settings: dict[str, str], place:
     assert "Käfer" in mine.decode(mine.encode("Ein Käfer"))
 
 
-def test_a_mixed_in_text_is_half_of_the_batches_and_is_forgotten_less(trained: TrainedRun, tmp_path: Path) -> None:
-    source = write_new_text(tmp_path / "new.txt")
-    command = ["train", source, "--from", trained.folder, *NEW_SETTINGS, "--set", "train.epochs=6", "--out"]
-    assert call(*command, tmp_path / "alone", "--quiet").code == 0
-    result = call(*command, tmp_path / "mixed", "--mix", trained.source)
+def test_a_mixed_in_text_is_half_of_the_batches_and_is_forgotten_less(
+    trained: TrainedRun, learned_on: LearnedOn, tmp_path: Path
+) -> None:
+    (_, source, option, _, *settings), run = learned_on.command, tmp_path / "run"
+    result = call("train", source, option, trained.folder, *settings, "--mix", trained.source, "--out", run)
     assert result.code == 0, result.err
-    before, after = learned(tmp_path / "mixed")
+    before, after = learned(run)
     assert after["held_out_loss"] < 0.8 * before["held_out_loss"]
     words = f"mixed-in data {before['mixed_loss']:.4f} before, {after['mixed_loss']:.4f} after"
     assert words in result.err
@@ -161,24 +202,22 @@ def test_a_mixed_in_text_is_half_of_the_batches_and_is_forgotten_less(trained: T
     def of_old_text(run: Path) -> float:
         return textrnn.load(run).score(trained.source.read_text(encoding="utf-8")).bits_per_character
 
-    assert of_old_text(tmp_path / "mixed") < of_old_text(tmp_path / "alone") - 0.1
+    assert of_old_text(run) < of_old_text(learned_on.folder) - 0.1
 
 
 def test_a_run_that_learns_on_resumes_with_its_command_when_the_model_is_gone(
-    trained: TrainedRun, tmp_path: Path
+    learned_on: LearnedOn, tmp_path: Path
 ) -> None:
-    source, run = write_new_text(tmp_path / "new.txt"), tmp_path / "run"
-    shutil.copytree(trained.folder, tmp_path / "model")
-    command = ["train", source, "--from", tmp_path / "model", *NEW_SETTINGS, "--set", "train.epochs=1", "--out", run]
-    assert call(*command, "--quiet").code == 0
+    run = tmp_path / "run"
+    shutil.copytree(learned_on.folder, run)
     _, whole = load_checkpoint(run / "best.npz")
     for name in ("checkpoint.npz", "best.npz"):
         (run / name).unlink()
-    shutil.rmtree(tmp_path / "model")
-    assert call(*command, "--resume", "--quiet").err == ""
+    command = [*learned_on.command, "--out", run, "--resume", "--quiet"]
+    assert call(*command).err == ""
     _, again = load_checkpoint(run / "best.npz")
     assert all(np.array_equal(again[name], whole[name]) for name in whole)
-    message = told(call(*command, "--resume", "--quiet", "--set", "train.learning_rate=0.5"))
+    message = told(call(*command, "--set", "train.learning_rate=0.5"))
     assert "differs in train.learning_rate" in message
 
 
@@ -414,7 +453,7 @@ def test_a_run_that_goes_on_resumes_to_the_same_bits_and_keeps_its_bundle_meanwh
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "save_checkpoint", save_and_die)
-        for more in (("--set", "train.epochs=3"), (), ()):
+        for more in (("--set", "train.epochs=3"), ()):
             with pytest.raises(Killed):
                 call("train", "--resume", "--out", cut, *more, "--quiet")
     assert "until it has ended" in told(call("train", "--resume", "--out", cut, "--set", "train.epochs=9"))
