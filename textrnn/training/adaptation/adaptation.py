@@ -119,7 +119,7 @@ class Adaptation:
 
         def record(name: str, total: float, settings: dict[str, float], began: float) -> None:
             if not math.isfinite(total):
-                raise UserError("the loss must stay finite, was not; lower dynamic.learning_rate")
+                raise _diverged()
             measured[name] = Adapted(TextMetrics.of(total, len(ids), size), settings, time.monotonic() - began)
 
         if cache is not None:
@@ -232,6 +232,8 @@ class Adaptation:
             return CacheSettings(size, theta, weight)
         parts = list(_in_blocks(readings))
         nats, hidden = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        if not np.isfinite(nats).all():
+            raise _diverged()
         sample = hidden[:: max(1, len(hidden) // 500)]
         spread = max(float((sample @ sample.T).std()), 1e-9)
         thetas = [theta] if theta is not None else [each / spread for each in THETAS]
@@ -241,6 +243,10 @@ class Adaptation:
         pairs = [(number, each) for number in range(len(thetas)) for each in weights]
         number, best = min(pairs, key=lambda pair: mixed(nats, probs[pair[0]], known, pair[1]).sum())
         return CacheSettings(size, float(f"{thetas[number]:.3g}"), best)
+
+
+def _diverged() -> UserError:
+    return UserError("the loss must stay finite, was not; lower dynamic.learning_rate")
 
 
 def _named(kind: str, settings: DynamicSettings | CacheSettings) -> dict[str, float]:
