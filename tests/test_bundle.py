@@ -21,6 +21,8 @@ from textrnn.bundle import MANIFEST, MAX_MANIFEST_BYTES, RUNTIME, SOURCES, find_
 from textrnn.errors import UserError
 from textrnn.files import sha256
 
+FILES = ["filtered.onnx", "generate.onnx", "model.onnx", "sequence.onnx", "tokenizer.json"]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,7 +75,7 @@ class TestWriting:
     def test_what_is_written_is_read(self, finished: Path) -> None:
         bundle = read_bundle(finished)
         assert dataclasses.replace(bundle.manifest, files={}) == tiny_manifest(tiny_network())
-        assert sorted(bundle.manifest.files) == ["generate.onnx", "model.onnx", "sequence.onnx", "tokenizer.json"]
+        assert sorted(bundle.manifest.files) == FILES
         for name, entry in bundle.manifest.files.items():
             assert (entry.sha256, entry.bytes) == (sha256(bundle.path(name)), bundle.path(name).stat().st_size)
 
@@ -137,7 +139,9 @@ class TestFinding:
 
 
 class TestFaults:
-    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "generate.onnx", "tokenizer.json"])
+    @pytest.mark.parametrize(
+        "name", ["model.onnx", "sequence.onnx", "generate.onnx", "filtered.onnx", "tokenizer.json"]
+    )
     def test_a_missing_file(self, folder: Path, name: str) -> None:
         (folder / name).unlink()
         assert f"{name} is missing" in refusal(folder)
@@ -242,7 +246,9 @@ class TestFaults:
         os.mkfifo(folder / "model.onnx")
         assert "model.onnx must be a file" in refusal(folder)
 
-    @pytest.mark.parametrize("name", ["model.onnx", "sequence.onnx", "generate.onnx", "tokenizer.json"])
+    @pytest.mark.parametrize(
+        "name", ["model.onnx", "sequence.onnx", "generate.onnx", "filtered.onnx", "tokenizer.json"]
+    )
     def test_a_file_in_use_that_is_not_listed(self, folder: Path, name: str) -> None:
         edit_manifest(folder, lambda document: document["files"].pop(name))
         assert f"files must list every file in use, {name!r} is missing" in refusal(folder)

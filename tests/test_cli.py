@@ -27,7 +27,7 @@ def test_train_writes_a_whole_run_and_prints_its_bundle(trained: TrainedRun) -> 
     assert names == {
         *("config.json", "tokenizer.json", "data", "checkpoint.npz", "best.npz", "history.jsonl", "curves.png"),
         *("bundle", "bundle/README.md", "bundle/manifest.json", "bundle/model.onnx", "bundle/sequence.onnx"),
-        *("bundle/generate.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
+        *("bundle/generate.onnx", "bundle/filtered.onnx", "bundle/tokenizer.json", "bundle/weights.bin"),
     }
     assert trained.result.out == f"{trained.folder / 'bundle'}\n"
 

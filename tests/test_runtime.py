@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_bundle import (
     TinyNetwork,
     step_graph,
@@ -65,6 +67,15 @@ class BySteps:
 
     def generate(self, prompt: str, **options: Any) -> str:
         return self.samples(prompt, **options)[0]
+
+
+@pytest.fixture(scope="module")
+def without_filters(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """The same model in an older bundle."""
+    manifest = tiny_manifest(NETWORK)
+    graphs = {use: graph for use, graph in manifest.graphs.items() if use != "filtered"}
+    path = tmp_path_factory.mktemp("older") / "bundle"
+    return load(write_bundle(path, dataclasses.replace(manifest, graphs=graphs), folder).folder)
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +139,19 @@ class TestLoading:
         graph = step_graph(NETWORK)
         graph.graph.output[1].name = graph.graph.node[-1].output[0] = "memory"
         with pytest.raises(UserError, match=r"model\.onnx must have the outputs .* of its manifest, has .*memory"):
-            load(rebuilt(folder, tmp_path / "bundle", graph)).generate(top_k=2)
+            load(rebuilt(folder, tmp_path / "bundle", graph)).generate(repetition_penalty=2)
 
     def test_graphs_that_do_not_write_are_loaded_when_they_are_needed(self, folder: Path, tmp_path: Path) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
-        for name in ("model", "sequence"):
+        for name in ("model", "sequence", "filtered"):
             (source / f"{name}.onnx").write_bytes(b"no graph")
         model = load(write_bundle(tmp_path / "bundle", tiny_manifest(NETWORK), source).folder)
         assert model.generate("hello", length=20, seed=1) == load(folder).generate("hello", length=20, seed=1)
         with pytest.raises(UserError, match=r"sequence\.onnx could not be loaded"):
             model.score("hello")
         with pytest.raises(UserError, match=r"model\.onnx could not be loaded"):
+            model.generate("hello", repetition_penalty=1.1)
+        with pytest.raises(UserError, match=r"filtered\.onnx could not be loaded"):
             model.generate("hello", top_k=3)
 
     def test_a_sequence_graph_in_place_of_the_step_graph(self, folder: Path, tmp_path: Path) -> None:
@@ -147,7 +160,7 @@ class TestLoading:
 
         graphs = swapped(dict(tiny_manifest(NETWORK).graphs))
         with pytest.raises(UserError, match=r"sequence\.onnx must have the inputs"):
-            load(rebuilt(folder, tmp_path / "bundle", graphs=graphs)).generate(top_k=2)
+            load(rebuilt(folder, tmp_path / "bundle", graphs=graphs)).generate(repetition_penalty=2)
 
     def test_a_tokenizer_of_another_model(self, folder: Path, tmp_path: Path) -> None:
         source = Path(shutil.copytree(folder, tmp_path / "source"))
@@ -288,16 +301,39 @@ class TestOneTextOnEveryPath:
         for prompt in ("", "h", AWKWARD, "hello world " * 20):
             assert model.generate(prompt, length=40, seed=3) == by_steps.generate(prompt, length=40, seed=3)
 
-    @pytest.mark.parametrize(
-        "options", [{"top_k": 3}, {"top_p": 0.8}, {"min_p": 0.1}, {"repetition_penalty": 1.3}, {"beams": 3}]
+    @settings(max_examples=30, deadline=None)
+    @given(
+        options=st.fixed_dictionaries(
+            {"seed": st.integers(0, 999), "temperature": st.sampled_from([0, 0.4, 1, 2])},
+            optional={"top_k": st.integers(1, 40), "top_p": st.floats(0.01, 1), "min_p": st.floats(0, 1)},
+        )
     )
-    def test_what_the_graph_cannot_do_is_done_step_by_step(
-        self, model: LanguageModel, by_steps: BySteps, options: dict[str, Any]
+    def test_filters_too_and_in_bundles_without_a_graph_for_them(
+        self, model: LanguageModel, without_filters: LanguageModel, by_steps: BySteps, options: dict[str, Any]
     ) -> None:
-        seed = {} if "beams" in options else {"seed": 4}
-        text = model.generate("wor", length=50, **options, **seed)
-        assert text == by_steps.generate("wor", length=50, **options, **seed)
-        assert text != model.generate("wor", length=50, **seed)
+        text = by_steps.generate("wor", length=70, **options)
+        assert model.generate("wor", length=70, **options) == text
+        assert without_filters.generate("wor", length=70, **options) == text
+        texts = by_steps.samples("wor", length=40, count=3, **options)
+        assert model.samples("wor", length=40, count=3, **options) == texts
+
+    def test_filters_have_an_effect(self, model: LanguageModel, without_filters: LanguageModel) -> None:
+        assert model.has_filters
+        assert not without_filters.has_filters
+        for options in ({"top_k": 3}, {"top_p": 0.8}, {"min_p": 0.1}):
+            found = model.generate("wor", length=50, seed=4, **options)  # type: ignore[arg-type]
+            assert found != model.generate("wor", length=50, seed=4)
+
+    @pytest.mark.parametrize("options", [{"repetition_penalty": 1.3}, {"repetition_penalty": 1.3, "top_k": 9}])
+    def test_a_penalty_too(self, model: LanguageModel, by_steps: BySteps, options: dict[str, Any]) -> None:
+        text = model.generate("wor", length=50, seed=4, **options)
+        assert text == by_steps.generate("wor", length=50, seed=4, **options)
+        assert text != model.generate("wor", length=50, seed=4)
+
+    def test_a_beam_search_too(self, model: LanguageModel, by_steps: BySteps) -> None:
+        text = model.generate("wor", length=50, beams=3)
+        assert text == by_steps.generate("wor", length=50, beams=3)
+        assert text != model.generate("wor", length=50, seed=4)
 
     @pytest.mark.parametrize("temperature", [0, 1])
     def test_special_tokens_are_never_written(self, tmp_path: Path, temperature: float) -> None:
@@ -307,10 +343,12 @@ class TestOneTextOnEveryPath:
         folder = write_tiny_bundle(tmp_path / "bundle", network=with_weights(c=bias)).folder
         assert load(folder).generate(length=8, temperature=temperature) == "w" * 8
 
-    @pytest.mark.parametrize("top_k", [0, 1000])  # drawn in the graph, and step by step
+    @pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"repetition_penalty": 2}])  # each graph that draws
     @pytest.mark.parametrize("temperature", [0, 1])
     @pytest.mark.parametrize("damage", [np.nan, np.inf])
-    def test_a_damaged_model_is_refused(self, tmp_path: Path, damage: float, temperature: float, top_k: int) -> None:
+    def test_a_damaged_model_is_refused(
+        self, tmp_path: Path, damage: float, temperature: float, options: dict[str, Any]
+    ) -> None:
         for token in (END_ID, 20, NETWORK.vocabulary_size - 1):
             bias = NETWORK.c.copy()
             bias[token] = damage
@@ -318,7 +356,7 @@ class TestOneTextOnEveryPath:
             damaged = load(write_tiny_bundle(path, network=with_weights(c=bias)).folder)
             for write in (damaged.generate, partial(damaged.samples, count=2)):
                 with pytest.raises(UserError, match=r"logits must be finite numbers, .*; the model is damaged"):
-                    write("he", temperature=temperature, top_k=top_k)
+                    write("he", temperature=temperature, **options)
 
 
 class TestGenerate:

@@ -125,8 +125,9 @@ class TestTopK:
     def test_the_k_most_probable_are_kept(self) -> None:
         assert kept(keep_top_k(logits_of(0.1, 0.4, 0.2, 0.3), 2)) == [1, 3]
 
-    def test_equals_of_the_last_one_are_kept(self) -> None:
-        assert kept(keep_top_k(logits_of(0.25, 0.5, 0.25), 2)) == [0, 1, 2]
+    def test_the_lower_id_comes_first_among_equals(self) -> None:
+        assert kept(keep_top_k(logits_of(0.25, 0.5, 0.25), 2)) == [0, 1]
+        assert kept(keep_top_k(np.repeat(logits_of(0.2, 0.2, 0.2, 0.4), 2, axis=0), 3)) == [0, 1, 3]
 
     def test_more_than_there_are_keeps_all(self) -> None:
         assert kept(keep_top_k(logits_of(0.5, 0.5), 9)) == [0, 1]

@@ -201,8 +201,19 @@ def tiny_manifest(network: TinyNetwork) -> Manifest:
         ),
         outputs=(Tensor("tokens", "int32", ("steps", "batch")), next_state),
     )
+    filters = (("top_k", "int32"), ("top_p", "float64"), ("min_p", "float64"))
+    filtered = Graph(
+        "filtered.onnx",
+        inputs=(*generate.inputs, *(Tensor(name, dtype, ("batch",)) for name, dtype in filters)),
+        outputs=generate.outputs,
+    )
     sequence = reader("sequence.onnx", "batch", "time")
-    graphs = {"step": reader("model.onnx", "batch"), "sequence": sequence, "generate": generate}
+    graphs = {
+        "step": reader("model.onnx", "batch"),
+        "sequence": sequence,
+        "generate": generate,
+        "filtered": filtered,
+    }
     return Manifest(
         kind="language_model",
         precision="float32",
@@ -245,6 +256,7 @@ def write_tiny_bundle(
         "model": step_graph(network),
         "sequence": sequence_graph(network),
         "generate": cell_graphs.generate_graph(cell_graph(network), np.array(NEVER_DRAWN, np.int32)),
+        "filtered": cell_graphs.filtered_graph(cell_graph(network), np.array(NEVER_DRAWN, np.int32)),
     }
     for name, graph in graphs.items():
         if external_weights:

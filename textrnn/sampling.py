@@ -113,12 +113,14 @@ def apply_temperature(logits: Logits, temperature: float) -> NDArray[np.float64]
 
 
 def keep_top_k(logits: Logits, k: int) -> NDArray[np.float64]:
-    """Keep the k highest logits of each row, and those equal to the k-th."""
+    """Keep the k highest logits of each row. Among equal logits the lower id comes first."""
     vocabulary_size = logits.shape[1]
     if k >= vocabulary_size:
         return logits.astype(np.float64)
     kth = np.partition(logits, vocabulary_size - k, axis=1)[:, vocabulary_size - k, None]
-    return _keep(logits, logits >= kth)
+    above, equal = logits > kth, logits == kth
+    room = k - np.count_nonzero(above, axis=1, keepdims=True)
+    return _keep(logits, above | (equal & (equal.cumsum(axis=1) <= room)))
 
 
 def keep_top_p(logits: Logits, p: float) -> NDArray[np.float64]:

@@ -1701,7 +1701,11 @@ inline std::int32_t sample(std::vector<double>& logits, const GenerateOptions& o
         std::vector<double> sorted = logits;
         const auto kth = sorted.begin() + to_signed(k - 1);
         std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
-        for (double& logit : logits) logit = logit >= *kth ? logit : -INFINITE;
+        // Among equal logits the lower id comes first.
+        auto room = to_signed(k) - std::count_if(sorted.begin(), kth, [&](double logit) { return logit > *kth; });
+        for (double& logit : logits) {
+            if (!(logit > *kth || (logit == *kth && room-- > 0))) logit = -INFINITE;
+        }
     }
     if (options.top_p < 1) {
         const std::vector<std::size_t> order = descending(logits);

@@ -1,4 +1,4 @@
-"""Runtime of a language model: three graphs over the same weights.
+"""Runtime of a language model: four graphs over the same weights.
 
     step      ids int32 (batch,), state float32 (layers, batch, hidden)
               -> logits float32 (batch, vocabulary), next_state of the shape of state
@@ -7,17 +7,19 @@
     generate  ids int32 (batch,), state, given int32 (steps, batch), uniforms float64 (steps, batch),
               temperature float64 (batch,)
               -> tokens int32 (steps, batch), next_state
+    filtered  the inputs of generate, top_k int32 (batch,), top_p float64 (batch,), min_p float64 (batch,)
+              -> tokens int32 (steps, batch), next_state
 
-The generate graph draws the same tokens as `textrnn.sampling` draws from the logits of the step graph. It does not
-support beams, the repetition penalty, top-k, top-p and min-p: with these, the step graph is called for each token. In
-older bundles its temperature is one value, ``()``, for all texts of a call.
+The generate and filtered graphs draw the same tokens as `textrnn.sampling` draws from the logits of the step graph. For
+beams and the repetition penalty, the step graph is called for each token. Older bundles have no filtered graph: there,
+top-k, top-p and min-p use the step graph too. In the oldest, the temperature of the generate graph is one value,
+``()``, for all texts of a call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from textrnn.tokenizers.base import check_text
 # generate graph, it saves its loading time on prompts of 16 tokens (2 layers of 512 units, vocabulary of 5,000,
 # float32) to 460 tokens (vocabulary of 69, int8); benchmarks/scoring.py measures it.
 PREFILL_FROM = 64
+FILTERS = {"top_k", "top_p", "min_p"}
 PREFILL_CHUNK_LOGITS = 1 << 22  # maximum logits in memory while a prompt is read, 16 MB
 
 
@@ -54,6 +57,7 @@ class LanguageModel(OfBundle):
         start_id: token before every text.
         never_drawn: ids that are never drawn, int32 ``(tokens,)``.
         has_temperatures: whether texts of one call of the generate graph may have different temperatures.
+        has_filters: whether the bundle has the filtered graph.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -74,6 +78,7 @@ class LanguageModel(OfBundle):
         self.start_id = start_id
         self.never_drawn = self._read_never_drawn()
         self.has_temperatures = self._has_temperatures()
+        self.has_filters = "filtered" in self.manifest.graphs
 
     def generate(
         self,
@@ -232,7 +237,7 @@ class LanguageModel(OfBundle):
         checked = GenerationOptions(count=count, **options)
         check_text(prompt)
         state = self.initial_state(1)
-        inside = is_drawn_inside(checked)
+        inside = self.graph_of(checked) != "step"
         return generation.generate(
             self.step if inside else _Stepper(self._sessions("step"), state, self.vocabulary_size),
             state,
@@ -242,35 +247,46 @@ class LanguageModel(OfBundle):
             checked,
             self.never_drawn,
             prefill=self.remember,
-            write=partial(self._write_chunk, checked.temperature) if inside else None,
+            write=self._writer(checked) if inside else None,
             whole=whole,
         )
 
-    def _write_chunk(
-        self,
-        temperature: float,
-        ids: NDArray[np.int32],
-        state: State,
-        uniforms: NDArray[np.float64],
-        texts: Sequence[int],
-    ) -> tuple[NDArray[np.int32], State]:
-        """Generate tokens with the generate graph; it implements `generation.Write`."""
-        return self.draw(ids, state, uniforms, np.full(len(ids), temperature, np.float64))
+    def _writer(self, options: GenerationOptions) -> generation.Write:
+        """Return the writer that draws each token inside the graph of these options."""
+
+        def write(
+            ids: NDArray[np.int32], state: State, uniforms: NDArray[np.float64], texts: Sequence[int]
+        ) -> tuple[NDArray[np.int32], State]:
+            return self.draw(ids, state, uniforms, [options] * len(ids))
+
+        return write
+
+    def graph_of(self, options: GenerationOptions) -> str:
+        """Return the use of the graph that generates with these options: generate, filtered or step."""
+        changed = {option.name for option in fields(SamplingOptions) if getattr(options, option.name) != option.default}
+        changed.discard("temperature")
+        if options.temperature == 0:
+            changed -= FILTERS  # all keep the most probable token
+        if options.beams > 1 or not changed <= FILTERS:
+            return "step"
+        if not changed:
+            return "generate"
+        return "filtered" if self.has_filters else "step"
 
     def draw(
         self,
         ids: NDArray[np.int32],
         state: State,
         uniforms: NDArray[np.float64],
-        temperatures: NDArray[np.float64],
+        options: Sequence[GenerationOptions],
     ) -> tuple[NDArray[np.int32], State]:
-        """Generate tokens of several texts with the generate graph.
+        """Generate tokens of several texts with the generate or the filtered graph.
 
         Args:
             ids: ``(batch,)``, read first.
             state: the state before them, float32 ``(layers, batch, hidden)``.
             uniforms: ``(steps, batch)`` in [0, 1), one for each token.
-            temperatures: ``(batch,)``; all are equal unless `has_temperatures`.
+            options: options of each text, all of one graph; with one temperature unless `has_temperatures`.
 
         Returns:
             Tokens, int32 ``(steps, batch)``, and the state, which does not include the last ones.
@@ -279,7 +295,7 @@ class LanguageModel(OfBundle):
             UserError: the model is damaged.
         """
         given = np.full(uniforms.shape, -1, np.int32)
-        tokens, state = self._run_generate(ids, state, given, uniforms, temperatures)
+        tokens, state = self._run_drawing(self.graph_of(options[0]), ids, state, given, uniforms, options)
         if (tokens < END_ID).any():  # the graph returns such an id only if logits are NaN
             raise UserError("logits must be finite numbers, were not; the model is damaged, train it again")
         return tokens, state
@@ -293,16 +309,19 @@ class LanguageModel(OfBundle):
         if ids.shape[1] >= PREFILL_FROM:
             return self._prefill(ids, state)[1]
         given = np.roll(ids.T, -1, axis=0)  # the token after each id; the one after the last id is not read
-        return self._run_generate(ids[:, 0], state, given, np.zeros(given.shape), np.ones(len(ids)))[1]
+        plain = [GenerationOptions()] * len(ids)
+        return self._run_drawing("generate", ids[:, 0], state, given, np.zeros(given.shape), plain)[1]
 
-    def _run_generate(
+    def _run_drawing(
         self,
+        use: str,
         ids: NDArray[np.int32],
         state: State,
         given: NDArray[np.int32],
         uniforms: NDArray[np.float64],
-        temperatures: NDArray[np.float64],
+        options: Sequence[GenerationOptions],
     ) -> tuple[NDArray[np.int32], State]:
+        temperatures = np.array([each.temperature for each in options], np.float64)
         feeds = {
             "ids": ids,
             "state": state,
@@ -310,7 +329,11 @@ class LanguageModel(OfBundle):
             "uniforms": uniforms,
             "temperature": temperatures if self.has_temperatures else np.array(temperatures.max()),
         }
-        tokens, state = self._sessions("generate").run(["tokens", "next_state"], feeds)
+        if use == "filtered":
+            feeds["top_k"] = np.array([min(each.top_k, self.vocabulary_size) for each in options], np.int32)
+            feeds["top_p"] = np.array([each.top_p for each in options], np.float64)
+            feeds["min_p"] = np.array([each.min_p for each in options], np.float64)
+        tokens, state = self._sessions(use).run(["tokens", "next_state"], feeds)
         return tokens, state
 
     def _prefill(self, ids: NDArray[np.integer[Any]], state: State) -> tuple[NDArray[np.float32], State]:
@@ -386,11 +409,3 @@ class _Stepper:
         self._session.run_with_iobinding(self._bindings[self._current])
         self._current = 1 - self._current
         return self._logits, self._states[self._current]
-
-
-def is_drawn_inside(options: GenerationOptions) -> bool:
-    """Return whether the generate graph supports these options: temperature is its only sampling option."""
-    plain = SamplingOptions(temperature=options.temperature)
-    return options.beams == 1 and all(
-        getattr(options, option.name) == getattr(plain, option.name) for option in fields(SamplingOptions)
-    )

@@ -20,10 +20,12 @@ from textrnn.tokenizers import Tokenizer, load_tokenizer
 
 ONNX_TYPES = {"int32": "tensor(int32)", "float32": "tensor(float)", "float64": "tensor(double)"}
 READS_LOGITS = (("ids", "state"), ("logits", "next_state"))
+DRAWS, DRAWN = ("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")
 CONTRACTS = {  # names of the inputs and outputs of each graph
     "step": READS_LOGITS,
     "sequence": READS_LOGITS,
-    "generate": (("ids", "state", "given", "uniforms", "temperature"), ("tokens", "next_state")),
+    "generate": (DRAWS, DRAWN),
+    "filtered": ((*DRAWS, "top_k", "top_p", "min_p"), DRAWN),
     "classify": (("ids",), ("logits",)),
     "encode": (("ids",), ("keys", "values", "mask", "state")),
     "decode": (("ids", "state", "keys", "values", "mask"), ("logits", "attention", "next_state")),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from textrnn import generation
 from textrnn.errors import UserError, require_whole_number
 from textrnn.generation import GenerationOptions, State, forbid
-from textrnn.runtime.language_model import LanguageModel, is_drawn_inside
+from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.sessions import checked_ids
 from textrnn.sampling import log_softmax, sample
 from textrnn.tokenizers import END_ID
@@ -109,7 +109,7 @@ class Stream:
             self._decoder = model.tokenizer.stream_decoder(self.prompt)
         self._waiting: list[Token] = []  # tokens whose text may still be cut by a stop string
         self._ahead = 0  # characters of tokens returned already, whose text is still held
-        self._is_inside = is_drawn_inside(options)
+        self.graph = model.graph_of(options)
         self.seen: NDArray[np.bool_] | None = None
         if options.repetition_penalty != 1:
             self.seen = np.zeros((1, model.vocabulary_size), bool)
@@ -123,9 +123,8 @@ class Stream:
     @property
     def group(self) -> Any:
         """Streams with an equal group can share calls."""
-        if not self._is_inside:
-            return "step"
-        return "generate" if self.model.has_temperatures else self.options.temperature
+        needs_own = self.graph == "generate" and not self.model.has_temperatures
+        return self.options.temperature if needs_own else self.graph
 
     def read_prompt(self) -> Piece | None:
         """Read some more of the prompt, at most `READ_AT_ONCE` tokens; return its tokens if they are to be echoed."""
@@ -244,11 +243,10 @@ def _advance_group(group: list[Stream], steps: int) -> list[tuple[Stream, Piece 
     ids = np.array([stream.last_id for stream in group], np.int32)
     before = np.concatenate([stream.state for stream in group], axis=1)
     uniforms = np.stack([stream.uniforms(steps) for stream in group], axis=1)
-    if group[0].group == "step":
+    if group[0].graph == "step":
         tokens, state = _draw_by_steps(model, group, ids, before, uniforms)
     else:
-        temperatures = np.array([stream.options.temperature for stream in group], np.float64)
-        tokens, state = model.draw(ids, before, uniforms, temperatures)
+        tokens, state = model.draw(ids, before, uniforms, [stream.options for stream in group])
     logits = dict[int, NDArray[np.float32]]()
     if explained := [row for row, stream in enumerate(group) if stream.alternatives is not None]:
         read = np.concatenate([ids[None], tokens[:-1]])[:, explained].T

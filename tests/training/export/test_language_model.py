@@ -99,7 +99,16 @@ DRAWING = {
     "Where",
     "Max",
 }
-NATIVE = {"step": NETWORK, "sequence": NETWORK | {"Transpose", "Scan"}, "generate": NETWORK | DRAWING | {"Scan"}}
+FILTERING = {
+    *("TopK", "GatherElements", "ScatterElements", "ConstantOfShape", "Shape", "Min"),
+    *("GreaterOrEqual", "Or"),
+}
+NATIVE = {
+    "step": NETWORK,
+    "sequence": NETWORK | {"Transpose", "Scan"},
+    "generate": NETWORK | DRAWING | {"Scan"},
+    "filtered": NETWORK | DRAWING | FILTERING | {"Scan"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +211,9 @@ def test_graphs_equal_keras_and_the_equations(
         assert {node.domain for node in nodes} == {""}
         assert not graph.functions
 
-    texts = loaded.samples("the", count=2, length=60, seed=1)
-    assert texts == drawn_step_by_step(loaded, "the", count=2, length=60, seed=1)
+    for options in ({}, {"top_k": 4, "top_p": 0.9}):
+        texts = loaded.samples("the", count=2, length=60, seed=1, **options)
+        assert texts == drawn_step_by_step(loaded, "the", count=2, length=60, seed=1, **options)
 
 
 def test_the_graphs_are_for_onnxruntimes_of_years_ago(
@@ -219,16 +229,19 @@ def test_inputs_and_outputs_are_those_of_the_contract(
 ) -> None:
     bundle = export(random_model(SMALL, tokenizer), tokenizer, held_out, tmp_path / "bundle")
     size = tokenizer.vocabulary_size
-    graph = bundle.manifest.graphs["generate"]
-    assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
-        ("ids", "int32", ("batch",)),
-        ("state", "float32", (2, "batch", 6)),
-        ("given", "int32", ("steps", "batch")),
-        ("uniforms", "float64", ("steps", "batch")),
-        ("temperature", "float64", ("batch",)),
-        ("tokens", "int32", ("steps", "batch")),
-        ("next_state", "float32", (2, "batch", 6)),
-    ]
+    filters = [("top_k", "int32", ("batch",)), ("top_p", "float64", ("batch",)), ("min_p", "float64", ("batch",))]
+    for use, more in (("generate", []), ("filtered", filters)):
+        graph = bundle.manifest.graphs[use]
+        assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
+            ("ids", "int32", ("batch",)),
+            ("state", "float32", (2, "batch", 6)),
+            ("given", "int32", ("steps", "batch")),
+            ("uniforms", "float64", ("steps", "batch")),
+            ("temperature", "float64", ("batch",)),
+            *more,
+            ("tokens", "int32", ("steps", "batch")),
+            ("next_state", "float32", (2, "batch", 6)),
+        ]
     for use, free in (("step", ("batch",)), ("sequence", ("batch", "time"))):
         graph = bundle.manifest.graphs[use]
         assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
@@ -246,7 +259,7 @@ def test_the_weights_are_stored_once(trained: TrainedRun, tmp_path: Path) -> Non
         (tmp_path / "int8", {"table_quantized", "recurrent_kernel_0_quantized", "kernel_1_quantized"}),
     ):
         bundle = read_bundle(folder)
-        graph_files = {"model.onnx", "sequence.onnx", "generate.onnx"}
+        graph_files = {"model.onnx", "sequence.onnx", "generate.onnx", "filtered.onnx"}
         assert set(bundle.manifest.files) == graph_files | {"weights.bin", "tokenizer.json"}
         places: dict[str, set[str]] = {}
         for graph in graphs_of(bundle).values():
@@ -262,7 +275,7 @@ def test_the_weights_are_stored_once(trained: TrainedRun, tmp_path: Path) -> Non
         assert names <= set(places)
         assert all(len(offsets) == 1 for offsets in places.values())  # all graphs read the same bytes
         assert len({*next(zip(*places.values(), strict=True))}) == len(places)
-        assert sum(bundle.manifest.files[name].bytes for name in graph_files) < 30_000
+        assert sum(bundle.manifest.files[name].bytes for name in graph_files) < 45_000
 
 
 def test_the_manifest_tells_settings_versions_and_held_out_loss(trained: TrainedRun) -> None:
@@ -303,22 +316,34 @@ def test_a_generate_graph_that_draws_otherwise_is_not_written(
     tokenizer: CharTokenizer, held_out: TokenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = random_model(SMALL, tokenizer)
-    true_graph = export_onnx.generate_graph
-    for operator, change in (("Div", "Mul"), ("Exp", "Sigmoid"), ("Tanh", "Sin")):
+    both = (None, "int8")
+    for name, operator, change, precisions in (
+        ("generate_graph", "Div", "Mul", both),
+        ("generate_graph", "Exp", "Sigmoid", both),
+        ("generate_graph", "Tanh", "Sin", both),
+        ("filtered_graph", "Or", "And", both[:1]),
+        ("filtered_graph", "Min", "Max", both[1:]),
+    ):
+        true_graph = getattr(export_onnx, name)
 
         def otherwise(
-            cell: onnx.ModelProto, never_drawn: Any, operator: str = operator, change: str = change
+            cell: onnx.ModelProto,
+            never_drawn: Any,
+            build: Any = true_graph,
+            operator: str = operator,
+            change: str = change,
         ) -> onnx.ModelProto:
-            graph = true_graph(cell, never_drawn)
+            graph: onnx.ModelProto = build(cell, never_drawn)
             for node in all_nodes(graph.graph):
                 if node.op_type == operator:
                     node.op_type = change
             return graph
 
-        monkeypatch.setattr(export_onnx, "generate_graph", otherwise)
-        for quantize in (None, "int8"):
-            with pytest.raises(UserError, match=r"an exported graph must .*; nothing was written"):
-                export(model, tokenizer, held_out, tmp_path / "out" / "bundle", quantize)
+        with monkeypatch.context() as patch:
+            patch.setattr(export_onnx, name, otherwise)
+            for quantize in precisions:
+                with pytest.raises(UserError, match=r"an exported graph must .*; nothing was written"):
+                    export(model, tokenizer, held_out, tmp_path / "out" / "bundle", quantize)
     assert not (tmp_path / "out").exists()
 
 
@@ -348,7 +373,7 @@ def test_int8_is_a_smaller_bundle_whose_loss_is_written_down(trained: TrainedRun
     assert (result.code, result.out) == (0, f"{tmp_path / 'small'}\n")
     small, full = read_bundle(tmp_path / "small"), read_bundle(trained.folder / "bundle")
     assert small.manifest.precision == "int8"
-    assert set(small.manifest.graphs) == {"step", "sequence", "generate"}
+    assert set(small.manifest.graphs) == {"step", "sequence", "generate", "filtered"}
 
     cost = small.manifest.metrics["int8"]
     held_out = full.manifest.metrics["held_out"]

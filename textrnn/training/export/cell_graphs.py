@@ -11,6 +11,7 @@ Its logits end with the addition of the initializer ``output_bias``. The graphs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,88 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
     The tokens `never_drawn` (`textrnn.generation.untrained`) are never drawn. If logits are not finite, the token is 0,
     the padding.
     """
+    body = _inside(cell, {"output_bias": "writing_bias"})
+    logits = body.add("Cast", "cell_logits", to=TensorProto.DOUBLE)
+    return _drawing_graph(cell, never_drawn, Nodes(), body, _weights(body, logits, logits))
+
+
+def filtered_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onnx.ModelProto:
+    """Build `generate_graph` with top-k, top-p and min-p, which keep the tokens that `textrnn.sampling.sample` keeps.
+
+    Inputs: those of `generate_graph`, and of each text top_k int32 ``(batch,)``, 0 for all tokens; top_p float64
+    ``(batch,)``; min_p float64 ``(batch,)``. At least one token must be `never_drawn`.
+
+    The highest logits are sorted, as many as the text that keeps most of them needs. Their weights go back to the
+    places of their ids, because ids share the interval of a draw in ascending order.
+    """
+    nodes, vocabulary_size = Nodes(prefix="outer_"), _sizes(cell)[2]
+    top_k = nodes.add("Cast", "top_k", to=TensorProto.INT64)
+    # The token of the last rank is never drawn. Therefore the weights before it are all weights.
+    limited = nodes.add("Min", top_k, "last_rank")
+    limit = nodes.add("Where", nodes.add("Less", top_k, "one_rank"), "last_rank", limited)
+    nodes.add("Add", nodes.add("ReduceMax", limit, axes=[0], keepdims=1), "one_rank", output="ranks")
+    for name, output in ((limit, "limit"), ("top_p", "share"), ("min_p", "lowest")):
+        nodes.add("Unsqueeze", name, "axis_1", output=output)
+    shape = nodes.add("Concat", nodes.add("Shape", "top_k"), "vocabulary_size", axis=0)
+    nodes.add("ConstantOfShape", shape, output="nothing", value=numpy_helper.from_array(np.zeros(1)))
+
+    body = _inside(cell, {"output_bias": "writing_bias"})
+    logits = body.add("Cast", "cell_logits", to=TensorProto.DOUBLE)
+    body.append("TopK", [logits, "ranks"], ["ranked", "ranked_ids"], axis=1)
+    weights = _weights(body, "ranked", logits)
+    before = body.add("CumSum", weights, "second_axis", exclusive=1)
+    # The total is that before rank k: what lies behind the k highest is not below any share of it.
+    enough = body.add("Mul", body.add("GatherElements", before, "limit", axis=1), "share")
+    # No comparison with NaN is true. So NaN is kept, and the token is the padding.
+    dropped = body.add("Or", body.add("GreaterOrEqual", before, enough), body.add("Less", weights, "lowest"))
+    kept = body.add("Where", dropped, "no_weight", weights)
+    return _drawing_graph(
+        cell,
+        never_drawn,
+        nodes,
+        body,
+        body.add("ScatterElements", "nothing", "ranked_ids", kept, axis=1),
+        [
+            value("top_k", TensorProto.INT32, "batch"),
+            value("top_p", TensorProto.DOUBLE, "batch"),
+            value("min_p", TensorProto.DOUBLE, "batch"),
+        ],
+        {
+            "one_rank": np.array([1]),
+            "last_rank": np.array([vocabulary_size - 1]),
+            "vocabulary_size": np.array([vocabulary_size]),
+            "no_weight": np.array(0.0),
+        },
+    )
+
+
+def _weights(body: Nodes, logits: str, all_logits: str) -> str:
+    """Add the weights of `textrnn.sampling.choose` of logits, all of them or some."""
+    shifted = body.add("Sub", logits, body.add("ReduceMax", all_logits, axes=[1], keepdims=1))
+    return body.add("Exp", body.add("Div", shifted, "divisor"))
+
+
+def _drawing_graph(
+    cell: onnx.ModelProto,
+    never_drawn: NDArray[np.int32],
+    nodes: Nodes,
+    body: Nodes,
+    weights: str,
+    inputs: Iterable[onnx.ValueInfoProto] = (),
+    constants: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> onnx.ModelProto:
+    """Return the graph that draws tokens in a loop.
+
+    Args:
+        cell: one step of the network.
+        never_drawn: as in `generate_graph`.
+        nodes: the first nodes before the loop.
+        body: nodes of the loop that read a token and compute `weights`.
+        weights: name of the weights ``(batch, vocabulary)`` of the tokens, 0 where a token may not be drawn.
+        inputs: inputs beside those of `generate_graph`.
+        constants: constants of `nodes` and `body`.
+    """
     layers, hidden, _ = _sizes(cell)
-    nodes = Nodes()
     nodes.split_state(f"first_state_{layer}" for layer in range(layers))
     # Work for all steps at once is outside the loop, because each node inside costs time at every step.
     divisor = nodes.add("Max", "temperature", "lowest_temperature")
@@ -171,7 +252,7 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
         "Scan",
         ["ids", *(f"first_state_{layer}" for layer in range(layers)), nodes.add("Unsqueeze", draws, "axis_2"), given],
         ["last_ids", *(f"last_state_{layer}" for layer in range(layers)), "drawn_tokens"],
-        body=_draw_and_read(cell),
+        body=_draw_and_read(cell, body, weights),
         num_scan_inputs=2,
     )
     nodes.add("Add", "drawn_tokens", given, output="tokens")
@@ -187,6 +268,7 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
             value("given", TensorProto.INT32, "steps", "batch"),
             value("uniforms", TensorProto.DOUBLE, "steps", "batch"),
             value("temperature", TensorProto.DOUBLE, "batch"),
+            *inputs,
         ],
         [
             value("tokens", TensorProto.INT32, "steps", "batch"),
@@ -200,16 +282,13 @@ def generate_graph(cell: onnx.ModelProto, never_drawn: NDArray[np.int32]) -> onn
             "lowest_draw": np.array(LOWEST_DRAW),
             "no_draw": np.array(-1.0),
             "no_token": np.array(0, np.int32),
+            **constants,
         },
     )
 
 
-def _draw_and_read(cell: onnx.ModelProto) -> onnx.GraphProto:
-    """Return the body of the loop of `generate_graph`: it reads a token and draws the next."""
-    nodes = _inside(cell, {"output_bias": "writing_bias"})
-    logits = nodes.add("Cast", "cell_logits", to=TensorProto.DOUBLE)
-    shifted = nodes.add("Sub", logits, nodes.add("ReduceMax", logits, axes=[1], keepdims=1))
-    weights = nodes.add("Exp", nodes.add("Div", shifted, "divisor"))
+def _draw_and_read(cell: onnx.ModelProto, nodes: Nodes, weights: str) -> onnx.GraphProto:
+    """Return the body of the loop: it reads a token and draws the next, with weights of `_drawing_graph`."""
     cumulative = nodes.add("CumSum", weights, "second_axis")
     threshold = nodes.add("Mul", nodes.add("Gather", cumulative, "last", axis=1), "draw")
     # The comparison is false for NaN, so NaN counts nothing.

@@ -15,6 +15,7 @@ FILES = {
     "step": "model.onnx",
     "sequence": "sequence.onnx",
     "generate": "generate.onnx",
+    "filtered": "filtered.onnx",
     "classify": "model.onnx",
     "regress": "model.onnx",
     "encode": "encode.onnx",

@@ -1,11 +1,12 @@
 """Trained weights to ONNX graphs to a bundle; nothing is written unless onnxruntime agrees with Keras.
 
-Three graphs share one set of weights:
+Four graphs share one set of weights:
 
 * ``step``: one token for each stream, ``ids (batch,)`` and ``state (layers, batch, hidden)`` to ``logits (batch,
   vocabulary)`` and ``next_state``: Gather, MatMul, Add, Tanh.
 * ``sequence``: many tokens at once, ``ids (batch, time)``. For scoring and long prompts.
 * ``generate``: a chunk of text, each token drawn and read inside the graph.
+* ``filtered``: the same with top-k, top-p and min-p.
 
 The embedding and the first input projection are one table, ``E W + b``, looked up by token. The logits of an adaptive
 softmax are log-probabilities.
@@ -23,16 +24,14 @@ from onnx import TensorProto
 
 from textrnn.config import Config, ModelConfig
 from textrnn.data.tokens.datasets import TokenDataset
-from textrnn.errors import UserError
-from textrnn.generation import forbid
 from textrnn.runtime.sessions import Sessions
-from textrnn.sampling import choose
 from textrnn.scoring import Scorer, TextMetrics
 from textrnn.tokenizers.base import END_ID, Tokenizer
 from textrnn.training.export.adaptive_graphs import log_probs, with_tails_in_graphs
 from textrnn.training.export.cell_graphs import (
     AXES,
     Nodes,
+    filtered_graph,
     generate_graph,
     graph_model,
     layer_states,
@@ -40,6 +39,7 @@ from textrnn.training.export.cell_graphs import (
     stepwise_graph,
     value,
 )
+from textrnn.training.export.drawn_tokens import compare_drawn_tokens, state_difference
 from textrnn.training.export.exporter import TOLERANCE, Exporter, relative, require_close, run_graph
 from textrnn.training.export.layer_graphs import join, layer_over_time, next_state, tensors
 from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_sequence, ngrams_of_step
@@ -122,12 +122,9 @@ class LanguageModelExporter(Exporter):
         config = self.model.config
         return np.zeros((state_rows(config), batch, config.hidden_dim), np.float32)
 
-    def _state_difference(self, state: Array, expected: Array) -> float:
-        """Return the largest difference of the states of layers; infinity if the tokens read last differ."""
+    def _compare_drawn_tokens(self, graphs: Sessions, tolerance: float) -> float:
         layers = self.model.config.layers
-        if not np.array_equal(state[layers:], expected[layers:]):
-            return float("inf")
-        return relative(state[:layers] - expected[:layers], expected[:layers])
+        return compare_drawn_tokens(graphs, self.never_drawn, self._zero_state, layers, tolerance)
 
     def _compare_with_keras(self, graphs: Sessions) -> float:
         """Compare logits and states on random and on held-out tokens."""
@@ -146,7 +143,7 @@ class LanguageModelExporter(Exporter):
             logits, last_state = run_graph(sequence, ids, state)
             differences += [
                 relative(logits - expected, expected),
-                self._state_difference(last_state, expected_state),
+                state_difference(last_state, expected_state, self.model.config.layers),
             ]
             for position in range(ids.shape[1]):
                 logits, state = run_graph(step, ids[:, position], state)
@@ -154,44 +151,6 @@ class LanguageModelExporter(Exporter):
         worst = float(np.max(differences))  # unlike Python's max, it lets no NaN pass
         require_close(worst, "logit")
         return worst
-
-    def _compare_drawn_tokens(self, graphs: Sessions, tolerance: float) -> float:
-        """Check that the generate graph draws what `textrnn.sampling` draws from the logits of the step graph.
-
-        Three texts of 64 tokens are written, a part of each given. A token is right if it is drawn for a uniform within
-        the tolerance of the one that was used: where that lies on the border of two tokens, a last digit may decide.
-
-        Returns:
-            the largest difference of a state.
-
-        Raises:
-            UserError: another token is drawn, one that was given is not taken, or the states differ by more.
-        """
-        step = graphs("step")
-        generator = np.random.default_rng(1)
-        ids, state = np.full(3, END_ID, np.int32), self._zero_state(3)
-        uniforms = generator.random((64, 3))
-        given = np.full(uniforms.shape, -1, np.int32)
-        given[:10] = END_ID + 1
-        tokens, last_state = run_graph(graphs("generate"), ids, state, given, uniforms, np.full(3, 0.8))
-        for position, drawn in enumerate(tokens):
-            logits, state = run_graph(step, ids, state)
-            ids = drawn
-            allowed = forbid(logits, self.never_drawn) / 0.8
-            low, high = (choose(allowed, np.clip(uniforms[position] + x, 0, 1 - 1e-9)) for x in (-tolerance, tolerance))
-            right = np.where(given[position] < 0, (low <= drawn) & (drawn <= high), drawn == given[position])
-            if not right.all():
-                raise UserError(
-                    f"an exported graph must draw token {low[~right][0]} as the step graph says, drew"
-                    f" {drawn[~right][0]}; nothing was written, install the versions of constraints.txt"
-                )
-        difference = self._state_difference(last_state, state)
-        if not difference <= tolerance:
-            raise UserError(
-                f"an exported graph must end in the state of the step graph within {tolerance:g}, differed by"
-                f" {difference:g}; nothing was written, install the versions of constraints.txt"
-            )
-        return difference
 
 
 def build_graphs(
@@ -208,7 +167,12 @@ def build_graphs(
         sequence = stepwise_graph(cell)
     else:
         sequence = sequence_graph(config, weights)
-    return {"step": step_graph(cell), "sequence": sequence, "generate": generate_graph(cell, never_drawn)}
+    return {
+        "step": step_graph(cell),
+        "sequence": sequence,
+        "generate": generate_graph(cell, never_drawn),
+        "filtered": filtered_graph(cell, never_drawn),
+    }
 
 
 def graph_weights(config: ModelConfig, arrays: Mapping[str, Array]) -> dict[str, Array]:

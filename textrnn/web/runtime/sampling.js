@@ -29,11 +29,12 @@ function applyTemperature(row, temperature) {
   for (let id = 0; id < row.length; id++) row[id] = (row[id] - peak) / temperature;
 }
 
-/** Keep the k highest logits, and those equal to the k-th. */
+/** Keep the k highest logits; the lower id first among equals. */
 function keepTopK(row, k) {
   if (k >= row.length) return;
   const kth = row.slice().sort()[row.length - k];
-  keep(row, (logit) => logit >= kth);
+  let room = k - row.filter((logit) => logit > kth).length;
+  keep(row, (logit) => logit > kth || (logit === kth && room-- > 0));
 }
 
 /** Keep the fewest most probable tokens whose probabilities sum to p or more; the lower id first among equals. */
