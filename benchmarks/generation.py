@@ -4,7 +4,8 @@
 
 One core, one thread for every candidate, run in turn; medians in microseconds a token of each text. The networks are
 untrained. `bare graph` is onnxruntime on the step graph with ids and state fed back, nothing drawn and no text made;
-`bare graph, bound` the same through arrays bound once. Of the peers, `sliding window` is textgenrnn's way: Keras
+`bare graph, bound` the same through arrays bound once. `filters` are top_k 20 and top_p 0.9, in the graph of the bundle
+and, as for bundles without it, in numpy. Of the peers, `sliding window` is textgenrnn's way: Keras
 predicts over the last 40 characters for every character. The peers compute in float32 and draw with temperature 1.
 """
 
@@ -30,6 +31,7 @@ import textrnn
 from textrnn.bundle import Bundle
 from textrnn.tokenizers import END_ID
 
+FILTERS = {"top_k": 20, "top_p": 0.9}
 WINDOW = 40
 WINDOW_TOKENS = 8  # of the sliding window, which takes a thousand times longer
 Candidate = tuple[Callable[[], object], int]
@@ -87,12 +89,14 @@ def table(candidates: dict[str, Candidate], seconds: float) -> list[dict[str, An
 def ours(bundle: Bundle, precision: str, count: int, tokens: int) -> dict[str, Candidate]:
     """Text of the product, and the bare step graph of the same bundle."""
     model = textrnn.load(bundle.folder)
-    if count == 1:
-        write = partial(model.generate, length=tokens, seed=1)
-        filtered = partial(model.generate, length=tokens, seed=1, top_k=20)
-    else:
-        write = partial(model.samples, count=count, length=tokens, seed=1)
-        filtered = partial(model.samples, count=count, length=tokens, seed=1, top_k=20)
+    in_numpy = textrnn.load(bundle.folder)
+    in_numpy.has_filters = False
+
+    def writing(model: Any, **options: Any) -> Callable[[], object]:
+        if count == 1:
+            return partial(model.generate, length=tokens, seed=1, **options)
+        return partial(model.samples, count=count, length=tokens, seed=1, **options)
+
     session = bare_session(bundle.path(bundle.manifest.graphs["step"].file))
     state = model.initial_state(count)
     ids = np.full(count, model.vocabulary_size - 1, np.int32)
@@ -119,8 +123,9 @@ def ours(bundle: Bundle, precision: str, count: int, tokens: int) -> dict[str, C
     return {
         f"bare graph, {precision}": (bare, tokens),
         f"bare graph, bound, {precision}": (partial(bound, (ids, logits, *states)), tokens),
-        f"textrnn, {precision}": (write, tokens),
-        f"textrnn, top_k=20, {precision}": (filtered, tokens),
+        f"textrnn, {precision}": (writing(model), tokens),
+        f"textrnn, filters, {precision}": (writing(model, **FILTERS), tokens),
+        f"textrnn, filters in numpy, {precision}": (writing(in_numpy, **FILTERS), tokens),
     }
 
 

@@ -308,7 +308,7 @@ def test_training_step_names_every_candidate_and_what_is_around_the_step(
 
 
 def test_generation_is_compared_in_both_precisions(outcome: Callable[[str], Outcome]) -> None:
-    ways = ("bare graph", "bare graph, bound", "textrnn", "textrnn, top_k=20")
+    ways = ("bare graph", "bare graph, bound", "textrnn", "textrnn, filters", "textrnn, filters in numpy")
     expected = {f"{way}, {precision}" for way in ways for precision in ("float32", "int8")}
     assert outcome("generation").candidates(texts=2) == expected
     peers = {"numpy loop", "Keras, sliding window"} | ({"torch loop"} if installed("torch") else set())

@@ -327,7 +327,7 @@ class LanguageModel(OfBundle):
             "state": state,
             "given": given,
             "uniforms": uniforms,
-            "temperature": temperatures if self.has_temperatures else np.array(temperatures.max()),
+            "temperature": temperatures if self.has_temperatures or use != "generate" else np.array(temperatures.max()),
         }
         if use == "filtered":
             feeds["top_k"] = np.array([min(each.top_k, self.vocabulary_size) for each in options], np.int32)

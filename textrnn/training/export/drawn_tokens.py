@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +31,14 @@ Array = NDArray[np.float32]
 
 
 def compare_drawn_tokens(
-    graphs: Sessions, never_drawn: NDArray[np.int32], zero_state: Callable[[int], Array], layers: int, tolerance: float
+    graphs: Sessions,
+    never_drawn: NDArray[np.int32],
+    zero_state: Callable[[int], Array],
+    layers: int,
+    tolerance: float,
+    uses: Iterable[str] = tuple(OPTIONS),
 ) -> float:
-    """Compare the generate and the filtered graph with `textrnn.sampling`.
+    """Compare graphs that draw with `textrnn.sampling`.
 
     Three texts are written, a part of each given. A token is right if it is drawn for a uniform within the tolerance of
     the one that was used, or if the filters keep one token more or less: where that lies on the border of two tokens, a
@@ -45,6 +50,7 @@ def compare_drawn_tokens(
         zero_state: function that returns the state before so many texts, float32 ``(rows, texts, hidden)``.
         layers: rows of the state that are states of layers; the others hold tokens.
         tolerance: largest difference of a probability, and of a state.
+        uses: uses of the graphs that draw.
 
     Returns:
         the largest difference of a state.
@@ -52,8 +58,7 @@ def compare_drawn_tokens(
     Raises:
         UserError: another token is drawn, one that was given is not taken, or the states differ by more.
     """
-    states = {use: zero_state(len(options)) for use, options in OPTIONS.items()}
-    return max(_compare(graphs, use, never_drawn, state, layers, tolerance) for use, state in states.items())
+    return max(_compare(graphs, use, never_drawn, zero_state(len(OPTIONS[use])), layers, tolerance) for use in uses)
 
 
 def _compare(
