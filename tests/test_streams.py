@@ -84,6 +84,14 @@ def test_texts_of_any_temperature_share_a_call_in_new_bundles_and_not_in_old_one
         assert len({made.group for made in streams}) == groups
 
 
+def test_filters_share_a_call_in_new_bundles_and_use_single_steps_in_old_ones(model: LanguageModel) -> None:
+    old = textrnn.load(GOLDEN / "language-model-char-float32", LanguageModel)
+    for loaded, expected in ((model, {"filtered"}), (old, {"step"})):
+        options: list[dict[str, Any]] = [{"top_k": 3}, {"top_p": 0.5, "temperature": 2}, {"min_p": 0.1}]
+        assert {stream(loaded, 0, **each).group for each in options} == expected
+        assert stream(loaded, 0, repetition_penalty=1.1, **options[0]).group == "step"
+
+
 def test_old_int8_models_have_calls_of_their_own_for_each_text() -> None:
     assert not shares_calls(textrnn.load(GOLDEN / "language-model-char-int8", LanguageModel), 8)
     assert shares_calls(textrnn.load(GOLDEN / "language-model-char-float32", LanguageModel), 8)

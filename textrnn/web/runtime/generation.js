@@ -66,9 +66,12 @@ export function checkedOptions(given) {
   return options;
 }
 
-/** Return whether the generate graph supports these options: temperature is its only sampling option. */
-export function isDrawnInside(options) {
-  return options.beams === 1 && SAMPLING.every((name) => name === "temperature" || options[name] === DEFAULTS[name]);
+/** Return the use of the graph that generates with these options, of those that a bundle has: see `graph_of`. */
+export function graphOf(options, graphs) {
+  const changed = SAMPLING.filter((name) => name !== "temperature" && options[name] !== DEFAULTS[name]);
+  if (options.beams > 1 || changed.includes("repetitionPenalty")) return "step";
+  if (!changed.length || options.temperature === 0) return "generate"; // at 0 all keep the most probable token
+  return "filtered" in graphs ? "filtered" : "step";
 }
 
 /** Return rows of a state: {data, batch} of the given row numbers. */

@@ -1,6 +1,6 @@
-/** Runtime of a language model: the step, sequence and generate graphs, as `textrnn.runtime.language_model`. */
+/** Runtime of a language model: the step, sequence, generate and filtered graphs, as `textrnn.runtime.language_model`. */
 import { UserError, requireWholeNumber } from "./errors.js";
-import { CHUNK, checkedOptions, isDrawnInside, sampled, searched, stepWriter } from "./generation.js";
+import { CHUNK, checkedOptions, graphOf, sampled, searched, stepWriter } from "./generation.js";
 import { byDescendingValue, logSoftmax } from "./sampling.js";
 import { END_ID, bytesOf, checkText } from "./tokenizers.js";
 
@@ -8,6 +8,7 @@ const PREFILL_FROM = 64; // tokens of a prompt that the sequence graph reads
 const PREFILL_LOGITS = 1 << 22; // most logits in memory while a prompt is read
 const SCORE_LOGITS = 1 << 23; // the same while a text is scored
 const SCORE_TOKENS = 1024;
+const PLAIN = checkedOptions({});
 
 /** Language model of a bundle: generates text, scores text and predicts the next token. */
 export class LanguageModel {
@@ -112,11 +113,11 @@ export class LanguageModel {
     if (options.beams > 1) {
       const text = await searched(step, last, state, ...context, this.#neverDrawn);
       if (text) yield [0, text];
-    } else if (isDrawnInside(options)) {
-      const write = (ids, state, uniforms) => this.#writeChunk(options.temperature, ids, state, uniforms);
-      yield* sampled(write, CHUNK, last, state, ...context);
-    } else {
+    } else if (graphOf(options, this.manifest.graphs) === "step") {
       yield* sampled(stepWriter(step, promptIds, options, this.#neverDrawn), 1, last, state, ...context);
+    } else {
+      const write = (ids, state, uniforms) => this.#writeChunk(options, ids, state, uniforms);
+      yield* sampled(write, CHUNK, last, state, ...context);
     }
   }
 
@@ -129,7 +130,7 @@ export class LanguageModel {
     if (!ids.length) return state;
     if (ids.length >= PREFILL_FROM) return (await this.#prefill(ids, state)).state;
     const given = Int32Array.of(...ids.subarray(1), ids[0]); // the token after each; the one after the last is not read
-    return (await this.#runGenerate([ids[0]], state, given, new Float64Array(ids.length), 1)).state;
+    return (await this.#runDrawing("generate", [ids[0]], state, given, new Float64Array(ids.length), PLAIN)).state;
   }
 
   async #prefill(ids, state) {
@@ -160,12 +161,13 @@ export class LanguageModel {
     };
   }
 
-  async #writeChunk(temperature, ids, state, uniforms) {
+  async #writeChunk(options, ids, state, uniforms) {
     const [batch, steps] = [ids.length, uniforms[0].length];
     const byStep = new Float64Array(steps * batch);
     uniforms.forEach((values, row) => values.forEach((value, step) => (byStep[step * batch + row] = value)));
     const given = new Int32Array(steps * batch).fill(-1);
-    const written = await this.#runGenerate(ids, state, given, byStep, temperature);
+    const use = graphOf(options, this.manifest.graphs);
+    const written = await this.#runDrawing(use, ids, state, given, byStep, options);
     if (written.tokens.some((token) => token < END_ID)) {
       throw new UserError("logits must be finite numbers, were not; the model is damaged, train it again");
     }
@@ -173,16 +175,24 @@ export class LanguageModel {
     return { tokens: ids.map((_, row) => ofRow(row)), state: written.state };
   }
 
-  async #runGenerate(ids, state, given, uniforms, temperature) {
+  async #runDrawing(use, ids, state, given, uniforms, options) {
     const shape = [given.length / ids.length, ids.length];
-    const found = await this.#graphs.run("generate", {
+    const ofEach = (type, Values, value) => [type, new Values(ids.length).fill(value), [ids.length]];
+    const isOfEach = this.#hasTemperatures || use !== "generate";
+    const filters = {
+      top_k: ofEach("int32", Int32Array, Math.min(options.topK, this.tokenizer.vocabularySize)),
+      top_p: ofEach("float64", Float64Array, options.topP),
+      min_p: ofEach("float64", Float64Array, options.minP),
+    };
+    const found = await this.#graphs.run(use, {
       ids: ["int32", Int32Array.from(ids), [ids.length]],
       state: this.#tensor(state),
       given: ["int32", given, shape],
       uniforms: ["float64", uniforms, shape],
-      temperature: this.#hasTemperatures
-        ? ["float64", new Float64Array(ids.length).fill(temperature), [ids.length]]
-        : ["float64", Float64Array.of(temperature), []],
+      temperature: isOfEach
+        ? ofEach("float64", Float64Array, options.temperature)
+        : ["float64", Float64Array.of(options.temperature), []],
+      ...(use === "filtered" ? filters : {}),
     });
     return { tokens: found.tokens.data, state: { data: found.next_state.data, batch: ids.length } };
   }
