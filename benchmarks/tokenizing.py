@@ -26,7 +26,8 @@ import numpy as np
 from measure import alternate, peer, print_table, write_json
 from numpy.typing import NDArray
 
-from textrnn.tokenizers import train_tokenizer
+from textrnn.tokenizers import UNKNOWN_ID, train_tokenizer
+from textrnn.tokenizers.word import _pattern as word_pattern
 from textrnn.training.tensorflow_setup import import_tensorflow
 
 UNSEEN = "\N{SNOWMAN}"
@@ -50,6 +51,18 @@ class Candidate:
 def ours(kind: str, corpus: str, **options: Any) -> Candidate:
     tokenizer = train_tokenizer(kind, [corpus], **options)
     return Candidate("textrnn", tokenizer.encode, tokenizer.decode)
+
+
+def in_plain_python(corpus: str, split: str) -> Candidate:
+    """Our words one by one: the matches of a pattern, looked up in a dictionary."""
+    tokenizer = train_tokenizer("word", [corpus], split=split)
+    ids = {tokenizer.token_text(id): id for id in range(4, tokenizer.vocabulary_size)}
+    pattern = word_pattern(split)
+
+    def encode(text: str) -> NDArray[np.int32]:
+        return np.fromiter((ids.get(match[0], UNKNOWN_ID) for match in pattern.finditer(text)), np.int32)
+
+    return Candidate("in plain Python", encode, None)
 
 
 def sentence_piece(model_type: str, corpus: str, vocabulary_size: int) -> Candidate:
@@ -144,11 +157,13 @@ def groups(corpus: str, vocabulary_size: int) -> dict[str, list[Callable[[], Can
         "characters, one in 1,000 unseen": characters,
         "words": [
             lambda: ours("word", corpus),
+            lambda: in_plain_python(corpus, "space"),
             lambda: hugging_face("words", corpus),
             lambda: text_vectorization("whitespace", corpus),
         ],
         "words and punctuation": [
             lambda: ours("word", corpus, split="punctuation"),
+            lambda: in_plain_python(corpus, "punctuation"),
             lambda: hugging_face("words and punctuation", corpus),
         ],
         "unigram pieces": [

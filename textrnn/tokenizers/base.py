@@ -107,6 +107,10 @@ class Tokenizer(ABC):
             UserError: it is no string, or holds a lone surrogate, which no UTF-8 file can.
         """
 
+    def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Encode each of some texts as `encode` does."""
+        return [self.encode(text) for text in texts]
+
     def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]], after: str = "") -> str:
         """Return the text of ids `(tokens,)`; pad, beginning and end read as nothing.
 
