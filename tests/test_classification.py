@@ -138,7 +138,7 @@ def test_logits_stand_in_the_order_of_the_texts() -> None:
 def test_a_text_without_a_token_is_read_as_padding_alone() -> None:
     network = FakeNetwork()
     assert read_texts(network, [text_of(0)], CLASSES, 100, 0).tolist() == [[0, -1, 0]]
-    assert network.shapes == [(1, SHORTEST)]
+    assert network.shapes == [(1, 1)]
 
 
 def test_no_texts_have_no_logits() -> None:

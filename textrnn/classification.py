@@ -15,6 +15,8 @@ from textrnn.tokenizers.base import PAD_ID
 Read = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 BATCH_TOKENS = 1 << 11  # read at once, padding counted in: their states stay in the cache, more would be slower
+# What a batch of its own costs, in tokens: so many for the call, and so many rows of a step, however few it has.
+CALL_TOKENS, STEP_ROWS = 32, 8
 SHORTEST = 16  # the smallest length that a text is padded to
 
 
@@ -78,6 +80,12 @@ def padded_length(length: int, segment_length: int) -> int:
     return min(padded, segment_length) if length <= segment_length else padded
 
 
+def whole_segments(length: int, segment_length: int) -> int:
+    """Return the shortest length that holds a text: its own, or whole segments above `segment_length`."""
+    length = max(1, length)
+    return -(-length // segment_length) * segment_length if 0 < segment_length < length else length
+
+
 def read_texts(
     read: Read, texts: Sequence[NDArray[Any]], classes: int, max_length: int, segment_length: int
 ) -> NDArray[np.float32]:
@@ -92,7 +100,14 @@ def read_texts(
     """
     lengths = np.array([min(len(text), max_length) for text in texts], np.int64)
     logits = np.empty((len(texts), classes), np.float32)
-    for rows, padded in like_lengths(lengths, lambda length: padded_length(length, segment_length), BATCH_TOKENS):
+
+    def padded_to(length: int) -> int:
+        return whole_segments(length, segment_length)
+
+    def own_batch(length: int) -> int:
+        return CALL_TOKENS + STEP_ROWS * min(length, segment_length or length)
+
+    for rows, padded in like_lengths(lengths, padded_to, BATCH_TOKENS, own_batch):
         ids = np.full((len(rows), padded), PAD_ID, np.int32)
         for row, index in enumerate(rows):
             ids[row, : lengths[index]] = head_and_tail(texts[index], max_length)
@@ -101,7 +116,10 @@ def read_texts(
 
 
 def like_lengths(
-    lengths: NDArray[np.int64], padded: Callable[[int], int], room: int
+    lengths: NDArray[np.int64],
+    padded: Callable[[int], int],
+    room: int,
+    own_batch: Callable[[int], int] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
     """Yield batches of sequences of similar length, the shortest first: their numbers and their padded length.
 
@@ -109,16 +127,21 @@ def like_lengths(
         lengths: length of each sequence.
         padded: function from the longest length of a batch to its padded length.
         room: largest size of a batch, with padding; a longer sequence is read alone.
+        own_batch: function from the padded length of a batch to the padding that costs as much as one batch more. A
+            sequence with which the shorter ones of its batch need more is left to the next. None: no padding does.
     """
     order = np.argsort(lengths, kind="stable")
     begin = 0
     while begin < len(order):
         # As many as fit when padded to the longest of them.
-        end = begin + 1
-        while end < len(order) and (end + 1 - begin) * padded(int(lengths[order[end]])) <= room:
-            end += 1
-        rows = order[begin:end]
-        yield rows, padded(int(lengths[rows[-1]]))
+        end, total = begin, 0
+        while end < len(order):
+            size = padded(int(lengths[order[end]]))
+            padding = (end - begin) * size - total
+            if end > begin and ((end + 1 - begin) * size > room or (own_batch and padding > own_batch(size))):
+                break
+            end, total = end + 1, total + size
+        yield order[begin:end], padded(int(lengths[order[end - 1]]))
         begin = end
 
 

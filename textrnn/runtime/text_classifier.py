@@ -66,7 +66,7 @@ class Classifier(OfBundle):
                     f"a classifier of texts reads strings, was: {type(text).__name__}; give strings, or train a model "
                     "of vectors: data.reads=vectors"
                 )
-        encoded = [self.tokenizer.encode(text) for text in texts]
+        encoded = self.tokenizer.encode_all(texts)
         return [self._prediction(row, len(ids)) for ids, row in zip(encoded, self.predict(encoded), strict=True)]
 
     def predict(self, texts: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:

@@ -84,6 +84,67 @@ def layer_over_time(
     return here["states"]
 
 
+def pooled_over_time(
+    nodes: Nodes, config: ModelConfig, zeros: str, projected: Mapping[str, str], real: str, largest: bool
+) -> tuple[list[str], list[str]]:
+    """Add one loop of the last layer over time, in one direction or both, that pools its states as it reads.
+
+    No state is written to memory but the last, and both directions share the steps of the loop.
+
+    Args:
+        nodes: nodes of the graph, which has the constants ``one`` and ``lowest``.
+        config: configuration of the model.
+        zeros: name of zeros, ``(rows, hidden)``.
+        projected: names of ``W x + b``, ``(time, rows, hidden)``, by the prefix of the direction's weights: the empty
+            one reads from the start, the other from the end.
+        real: name of ones, and zeros where padding is read, float32 ``(time, rows, 1)``.
+        largest: whether maxima are needed.
+
+    Returns:
+        names of the sums of the states, ``(rows, hidden)``, and of their maxima, for each direction. The maximum over
+        no states is 0 with ReLU, else ``lowest``.
+    """
+    layer = config.layers - 1
+    body = Nodes(prefix="pool_")
+    is_bounded = config.activation == "relu"  # by 0, which is what padding is multiplied to
+    read = [(projected[prefix], prefix, "projected") for prefix in projected]
+    read += [(real, prefix, "real") for prefix in projected]
+    if largest and not is_bounded:
+        below = nodes.add("Mul", nodes.add("Sub", "one", real), "lowest")
+        read += [(below, prefix, "below") for prefix in projected]
+    carried: list[tuple[str, str, str, str]] = []  # names before the loop, inside before and after, and after it
+    sums, maxima = [], []
+    for prefix in projected:
+        before, kept = f"{prefix}pool_state", f"{prefix}pool_next_state"
+        state = next_state(body, config, layer, before, f"{prefix}pool_projected", f"{prefix}pool_new", prefix)
+        body.add("Mul", state, f"{prefix}pool_real", output=kept)
+        carried.append((zeros, before, kept, f"{prefix}pool_last_state"))
+        total = body.add("Add", f"{prefix}pool_sum", kept, output=f"{prefix}pool_next_sum")
+        carried.append((zeros, f"{prefix}pool_sum", total, f"{prefix}pool_all_sum"))
+        sums.append(carried[-1][-1])
+        if largest:
+            counted = kept if is_bounded else body.add("Add", kept, f"{prefix}pool_below")
+            top = body.add("Max", f"{prefix}pool_largest", counted, output=f"{prefix}pool_next_largest")
+            start = zeros if is_bounded else nodes.add("Add", zeros, "lowest")
+            carried.append((start, f"{prefix}pool_largest", top, f"{prefix}pool_all_largest"))
+            maxima.append(carried[-1][-1])
+    directions = [int(prefix != "") for _, prefix, _ in read]
+    inputs = [value(name, TensorProto.FLOAT, "rows", config.hidden_dim) for _, name, _, _ in carried]
+    for _, prefix, what in read:
+        width = config.hidden_dim if what == "projected" else 1
+        inputs.append(value(f"{prefix}pool_{what}", TensorProto.FLOAT, "rows", width))
+    outputs = [value(name, TensorProto.FLOAT, "rows", config.hidden_dim) for _, _, name, _ in carried]
+    nodes.append(
+        "Scan",
+        [*(first for first, _, _, _ in carried), *(sequence for sequence, _, _ in read)],
+        [last for _, _, _, last in carried],
+        body=helper.make_graph(body.nodes, "pool", inputs, outputs),
+        num_scan_inputs=len(read),
+        scan_input_directions=directions,
+    )
+    return sums, maxima
+
+
 def join(nodes: Nodes, config: ModelConfig, layer: int, below: str, state: str, prefix: str = "") -> str:
     """Add mixing, residual connection and normalisation; return the name of what the next layer reads."""
     output = state

@@ -25,7 +25,7 @@ from textrnn.training.direct.model import DirectPath
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
 from textrnn.training.export.direct_graph import add_direct_path, direct_constants
 from textrnn.training.export.exporter import Exporter, relative, require_close, run_graph
-from textrnn.training.export.layer_graphs import join, layer_over_time, tensors
+from textrnn.training.export.layer_graphs import join, layer_over_time, pooled_over_time, tensors
 from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_texts
 from textrnn.training.export.quantization import stored_in_8_bits
 from textrnn.training.network.classifier import LOWEST, Classifier
@@ -187,33 +187,50 @@ def whole_sequence_graph(
     is_real = nodes.add("Unsqueeze", is_real, "third")
     real = nodes.add("Cast", is_real, to=TensorProto.FLOAT)
     zeros = nodes.add("ConstantOfShape", nodes.add("Concat", rows, "hidden_dim", axis=0))
-    read = [stack_over_time(nodes, config, vectors, zeros, "")]
-    if config.bidirectional:
-        read.append(stack_over_time(nodes, config, vectors, zeros, BACKWARD, real))
-    if config.stride > 1:
-        is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
+    prefixes = {"": None, BACKWARD: real} if config.bidirectional else {"": None}
+
+    def over_segments(pool: str, x: str) -> str:
+        """Pool (rows, n) over the segments of a text to (batch, n)."""
+        width = nodes.add("Gather", nodes.add("Shape", x), "second")
+        segments = nodes.add("Reshape", x, nodes.add("Concat", batch, "any", width, axis=0))
+        return _reduce(nodes, pool, segments, 1)
 
     def over_text(pool: str, x: str) -> str:
         """Pool (time, rows, n) to (batch, n): over each segment, then over the segments of a text."""
-        width = nodes.add("Gather", nodes.add("Shape", x), "third")
-        segments = nodes.add("Reshape", _reduce(nodes, pool, x, 0), nodes.add("Concat", batch, "any", width, axis=0))
-        return _reduce(nodes, pool, segments, 1)
+        return over_segments(pool, _reduce(nodes, pool, x, 0))
 
-    count = over_text("ReduceSum", real)
-    some = nodes.add("Max", count, "one")
-    states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
-    if config.pooling == "last":
-        place = nodes.add("CumSum", real, "zero_steps")
-        is_last = nodes.add("Mul", real, nodes.add("Cast", nodes.add("Equal", place, count), to=TensorProto.FLOAT))
-        ends = [_reduce(nodes, "ReduceSum", nodes.add("Mul", read[0], is_last), 0)]
-        if config.bidirectional:
-            at_start = nodes.add("Squeeze", nodes.add("Gather", nodes.add("Mul", read[1], real), "first"), "first")
-            ends.append(at_start)
-        pooled = ends
+    def joined_over_segments(pool: str, parts: list[str]) -> str:
+        return over_segments(pool, nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0])
+
+    if not features and _pools_as_it_reads(config):
+        projected = {}
+        for prefix, padding in prefixes.items():
+            below = stack_over_time(nodes, config, vectors, zeros, prefix, padding, config.layers - 1)
+            projected[prefix] = _projected(nodes, below, config.layers - 1, prefix)
+        sums, maxima = pooled_over_time(nodes, config, zeros, projected, real, config.pooling == "all")
+        count = over_text("ReduceSum", real)
+        some = nodes.add("Max", count, "one")
+        pooled = [nodes.add("Div", joined_over_segments("ReduceSum", sums), some)]
+        largest = joined_over_segments("ReduceMax", maxima) if maxima else ""
     else:
-        pooled = [nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", states, real)), some)]
+        read = [stack_over_time(nodes, config, vectors, zeros, prefix, padding) for prefix, padding in prefixes.items()]
+        if config.stride > 1:
+            is_real, real, vectors = (strided(nodes, x) for x in (is_real, real, vectors))
+        count = over_text("ReduceSum", real)
+        some = nodes.add("Max", count, "one")
+        states = nodes.add("Concat", *read, axis=2) if len(read) > 1 else read[0]
+        if config.pooling == "last":
+            place = nodes.add("CumSum", real, "zero_steps")
+            is_last = nodes.add("Mul", real, nodes.add("Cast", nodes.add("Equal", place, count), to=TensorProto.FLOAT))
+            pooled = [_reduce(nodes, "ReduceSum", nodes.add("Mul", read[0], is_last), 0)]
+            if config.bidirectional:
+                at_start = nodes.add("Squeeze", nodes.add("Gather", nodes.add("Mul", read[1], real), "first"), "first")
+                pooled.append(at_start)
+        else:
+            pooled = [nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", states, real)), some)]
+        if config.pooling == "all":
+            largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
     if config.pooling == "all":
-        largest = over_text("ReduceMax", nodes.add("Where", is_real, states, "lowest"))
         pooled.insert(0, nodes.add("Where", nodes.add("Greater", count, "zero"), largest, "zero"))
         pooled.append(nodes.add("Div", over_text("ReduceSum", nodes.add("Mul", vectors, real)), some))
     joined = nodes.add("Concat", *pooled, axis=1)
@@ -234,13 +251,21 @@ def strided(nodes: Nodes, x: str) -> str:
 
 
 def stack_over_time(
-    nodes: Nodes, config: ModelConfig, vectors: str, zeros: str, prefix: str, real: str | None = None
+    nodes: Nodes,
+    config: ModelConfig,
+    vectors: str,
+    zeros: str,
+    prefix: str,
+    real: str | None = None,
+    layers: int | None = None,
 ) -> str:
-    """Add the layers of one direction, with `real` of the one from the end; return states (time, rows, hidden)."""
+    """Add the first layers of one direction, with `real` of the one from the end; return states (time, rows, hidden).
+
+    None is all layers; with 0 layers these are the vectors.
+    """
     hidden, below = "", vectors
-    for layer in range(config.layers):
-        product = nodes.add("MatMul", below, f"{prefix}kernel_{layer}")
-        projected = nodes.add("Add", product, f"{prefix}bias_{layer}")
+    for layer in range(config.layers if layers is None else layers):
+        projected = _projected(nodes, below, layer, prefix)
         if real is not None:
             projected = nodes.add("Mul", projected, real)
         states = layer_over_time(
@@ -255,7 +280,19 @@ def stack_over_time(
             )
             real = real and strided(nodes, real)
         below = hidden = join(nodes, config, layer, hidden, states, prefix)
-    return hidden
+    return below
+
+
+def _pools_as_it_reads(config: ModelConfig) -> bool:
+    """Return whether the states of the last layer are pooled as they are, every one of them."""
+    has_sum = config.residual and config.layers > 1
+    changes = config.mixing != "none" or config.normalization != "none" or has_sum
+    return config.pooling != "last" and config.stride == 1 and not changes
+
+
+def _projected(nodes: Nodes, below: str, layer: int, prefix: str) -> str:
+    """Add ``W x + b`` of a layer."""
+    return nodes.add("Add", nodes.add("MatMul", below, f"{prefix}kernel_{layer}"), f"{prefix}bias_{layer}")
 
 
 def _reduce(nodes: Nodes, pool: str, x: str, axis: int) -> str:
