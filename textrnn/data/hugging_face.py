@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import glob
 import threading
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,6 +150,9 @@ def record_batches(records: Any) -> Iterator[dict[str, list[Any]]]:
 
 
 def _answers(address: str) -> bool:
+    import urllib.error  # here, because few commands need it, and it brings the modules of TLS
+    import urllib.request
+
     try:
         urllib.request.urlopen(address, timeout=HUB_SECONDS).close()
     except urllib.error.HTTPError as error:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from textrnn.bundle import read_bundle
 from textrnn.errors import UserError, require_whole_number, shown
 from textrnn.models.places import find_model
-from textrnn.runtime.audio_classifier import AudioClassifier
-from textrnn.runtime.forecaster import Forecaster
-from textrnn.runtime.language_model import LanguageModel
-from textrnn.runtime.multilabel_classifier import MultilabelClassifier
 from textrnn.runtime.sessions import OfBundle
-from textrnn.runtime.text_classifier import Classifier
-from textrnn.runtime.translator import Translator
-from textrnn.runtime.vector_models import Regressor, VectorClassifier
+
+if TYPE_CHECKING:
+    from textrnn.runtime.forecaster import Forecaster
+    from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.text_classifier import Classifier
+
+# Only the module of the model is imported, because a command ends in less time than it takes to import all of them.
+KINDS = {
+    "language_model": ("language_model", "LanguageModel"),
+    "classifier": ("text_classifier", "Classifier"),
+    "multilabel_classifier": ("multilabel_classifier", "MultilabelClassifier"),
+    "vector_classifier": ("vector_models", "VectorClassifier"),
+    "regressor": ("vector_models", "Regressor"),
+    "forecaster": ("forecaster", "Forecaster"),
+    "text_to_text": ("translator", "Translator"),
+}
+AUDIO = ("audio_classifier", "AudioClassifier")
 
 M = TypeVar("M", bound=OfBundle)
 
@@ -38,22 +49,14 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
     require_whole_number("threads", threads, 1, "small models are fastest on 1")
     # Absolute: graphs are loaded when they are first used, wherever the current folder is by then.
     bundle = read_bundle(find_model(path).absolute())
-    kinds: dict[str, type[OfBundle]] = {
-        "language_model": LanguageModel,
-        "classifier": Classifier,
-        "multilabel_classifier": MultilabelClassifier,
-        "vector_classifier": VectorClassifier,
-        "regressor": Regressor,
-        "forecaster": Forecaster,
-        "text_to_text": Translator,
-    }
-    if bundle.manifest.kind not in kinds:
+    if bundle.manifest.kind not in KINDS:
         raise UserError(
-            f"a model must be one of {', '.join(kinds)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
+            f"a model must be one of {', '.join(KINDS)}, {bundle.folder} is a {bundle.manifest.kind}; upgrade textrnn"
         )
-    cls = kinds[bundle.manifest.kind]
-    if cls is VectorClassifier and "audio" in bundle.manifest.runtime:
-        cls = AudioClassifier
+    module, name = KINDS[bundle.manifest.kind]
+    if bundle.manifest.kind == "vector_classifier" and "audio" in bundle.manifest.runtime:
+        module, name = AUDIO
+    cls: type[OfBundle] = getattr(importlib.import_module(f"textrnn.runtime.{module}"), name)
     if kind is not None and not (isinstance(kind, type) and issubclass(cls, kind)):
         raise UserError(
             f"the model must be a {getattr(kind, '__name__', shown(kind))}, {path} is a {cls.__name__}; give that"
@@ -68,16 +71,20 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
 
 def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> LanguageModel:
     """Load a language model; see `load`."""
+    from textrnn.runtime.language_model import LanguageModel
+
     model = load(path, threads=threads)
     if not isinstance(model, LanguageModel):
         kind = model.manifest.kind.replace("_", " ")
-        command = "forecast" if isinstance(model, Forecaster) else "predict"
+        command = "forecast" if model.manifest.kind == "forecaster" else "predict"
         raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn {command} {path}")
     return model
 
 
 def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
     """Load a forecaster; see `load`."""
+    from textrnn.runtime.forecaster import Forecaster
+
     model = load(path, threads=threads)
     if not isinstance(model, Forecaster):
         kind = model.manifest.kind.replace("_", " ")
@@ -96,7 +103,9 @@ def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
     Raises:
         UserError: it does not classify texts.
     """
-    if isinstance(model, LanguageModel):
+    from textrnn.runtime.text_classifier import Classifier
+
+    if model.manifest.kind == "language_model":
         raise UserError(f"a classifier is needed, {path} is a language model; use: textrnn generate {path}")
     if not isinstance(model, Classifier):
         kind = model.manifest.kind.replace("_", " ")
