@@ -8,10 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-import add_filters
 import check_parity
 import evaluate_model
 import generate_text
@@ -27,9 +25,7 @@ import train_tokenizer
 from commands import Result, call, files_of
 from conftest import TINY, TINY_CLASSIFIER, TINY_VECTORS, TrainedRun, write_opinions, write_small_text
 
-import textrnn
-from textrnn.bundle import read_bundle, write_bundle
-from textrnn.models.places import find_finished
+from textrnn.bundle import read_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted([*(ROOT / "pipelines").glob("*.py"), *(ROOT / "export").glob("*.py")])
@@ -330,30 +326,3 @@ def test_check_parity_of_models_of_vectors(
     result = call(tmp_path / "run", main=check_parity.main)
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert "an exported graph must equal Keras within 0.0001 of the largest value, differed by 0.0" in result.err
-
-
-def test_older_language_models_get_the_graph_of_the_filters(tmp_path: Path) -> None:
-    golden = ROOT / "tests" / "golden"
-    for name in ("language-model-char-float32", "language-model-word-int8"):
-        folder = tmp_path / name
-        shutil.copytree(golden / name, folder)
-        assert call(folder, main=add_filters.main).out == f"{folder}\n"
-        old, new = textrnn.load(golden / name), textrnn.load(folder)
-        assert new.has_filters and not old.has_filters
-        assert {name: new.manifest.files[name] for name in old.manifest.files} == old.manifest.files
-        for options in ({"top_k": 3}, {"top_p": 0.7, "temperature": 1.5}, {"min_p": 0.2}):
-            assert new.generate(length=60, seed=1, **options) == old.generate(length=60, seed=1, **options)
-
-
-def test_the_finished_model_is_what_it_would_become(tmp_path: Path) -> None:
-    manifest, finished = read_bundle(find_finished("shakespeare")).manifest, find_finished("shakespeare")
-    graphs = {use: graph for use, graph in manifest.graphs.items() if use != "filtered"}
-    write_bundle(tmp_path / "shakespeare", replace(manifest, graphs=graphs), finished)
-    assert call(tmp_path / "shakespeare", main=add_filters.main).code == 0
-    assert files_of(tmp_path / "shakespeare") == files_of(finished)
-
-
-def test_filters_are_for_language_models(tmp_path: Path) -> None:
-    refused = call("digits", main=add_filters.main)
-    assert (refused.code, refused.out) == (1, "")
-    assert "must be a language model, is a vector_classifier; leave it out" in refused.err

@@ -114,19 +114,6 @@ def step_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
     )
 
 
-def cell_of_step_graph(step: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the cell of a `step_graph`."""
-    ids, state = step.graph.input
-    layers, _, hidden = (dimension.dim_value for dimension in state.type.tensor_type.shape.dim)
-    nodes = Nodes(step.graph.node[1 + layers : -(layers + 1)])
-    return graph_model(
-        nodes,
-        [ids, *layer_states("state", layers, hidden)],
-        [step.graph.output[0], *layer_states("next_state", layers, hidden)],
-        [tensor for tensor in step.graph.initializer if tensor.name not in AXES],
-    )
-
-
 def stepwise_graph(cell: onnx.ModelProto) -> onnx.ModelProto:
     """Build the graph of many tokens, read one after another.
 
