@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
+from textrnn.training.adaptation.adaptation import _climb
 from textrnn.training.adaptation.dynamic_evaluation import DynamicEvaluation
 from textrnn.training.network.language_model import LanguageModel
 
@@ -69,3 +71,15 @@ def test_a_document_apart_is_told_the_same_whatever_came_before() -> None:
     document = np.array([4, 7, 9, 6, 11, 4, 7, 9, 6, END_ID])
     told = np.concatenate([r.nats for r in apart.read(np.tile(document, 3), END_ID, RATE, 0.0)])
     np.testing.assert_allclose(told.reshape(3, -1), np.tile(told[: len(document)], (3, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("best", [8e-4, 1e-4, 2.5e-5, 7.8125e-7])
+def test_the_search_finds_a_learning_rate_that_is_far_below_those_that_diverge(best: float) -> None:
+    def loss(rate: float) -> float:
+        return math.inf if rate > 2 * best else abs(math.log(rate / best))
+
+    assert _climb(loss, 1e-4) == pytest.approx(best)
+
+
+def test_the_search_ends_where_every_learning_rate_diverges() -> None:
+    assert _climb(lambda _: math.inf, 1e-4) > 0

@@ -255,13 +255,13 @@ def _named(kind: str, settings: DynamicSettings | CacheSettings) -> dict[str, fl
 
 
 def _climb(loss: Callable[[float], float], value: float) -> float:
-    """Return the best value found by doubling, or else by halving, while the loss falls."""
+    """Return the best value found by doubling, or else by halving, while the loss falls or is infinite."""
     best = loss(value)
     for factor in (2.0, 0.5):
         start = value
         for _ in range(MOST_DOUBLINGS):
             tried = loss(value * factor)
-            if tried >= best:
+            if tried >= best and (factor > 1 or best < math.inf):
                 break
             value, best = value * factor, tried
         if value != start:
