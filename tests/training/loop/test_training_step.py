@@ -99,6 +99,57 @@ def test_bfloat16_trains_as_float32_does_but_for_rounding(config: ModelConfig) -
     assert all(array.dtype == np.float32 for array in rough[1].values())
 
 
+GATED = ModelConfig(hidden_dim=16, layers=3, mixing="glu", normalization="layer", dropout=0.3, variational=True)
+FORMS = {
+    "dense": MODEL,
+    "rotation": ELEMENTWISE,
+    "gated": GATED,
+    "relu": ModelConfig(hidden_dim=16, layers=2, mixing="relu", residual=False, dropout=0.2),
+    "no-mixing": ModelConfig(hidden_dim=16, layers=2, recurrence="diagonal", normalization="layer"),
+    "tied": ModelConfig(
+        hidden_dim=16, layers=2, recurrence="rotation", activation="linear", tied=True, embedding_dim=8
+    ),
+}
+
+
+def gradients_of(config: ModelConfig, precision: str) -> tuple[Any, LanguageModel]:
+    """The traced function of loss, state and gradients of one step, with the masks that the step would draw."""
+    model = LanguageModel(config, VOCABULARY_SIZE, 1, precision)
+    step = TrainingStep(model, optimizer_of(TrainConfig(), 100, model))
+    ids = tf.constant(np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (BATCH, TIME + 1), np.int32))
+    state = model.backbone.initial_state(BATCH)
+    masks = step._draw_masks((BATCH, TIME), tf.constant([1, 0]))
+    find = tf.function(
+        lambda: step._find_gradients(ids[:, :-1], ids[:, 1:], state, masks, tf.zeros_like(state)), autograph=False
+    )
+    return find, model
+
+
+@pytest.mark.parametrize("config", FORMS.values(), ids=FORMS)
+def test_every_product_of_a_bfloat16_step_is_one(config: ModelConfig) -> None:
+    graph = gradients_of(config, "bfloat16")[0].get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    types = [node.attr["T"].type for node in nodes if "MatMul" in node.op]
+    assert len(types) >= 6
+    assert set(types) == {tf.bfloat16.as_datatype_enum}
+
+
+# Not of ReLU layers: a rounded sum near 0 lets a unit through in one precision and not in the other.
+SMOOTH = {name: config for name, config in FORMS.items() if config.mixing != "relu"}
+
+
+@pytest.mark.parametrize("config", SMOOTH.values(), ids=SMOOTH)
+def test_gradients_in_bfloat16_are_those_in_float32_but_for_rounding(config: ModelConfig) -> None:
+    (exact, model), (rough, _) = gradients_of(config, "float32"), gradients_of(config, "bfloat16")
+    (loss, state, gradients, at_state), (rough_loss, rough_state, rough_gradients, rough_at_state) = exact(), rough()
+    assert float(rough_loss) == pytest.approx(float(loss), rel=2e-3)
+    names = [variable.path for variable in model.trainable_variables]
+    pairs = zip(["state", "at state", *names], [state, at_state, *gradients], strict=True)
+    for (name, wanted), ours in zip(pairs, [rough_state, rough_at_state, *rough_gradients], strict=True):
+        wanted, ours = (tf.cast(tf.convert_to_tensor(each), tf.float32).numpy() for each in (wanted, ours))
+        assert np.linalg.norm(ours - wanted) < 0.06 * np.linalg.norm(wanted), name
+
+
 def test_what_cannot_be_run_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"must divide train.sequence_length, 128, was: 48; 16 does$"):
         require_possible(TrainConfig(sequence_length=128, recompute=48))

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from textrnn.config import ModelConfig
 from textrnn.training.export.cell_graphs import Nodes, value
-from textrnn.training.network.backbone import NORMALIZATION_EPSILON
+from textrnn.training.network.layer_output import NORMALIZATION_EPSILON
 
 OPERATORS = {"tanh": "Tanh", "relu": "Relu", "linear": "Identity"}
 

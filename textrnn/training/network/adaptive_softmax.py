@@ -88,7 +88,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, width: int, seed: int) -> None:
-        super().__init__(name="adaptive_softmax")
+        super().__init__(name="adaptive_softmax", autocast=False)
         self.tails = tails(config, vocabulary_size, width)
         self.head_size = self.tails[0].first
         count = len(self.tails)

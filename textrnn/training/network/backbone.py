@@ -11,12 +11,12 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.training.network.adaptive_softmax import Tail, tails
+from textrnn.training.network.layer_output import layer_output
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.ngram_inputs import earlier_tokens, ngram_rows, state_rows
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
 from textrnn.training.network.weight_names import BACKWARD, directions
 
-NORMALIZATION_EPSILON = 1e-5
 BACKWARD_SEED = 50_000  # offset larger than the seeds of all forward layers
 
 Masks = dict[str, Tensor]
@@ -35,7 +35,8 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, start: InitScale, seed: int, prefix: str = "") -> None:
-        super().__init__(name=f"{prefix}stack")
+        # Without `autocast=False` Keras would cast bfloat16 inputs to float32, the dtype of the weights.
+        super().__init__(name=f"{prefix}stack", autocast=False)
         self.config = config
         self.prefix = prefix
         self.recurrent_layers: list[DenseLayer | DiagonalLayer] = []
@@ -110,10 +111,10 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         config, masks = self.config, masks or {}
         precision = keras.backend.standardize_dtype(projected.dtype)
         final_states = []
-        hidden = None
+        hidden = read = None
         for index, layer in enumerate(self.recurrent_layers):
-            if hidden is not None:
-                projected = dense(self._normalize_and_drop(hidden, index - 1, masks), *layer.input_weights(), precision)
+            if read is not None:
+                projected = dense(read, *layer.input_weights(), precision)
             if real is not None:
                 # f(0 + 0 U) = 0 for every supported f, so leading padding has no effect.
                 projected = projected * ops.cast(real, precision)
@@ -126,30 +127,15 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
                 rest = 0 if real is None else states.shape[0] % config.stride
                 states = states[rest + config.stride - 1 :: config.stride]
                 real = None if real is None else real[rest :: config.stride]
-            outputs = self._mix(states, index, precision)
-            hidden = hidden + outputs if config.residual and hidden is not None else outputs
-        return self._normalize_and_drop(hidden, config.layers - 1, masks), ops.stack(final_states)
-
-    def _mix(self, states: Tensor, index: int, precision: str) -> Tensor:
-        """Compute ``o_t = g(V h_t + c)`` of a layer."""
-        if not self.mixings:
-            return states
-        mixed = dense(states, *self.mixings[index], precision)
-        if self.config.mixing == "relu":
-            return ops.relu(mixed)
-        values, gates = ops.split(mixed, 2, axis=-1)
-        return values * ops.sigmoid(gates)
-
-    def _normalize_and_drop(self, hidden: Tensor, index: int, masks: Masks) -> Tensor:
-        """Return a layer's output for the layer above or the output layer: normalised, then with dropout."""
-        if self.normalizations:
-            gain, shift = self.normalizations[index]
-            precision = hidden.dtype
-            hidden = ops.cast(hidden, "float32")
-            centred = hidden - ops.mean(hidden, axis=-1, keepdims=True)
-            variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-            hidden = ops.cast(centred * ops.rsqrt(variance + NORMALIZATION_EPSILON) * gain + shift, precision)
-        return _masked(hidden, masks, f"{self.prefix}hidden_{index}")
+            hidden, read = layer_output(
+                states,
+                hidden if config.residual else None,
+                self.mixings[index] if self.mixings else None,
+                self.normalizations[index] if self.normalizations else None,
+                masks.get(f"{self.prefix}hidden_{index}"),
+                config.mixing,
+            )
+        return read, ops.stack(final_states)
 
 
 class Backbone(keras.layers.Layer):  # type: ignore[misc]
@@ -176,7 +162,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         start: InitScale | None = None,
         features: int = 0,
     ) -> None:
-        super().__init__(name="backbone")
+        super().__init__(name="backbone", autocast=False)
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.features = features

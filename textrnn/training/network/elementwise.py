@@ -103,9 +103,10 @@ def _forward(
         state = tuple(function(x + c) for x, c in zip(inputs, _times(u, earlier), strict=True))
         return _write(states, t, state), state
 
-    start = (ops.zeros(projected.shape, dtype), _split(initial_state, u))
+    # Float32 to the end of the loop: XLA on a CPU reads and writes a whole bfloat16 sequence to change one step of it.
+    start = (ops.zeros(projected.shape), _split(initial_state, u))
     states, last = ops.fori_loop(0, projected.shape[0], step, start)
-    return states, _join(last)
+    return ops.cast(states, dtype), _join(last)
 
 
 def _backward(
@@ -160,10 +161,10 @@ def _backward(
         return tuple(total + part for total, part in zip(sums, _at_u(delta, kept), strict=True))
 
     nothing = _split(ops.zeros_like(grad_next_state), u)
-    start = (ops.zeros(upstream.shape, dtype), _split(grad_next_state, u), nothing, nothing)
+    start = (ops.zeros(upstream.shape), _split(grad_next_state, u), nothing, nothing)
     deltas, grad_state, delta, at_u = ops.fori_loop(0, time, step, start)
     at_u = added(at_u, delta, _split(initial_state, u), None if keep is None else keep[0])
-    return deltas, _join(grad_state), tuple(ops.sum(part, axis=0) for part in at_u)
+    return ops.cast(deltas, dtype), _join(grad_state), tuple(ops.sum(part, axis=0) for part in at_u)
 
 
 def _write(sequence: Tensor, t: Tensor, parts: Parts) -> Tensor:

@@ -42,7 +42,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
     def __init__(
         self, config: ModelConfig, input_dim: int, start: InitScale, scale: float, seed: int, name: str
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.activation = config.activation
         self.max_excitation = excitation_limit(config)
         gain = config.recurrent_scale or start.recurrent
@@ -99,7 +99,7 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, scale: float, seed: int, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.activation = config.activation
         hidden, rotates = config.hidden_dim, config.recurrence == "rotation"
         units = hidden // 2 if rotates else hidden

@@ -23,7 +23,9 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str 
     def run(x: Tensor, kernel: Tensor, *biases: Tensor) -> Any:
         rows = ops.cast(_rows(x), precision)
         kernel = ops.cast(kernel, precision)
-        result = ops.matmul(rows, kernel)
+        # Reshaped before the bias is added: TensorFlow would fuse a product and the addition right after it, and its
+        # fused product does not use the matrix units of a processor (AMX), which are three times as fast.
+        result = ops.reshape(ops.matmul(rows, kernel), (*ops.shape(x)[:-1], kernel.shape[-1]))
         for bias in biases:
             result = result + ops.cast(bias, precision)
 
@@ -34,7 +36,7 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str 
             at_biases = (transposed_product(ones, upstream)[0] for _ in biases)
             return ops.cast(at_x, x.dtype), transposed_product(rows, upstream), *at_biases
 
-        return ops.reshape(result, (*ops.shape(x)[:-1], kernel.shape[-1])), gradient
+        return result, gradient
 
     # Variables must enter a custom gradient as tensors: eager TensorFlow rejects variables.
     return ops.custom_gradient(run)(*(ops.copy(each) for each in (x, kernel, bias) if each is not None))
