@@ -803,3 +803,19 @@ def test_others_learn_too(scripts: Any) -> None:
         run = builders[name]()
         losses = [run() for _ in range(60)]
         assert losses[-1] < losses[0] - 0.1, name
+
+
+def test_moving_shapes_move_as_their_labels_say(scripts: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    module = scripts("moving_shapes")
+    module.main([str(tmp_path / "shapes.npz"), "--records", "40"])
+    with np.load(tmp_path / "shapes.npz") as archive:
+        frames, labels = archive["x"], archive["y"]
+    assert (frames.shape, frames.dtype, len(labels)) == ((40, 16, 256), np.uint8, 40)
+    rows, columns = np.divmod(np.arange(256), 16)
+    right_labels = 0
+    for record, label in zip(frames.astype(float), labels, strict=True):
+        light = np.where(record > 80, record, 0)  # without the noise; what stands still does not change the difference
+        down, right = ((light[-4:] - light[:4]).mean(0) @ place for place in (rows, columns))
+        moved = ("down" if down > 0 else "up") if abs(down) > abs(right) else ("right" if right > 0 else "left")
+        right_labels += label.split()[1] == moved
+    assert right_labels > 30  # not all: where one shape crosses the other, light is lost
