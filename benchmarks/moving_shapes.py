@@ -3,9 +3,9 @@
     python benchmarks/moving_shapes.py data/moving_shapes.npz
     python benchmarks/moving_shapes.py data/moving_shapes_test.npz --records 2000 --seed 2
 
-A record is 16 noisy frames of 16 x 16 pixels. A square, a disc or a cross moves to the left, right, up or down, at one of
-many speeds; another of the three stands still and may be crossed. The label is "square left", "disc up" and so on: no
-single frame tells it.
+A record is 16 noisy frames of 16 x 16 pixels. A square, a disc or a cross moves to the left, right, up or down, at one
+of many speeds; another of the three stands still and may be crossed. The label is "square left", "disc up" and so on:
+no single frame tells it.
 """
 
 from __future__ import annotations
