@@ -22,6 +22,7 @@ from textrnn.commands.predict import add_predict
 from textrnn.commands.push import add_push
 from textrnn.commands.serve import add_serve, serve_command
 from textrnn.commands.train import add_train, train_command
+from textrnn.commands.transcribe import add_transcribe
 from textrnn.errors import Stopped, UserError
 from textrnn.platforms import is_broken_pipe, use_utf8
 from textrnn.training import tensorflow_setup
@@ -121,6 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_evaluate,
         add_generate,
         add_predict,
+        add_transcribe,
         add_forecast,
         add_serve,
         add_export,

@@ -28,6 +28,7 @@ CONTRACTS = {  # names of the inputs and outputs of each graph
     "filtered": ((*DRAWS, "top_k", "top_p", "min_p"), DRAWN),
     "classify": (("ids",), ("logits",)),
     "encode": (("ids",), ("keys", "values", "mask", "state")),
+    "recognize": (("vectors", "lengths"), ("logits",)),
     "decode": (("ids", "state", "keys", "values", "mask"), ("logits", "attention", "next_state")),
 }
 READS_VECTORS = ("vectors", "lengths")

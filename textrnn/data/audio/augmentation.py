@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.classification import padded_length
 from textrnn.data.labelled import Batch
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.data.vectors import padded
@@ -32,9 +31,13 @@ class AugmentedBatches(VectorBatches):
     def batch(self, step: int) -> Batch:
         found = super().batch(step)
         generator = np.random.default_rng([STREAM, self.seed, step])
-        changed = [augment(self.dataset.sequence(index), self.dataset.mean, generator) for index in found.indices]
-        length = padded_length(max(map(len, changed)), 0)
+        changed = [self.changed(int(index), generator) for index in found.indices]
+        length = self.padded_length(max(map(len, changed)))
         return found._replace(inputs=padded(changed, length, self.batch_size))
+
+    def changed(self, index: int, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Return changed frames of a recording, ``(time, bins)``."""
+        return augment(self.dataset.sequence(index), self.dataset.mean, generator)
 
 
 def augment(
