@@ -7,11 +7,11 @@ FSDD is the folder of its recordings, ``7_jackson_32.wav``. In WORK two folders 
 
 * ``known``: every speaker is trained on and tested. Recordings 0 to 4 of each digit and speaker are those of the test,
   as in the official split, the others those of the training;
-* ``new``: the strings of one speaker (``--speaker``) are the test, of all recordings; the others are trained on, without
-  recordings 0 to 4.
+* ``new``: the strings of one speaker (``--speaker``) are the test, of all recordings; the others are trained on,
+  without recordings 0 to 4.
 
-A string is 3 to 8 digits of one speaker, with silences of 20 to 250 ms before, between and after them. Its text is words:
-``seven three one``.
+A string is 3 to 8 digits of one speaker, with silences of 20 to 250 ms before, between and after them. Its text is
+words: ``seven three one``.
 """
 
 from __future__ import annotations

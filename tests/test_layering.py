@@ -29,6 +29,7 @@ ROOMS = [
         "textrnn.spelling",
         "textrnn.generation",
         "textrnn.beam_search",
+        "textrnn.ctc",
         "textrnn.classification",
         "textrnn.explanation",
     },

@@ -148,8 +148,8 @@ class DataConfig:
     )
     """Share of the training data that is held out: the end of a text or series, or a share of each class."""
     text: str = field(default="text", metadata=_for(TEXT, RECOGNIZERS) | _COLUMN)
-    """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header. Recognition: the
-    column of the transcripts."""
+    """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header. Recognition:
+    the column of the transcripts."""
     label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
     """The label column, named as `text`."""
     target: str = field(default="target", metadata=_for(TRANSLATORS) | _COLUMN)
@@ -235,7 +235,8 @@ class ModelConfig:
     layers: int = field(default=2, metadata=_for(EVERY_RUN) | _between(1, 64, "1 to 3 suit most corpora"))
     """Number of recurrent layers."""
     embedding_dim: int = field(
-        default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS, RECOGNIZERS)
+        default=0,
+        metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS, RECOGNIZERS)
         | _between(0, 65_536, "0 takes hidden_dim"),
     )
     """Size of the token embedding. Vectors: size of a dense ReLU layer before the first recurrent layer; 0: none."""

@@ -34,23 +34,36 @@ def add_transcribe(commands: Any) -> None:
     transcribe.add_argument(
         "--input", type=Path, metavar="SOURCE", help="a folder of recordings, or a table with a column of their paths"
     )
+    transcribe.add_argument(
+        "--beams", type=int, metavar="N", help="prefixes of the beam search (default: 1, greedy; 8 with --lm)"
+    )
+    transcribe.add_argument(
+        "--lm", metavar="MODEL", help="a language model of characters that helps to choose among texts"
+    )
+    transcribe.add_argument("--alpha", type=float, metavar="F", help="with --lm: its weight (default: 0.5)")
+    transcribe.add_argument("--beta", type=float, metavar="F", help="with --lm: what a character adds (default: 0.5)")
     transcribe.add_argument("--json", action="store_true", help="print one JSON object a line, with scores")
 
 
 def transcribe_command(arguments: argparse.Namespace) -> None:
     from textrnn.data.labels import describe
-    from textrnn.runtime.load import load
+    from textrnn.runtime.load import load, load_language_model
     from textrnn.runtime.recognizer import Recognizer
 
     model = load(arguments.model)
     if not isinstance(model, Recognizer):
         kind = model.manifest.kind.replace("_", " ")
         raise UserError(f"transcribe needs a recognizer, {arguments.model} is a {kind}; train one: --task recognition")
+    weights = {name: value for name in ("alpha", "beta") if (value := getattr(arguments, name)) is not None}
+    if weights and arguments.lm is None:
+        raise UserError(f"--{next(iter(weights))} is of a language model, none was given; add --lm MODEL")
+    lm = None if arguments.lm is None else load_language_model(arguments.lm)
+    options: dict[str, Any] = {"beams": arguments.beams, "lm": lm, **weights}
     skipped = Counter[str]()
     paths = _paths(model, arguments, skipped)
     number = 0
     while batch := list(islice(paths, AT_ONCE)):
-        for path, found in zip(batch, model.transcribe(batch), strict=True):
+        for path, found in zip(batch, model.transcribe(batch, **options), strict=True):
             number += 1
             if arguments.json:
                 facts = {"record": number, "path": path, **found.to_dict()}

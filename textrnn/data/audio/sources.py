@@ -1,7 +1,7 @@
 """Sources of recordings: a folder with a folder for each class, a table of paths and labels or texts, or one file.
 
-A table is .csv, .tsv, .json or .jsonl, or a .txt of lines with a tab. Its paths are relative to its folder. A folder with
-tables is read by its tables.
+A table is .csv, .tsv, .json or .jsonl, or a .txt of lines with a tab. Its paths are relative to its folder. A folder
+with tables is read by its tables.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +34,7 @@ from textrnn.errors import UserError
 from textrnn.files import write_atomically
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 
+MASKED_FRAMES = 12  # of a mask at most: part of a sound, no word
 SHORTEST = 16  # frames to which a batch is padded at least
 
 
@@ -177,12 +178,12 @@ def write_transcripts(
                 lengths.append(len(frames))
                 texts.append(ids)
                 records.append(number)
-            if not lengths:
-                raise UserError(
-                    f"some recordings must be long enough for their transcripts, none is: {describe(skipped)}; lower "
-                    "model.frame_stack, or give others"
-                )
             written.append((lengths, texts, records))
+        if not all(lengths for lengths, *_ in written):
+            raise UserError(
+                "some recordings of every part must have sound and be long enough for their transcripts, too few are: "
+                f"{describe(skipped)}; lower model.frame_stack, or give others"
+            )
     if scaling is None:
         values = np.asarray(np.memmap(paths[0].with_suffix(".bin"), dtype=np.float32, mode="r"))
         scaling = scaling_of(values.reshape(-1, data.mel_bins))
@@ -237,6 +238,6 @@ class AugmentedTranscribedBatches(TranscribedBatches, AugmentedBatches):
 
     def changed(self, index: int, generator: np.random.Generator) -> NDArray[np.float32]:
         frames = self.dataset.sequence(index)
-        found = augment(frames, self.dataset.mean, generator)
+        found = augment(frames, self.dataset.mean, generator, MASKED_FRAMES)
         needed = steps_needed(self.dataset.transcript(index))
         return found if len(found) // self._frame_stack >= needed else frames
