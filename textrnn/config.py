@@ -121,7 +121,7 @@ class DataConfig:
     English and Chinese; for vectors, the handwritten digits of scikit-learn, if it is installed."""
     reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors", "audio"))
     """Classification: a record is a text, a sequence of vectors, or a recording (audio). Regression and forecasts read
-    vectors."""
+    vectors, recognition reads recordings."""
     values: tuple[str, ...] = field(default=(), metadata=_for(VECTORS))
     """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
@@ -382,7 +382,7 @@ class TrainConfig:
     )
     """Epochs. 0: chosen from the size of the data: 10 for a language model, up to 40 for a short text; 4 for
     classification, up to 40 for fewer than 12,000 texts; 300 steps for a forecast; 20,000 steps for text to
-    text, in 10 to 40 epochs."""
+    text, 3,000 for recognition, in 10 to 40 epochs."""
     batch_size: int = field(default=64, metadata=_for(EVERY_RUN) | _between(1, 65_536, "64 is usual"))
     """Batch size. The default is smaller for small data."""
     sequence_length: int = field(

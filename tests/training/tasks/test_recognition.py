@@ -96,7 +96,7 @@ def trained(spelled: Path) -> tuple[Path, Result]:
 
 def texts_of(table: Path) -> dict[str, str]:
     rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()[1:61]]
-    return {name: text for name, text in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def test_letters_are_learned_and_recognised(trained: tuple[Path, Result], spelled: Path) -> None:
@@ -273,7 +273,9 @@ def test_transcripts_are_read_from_tables_and_lines(name: str, content: str, tmp
     assert (found.path, found.label) == (tmp_path / "a.wav", "one two")
 
 
-def test_what_is_wrong_with_a_call_is_told_in_one_line(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_call_is_told_in_one_line(
+    trained: tuple[Path, Result], spelled: Path, tmp_path: Path
+) -> None:
     run, _ = trained
     path = write(tmp_path / "a.wav", np.sin(np.arange(4000)))
     train = ("--task", "recognition", "--out", tmp_path / "run", "--quiet")
@@ -292,6 +294,9 @@ def test_what_is_wrong_with_a_call_is_told_in_one_line(trained: tuple[Path, Resu
     assert "transcripts are read from a table of recordings" in told(call("train", path, *train))
     assert "recognition reads audio" in refused("path,text\na.wav,x\n", "--set", "data.reads=text")
     assert "model.frame_stack applies to recognizers" in told(call("train", "--set", "model.frame_stack=2"))
+    assert "model.init_from applies to" in told(call("train", spelled, *train[2:], "--from", run))
+    options = ("--task", "classification", "--set", "data.reads=audio", "--label", "text")
+    assert "must not be a recognizer" in told(call("train", spelled, *options, *train[2:], "--from", run / "bundle"))
     assert "was given none" in told(call("transcribe", run))
     assert "was given both" in told(call("transcribe", run, path, "--input", path))
     assert "beams must be a whole number" in told(call("transcribe", run, path, "--beams", "0"))
