@@ -29,7 +29,6 @@ ROOMS = [
         "textrnn.spelling",
         "textrnn.generation",
         "textrnn.beam_search",
-        "textrnn.ctc",
         "textrnn.classification",
         "textrnn.explanation",
     },

@@ -382,7 +382,7 @@ class TrainConfig:
     )
     """Epochs. 0: chosen from the size of the data: 10 for a language model, up to 40 for a short text; 4 for
     classification, up to 40 for fewer than 12,000 texts; 300 steps for a forecast; 20,000 steps for text to
-    text, 3,000 for recognition, in 10 to 40 epochs."""
+    text in 10 to 40 epochs; 2,000 steps for recognition in 10 to 100 epochs."""
     batch_size: int = field(default=64, metadata=_for(EVERY_RUN) | _between(1, 65_536, "64 is usual"))
     """Batch size. The default is smaller for small data."""
     sequence_length: int = field(

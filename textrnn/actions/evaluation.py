@@ -297,11 +297,9 @@ def _evaluate_recognizer(model: Recognizer, asked: Evaluation) -> dict[str, Any]
     from textrnn.data.audio.recordings import SilentRecording
     from textrnn.data.audio.transcripts import find_transcripts, transcript_columns
     from textrnn.metrics.recognition import compare_transcripts
-    from textrnn.runtime.load import load_language_model
 
     others = {"values": "vectors", "label": "classifiers and regressors", "errors": "texts"}
     refuse(model, asked, window="language models", **others)
-    lm = None if asked.lm is None else load_language_model(asked.lm)
     skipped, targets, frames = Counter[str](), list[str](), list[Any]()
     if asked.source:
         data = data_of_bundle(model.manifest.runtime)
@@ -317,7 +315,7 @@ def _evaluate_recognizer(model: Recognizer, asked: Evaluation) -> dict[str, Any]
         held_out = _prepared(model, asked.quiet).parts[1]
         frames = [held_out.sequence(number) for number in range(len(held_out))]
         targets = [model.tokenizer.decode(held_out.transcript(number)) for number in range(len(held_out))]
-    outputs = model.transcribe(frames, asked.beams, lm=lm, arranged=True)
+    outputs = model.transcribe(frames, asked.beams, lm=asked.lm, arranged=True)
     metrics: dict[str, Any] = compare_transcripts(targets, [each.text for each in outputs])
     if skipped:
         metrics["left_out"] = dict(skipped)

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from textrnn.commands.arguments import add_command, add_reading_options
-from textrnn.commands.messages import number
+from textrnn.commands.arguments import add_command, add_reading_options, number
 
 ADAPTED = {
     "cache": "continuous cache",

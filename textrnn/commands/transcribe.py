@@ -47,8 +47,8 @@ def add_transcribe(commands: Any) -> None:
 
 def transcribe_command(arguments: argparse.Namespace) -> None:
     from textrnn.data.labels import describe
-    from textrnn.runtime.load import load, load_language_model
-    from textrnn.runtime.recognizer import Recognizer
+    from textrnn.runtime.load import load
+    from textrnn.runtime.recognizer import Recognizer, language_model
 
     model = load(arguments.model)
     if not isinstance(model, Recognizer):
@@ -57,7 +57,7 @@ def transcribe_command(arguments: argparse.Namespace) -> None:
     weights = {name: value for name in ("alpha", "beta") if (value := getattr(arguments, name)) is not None}
     if weights and arguments.lm is None:
         raise UserError(f"--{next(iter(weights))} is of a language model, none was given; add --lm MODEL")
-    lm = None if arguments.lm is None else load_language_model(arguments.lm)
+    lm = None if arguments.lm is None else language_model(arguments.lm)
     options: dict[str, Any] = {"beams": arguments.beams, "lm": lm, **weights}
     skipped = Counter[str]()
     paths = _paths(model, arguments, skipped)

@@ -356,6 +356,8 @@ def cost_of_8_bits(manifest: Manifest) -> str:
     full, small = (_mapping(manifest.metrics, precision) for precision in ("float32", "int8"))
     if _is_number(small.get("loss")):
         return f"{small['loss']:.4f} nats a token"
+    if _is_number(small.get("word_error_rate")) and _is_number(full.get("word_error_rate")):
+        return f"{100 * (small['word_error_rate'] - full['word_error_rate']):.2f} points of word error rate"
     for name, unit in (
         ("accuracy", "points of accuracy"),
         ("micro_f1", "points of micro F1"),

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.bundle import Bundle
+from textrnn.bundle import Bundle, read_bundle
 from textrnn.classification import like_lengths
 from textrnn.config import data_of_bundle
-from textrnn.ctc import BLANK, Decoded, LogProbs, beam_search, greedy, log_probability
 from textrnn.data.audio.recordings import SHIFT_MS, AudioFormat
 from textrnn.data.vectors import padded, require_width, to_sequence
 from textrnn.errors import UserError, require_whole_number, shown
+from textrnn.models.places import find_model
 from textrnn.runtime.audio_classifier import placed
+from textrnn.runtime.ctc import BLANK, Decoded, LogProbs, beam_search, greedy, log_probability
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.sessions import OfBundle, Sessions, load_bundled_tokenizer
 from textrnn.runtime.vector_models import BATCH_VALUES
@@ -181,7 +182,7 @@ class Recognizer(OfBundle):
 
 
 class CharacterScorer:
-    """A language model of characters that scores the tokens of a recognizer; it implements `textrnn.ctc.Scorer`.
+    """A language model of characters that scores the tokens of a recognizer; it implements `textrnn.runtime.ctc.Scorer`.
 
     A character that the language model does not know is as improbable as the least probable of the others.
 
@@ -234,6 +235,8 @@ def language_model(place: LanguageModel | str | PathLike[str]) -> LanguageModel:
     """
     if isinstance(place, LanguageModel):
         return place
-    from textrnn.runtime.load import load_language_model
-
-    return load_language_model(place)
+    bundle = read_bundle(find_model(place).absolute())
+    if bundle.manifest.kind != "language_model":
+        kind = bundle.manifest.kind.replace("_", " ")
+        raise UserError(f"lm must be a language model, {place} is a {kind}; give one of characters")
+    return LanguageModel(bundle)

@@ -22,7 +22,8 @@ import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
 from textrnn.training.export.recognizer import recognize_graph  # noqa: E402
-from textrnn.training.network.recognizer import Recognizer, ctc_nats  # noqa: E402
+from textrnn.training.network.recognition.ctc_loss import ctc_nats  # noqa: E402
+from textrnn.training.network.recognition.recognizer import Recognizer  # noqa: E402
 
 LENGTHS = np.array([11, 6, 2], np.int32)
 FEATURES, TOKENS = 3, 5

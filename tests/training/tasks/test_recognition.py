@@ -158,7 +158,8 @@ def test_a_folder_and_tables_of_recordings(trained: tuple[Path, Result], spelled
 
 def test_8_bits_card_and_info(trained: tuple[Path, Result], spelled: Path, tmp_path: Path) -> None:
     run, _ = trained
-    assert call("export", run, "--quantize", "int8", "--out", tmp_path / "int8").code == 0
+    exported = call("export", run, "--quantize", "int8", "--out", tmp_path / "int8")
+    assert "points of word error rate on held-out recordings" in exported.err
     assert json.loads(call("evaluate", tmp_path / "int8", spelled, "--json").out)["word_error_rate"] < 0.2
     card = call("card", run).out
     assert "automatic-speech-recognition" in card
@@ -305,6 +306,7 @@ def test_what_is_wrong_with_a_call_is_told_in_one_line(
     assert "textrnn transcribe" in told(call("predict", run, path))
     words = GOLDEN / "language-model-word-float32"
     assert "must read characters" in told(call("transcribe", run, path, "--lm", words))
+    assert "lm must be a language model" in told(call("transcribe", run, path, "--lm", run))
     assert "--lm is for recognition" in told(call("evaluate", GOLDEN / "classifier-float32", path, "--lm", words))
     model = textrnn.load(run, Recognizer)
     assert "reads several" in error_of(lambda: model.transcribe("a.wav"))

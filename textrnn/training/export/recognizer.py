@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from textrnn.config import AUDIO_READING, Config, ModelConfig
-from textrnn.ctc import greedy
 from textrnn.data.audio.transcripts import TranscribedBatches
 from textrnn.metrics.recognition import compare_transcripts
+from textrnn.runtime.ctc import greedy
 from textrnn.runtime.sessions import Sessions
 from textrnn.sampling import log_softmax
 from textrnn.tokenizers.base import Tokenizer
@@ -26,7 +26,7 @@ from textrnn.training.export.layer_graphs import tensors
 from textrnn.training.export.quantization import stored_in_8_bits
 from textrnn.training.export.whole_sequence import stack_over_time
 from textrnn.training.network.layers import fold_input_scale
-from textrnn.training.network.recognizer import Recognizer
+from textrnn.training.network.recognition.recognizer import Recognizer
 from textrnn.training.network.weight_names import BACKWARD
 
 PARITY_BATCHES = 4

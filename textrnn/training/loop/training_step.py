@@ -24,7 +24,7 @@ from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
-from textrnn.training.network.recognizer import Recognizer
+from textrnn.training.network.recognition.recognizer import Recognizer
 from textrnn.training.network.text_to_text.translator import Translator
 
 

@@ -43,7 +43,7 @@ class Recognition(Task):
             "data": {"reads": "audio"},
             "model": {
                 "hidden_dim": 128,
-                "layers": 3,
+                "layers": 2,
                 "recurrence": "rotation",
                 "activation": "linear",
                 "mixing": "glu",
@@ -51,7 +51,7 @@ class Recognition(Task):
                 "bidirectional": True,
                 "memory": 20.0,
                 "dropout": 0.3,
-                "frame_stack": 2,
+                "frame_stack": 3,
             },
             "train": {"batch_size": 16, "learning_rate": 4e-3, "weight_decay": 0.05},
         }

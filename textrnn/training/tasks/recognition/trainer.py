@@ -9,7 +9,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from textrnn.ctc import greedy, log_probability
 from textrnn.data.audio.transcripts import (
     AugmentedTranscribedBatches,
     TranscribedBatches,
@@ -19,6 +18,7 @@ from textrnn.data.audio.transcripts import (
 )
 from textrnn.data.labels import describe
 from textrnn.metrics.recognition import compare_transcripts, write_report
+from textrnn.runtime.ctc import greedy, log_probability
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.recognizer import RecognizerExporter
@@ -28,9 +28,10 @@ from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
-from textrnn.training.network.recognizer import Recognizer, ctc_nats
+from textrnn.training.network.recognition.ctc_loss import ctc_nats
+from textrnn.training.network.recognition.recognizer import Recognizer
 
-ENOUGH_STEPS, FEWEST_EPOCHS = 3000, 10
+ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 10, 100
 ERRORS = 20  # listed in the report
 
 
@@ -75,7 +76,8 @@ class RecognizerTrainer(Trainer):
             run,
             model,
             steps_per_epoch=self.batches.steps_per_epoch,
-            epochs=config.train.epochs or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS),
+            epochs=config.train.epochs
+            or enough_epochs(self.batches.steps_per_epoch, ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS),
             units_per_step=round(size * train.targets.mean()),
             state=tf.zeros(()),
             fingerprint=run_fingerprint(run, tokenizer, train, held_out),
