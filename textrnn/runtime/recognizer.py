@@ -182,7 +182,7 @@ class Recognizer(OfBundle):
 
 
 class CharacterScorer:
-    """A language model of characters that scores the tokens of a recognizer; it implements `textrnn.runtime.ctc.Scorer`.
+    """A language model of characters that scores the tokens of a recognizer, as `textrnn.runtime.ctc.Scorer` says.
 
     A character that the language model does not know is as improbable as the least probable of the others.
 
