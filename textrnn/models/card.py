@@ -277,7 +277,9 @@ def _use(manifest: Manifest, place: str) -> str:
         for use, graph in manifest.graphs.items()
     )
     alone = _alone(manifest)
-    install = "pip install 'textrnn[hub]'" if place.startswith("hf://") else "pip install textrnn"
+    needs = {"audio": "audio" in manifest.runtime, "hub": place.startswith("hf://")}
+    extras = ",".join(name for name, is_needed in needs.items() if is_needed)
+    install = f"pip install 'textrnn[{extras}]'" if extras else "pip install textrnn"
     return (
         f"```\n{install}\n{command}\n```\n\n```python\n{load}{code}\n```\n\n"
         f"The graphs are standard ONNX (opset 17) and need no textrnn: {graphs}. "

@@ -163,6 +163,7 @@ def test_8_bits_card_and_info(trained: tuple[Path, Result], spelled: Path, tmp_p
     assert json.loads(call("evaluate", tmp_path / "int8", spelled, "--json").out)["word_error_rate"] < 0.2
     card = call("card", run).out
     assert "automatic-speech-recognition" in card
+    assert "pip install 'textrnn[audio]'" in card
     assert "| held-out part | word error rate |" in card
     assert "kind       recognizer, float32" in call("info", run).out
 
