@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from textrnn.runtime.ctc import BLANK, beam_search, greedy, log_probability
+from textrnn.decoding.ctc import BLANK, beam_search, greedy, log_probability
 
 EVERY = 10_000  # more beams than there are prefixes
 

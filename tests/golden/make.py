@@ -263,6 +263,7 @@ def main() -> None:
             for precision in missing:
                 options = ["--quantize", "int8"] if precision == "int8" else []
                 textrnn_command(work, "export", run, *options, "--out", str(HERE / f"{run}-{precision}"))
+                (HERE / f"{run}-{precision}" / "README.md").unlink()  # the first bundles had no card
             for precision in precisions:
                 bundle = HERE / f"{run}-{precision}"
                 expected[bundle.name] = said_by(textrnn.load(bundle))

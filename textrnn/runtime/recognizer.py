@@ -21,10 +21,10 @@ from textrnn.classification import like_lengths
 from textrnn.config import data_of_bundle
 from textrnn.data.audio.recordings import SHIFT_MS, AudioFormat
 from textrnn.data.vectors import padded, require_width, to_sequence
+from textrnn.decoding.ctc import BLANK, Decoded, LogProbs, beam_search, greedy, log_probability
 from textrnn.errors import UserError, require_whole_number, shown
 from textrnn.models.places import find_model
 from textrnn.runtime.audio_classifier import placed
-from textrnn.runtime.ctc import BLANK, Decoded, LogProbs, beam_search, greedy, log_probability
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.sessions import OfBundle, Sessions, load_bundled_tokenizer
 from textrnn.runtime.vector_models import BATCH_VALUES
@@ -182,7 +182,7 @@ class Recognizer(OfBundle):
 
 
 class CharacterScorer:
-    """A language model of characters that scores the tokens of a recognizer, as `textrnn.runtime.ctc.Scorer` says.
+    """A language model of characters that scores the tokens of a recognizer, as `textrnn.decoding.ctc.Scorer` says.
 
     A character that the language model does not know is as improbable as the least probable of the others.
 

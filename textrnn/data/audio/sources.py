@@ -215,9 +215,9 @@ def _column_of_paths(place: str, record: dict[str, Any], columns: Columns) -> st
 
 
 def _column_of_answers(record: dict[str, Any], recording: str, columns: Columns) -> str:
-    """Return the column of labels or transcripts; where it is not named, the only other one of a table."""
+    """Return the column of labels or transcripts; where none is named text, the only other one has the transcripts."""
     others = [name for name in record if name not in (recording, columns.group)]
-    is_named = columns.label in record or columns.label != columns.answer
+    is_named = columns.label in record or columns.label != "text"
     return columns.label if is_named or len(others) != 1 else others[0]
 
 

@@ -15,8 +15,8 @@ from onnx import TensorProto
 
 from textrnn.config import AUDIO_READING, Config, ModelConfig
 from textrnn.data.audio.transcripts import TranscribedBatches
+from textrnn.decoding.ctc import greedy
 from textrnn.metrics.recognition import compare_transcripts
-from textrnn.runtime.ctc import greedy
 from textrnn.runtime.sessions import Sessions
 from textrnn.sampling import log_softmax
 from textrnn.tokenizers.base import Tokenizer

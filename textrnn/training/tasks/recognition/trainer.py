@@ -17,8 +17,8 @@ from textrnn.data.audio.transcripts import (
     transcript_columns,
 )
 from textrnn.data.labels import describe
+from textrnn.decoding.ctc import greedy, log_probability
 from textrnn.metrics.recognition import compare_transcripts, write_report
-from textrnn.runtime.ctc import greedy, log_probability
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.training.distributed.distribution import ALONE, Distribution
 from textrnn.training.export.recognizer import RecognizerExporter
