@@ -21,7 +21,7 @@ import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from textrnn.training.export.recognizer import recognize_graph  # noqa: E402
+from textrnn.training.export.recognition.graph import recognize_graph  # noqa: E402
 from textrnn.training.network.recognition.ctc_loss import ctc_nats  # noqa: E402
 from textrnn.training.network.recognition.recognizer import Recognizer  # noqa: E402
 

@@ -21,7 +21,7 @@ from textrnn.decoding.ctc import greedy, log_probability
 from textrnn.metrics.recognition import compare_transcripts, write_report
 from textrnn.tokenizers.base import PAD_ID, Tokenizer
 from textrnn.training.distributed.distribution import ALONE, Distribution
-from textrnn.training.export.recognizer import RecognizerExporter
+from textrnn.training.export.recognition.recognizer import RecognizerExporter
 from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
