@@ -22,7 +22,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 GOLDEN = PROJECT / "tests" / "golden"
 MOST_MEGABYTES = 175  # without the installer, on Linux
-NEED_AN_EXTRA = {"train", "export", "serve", "push"}
+NEED_AN_EXTRA = {"train", "export", "serve", "push", "transcribe"}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, textrnn

@@ -60,10 +60,10 @@ def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDA
             vectors = np.maximum(vectors @ weights["projection_kernel"] + weights["projection_bias"], 0)
     length = config.segment_length or len(vectors)
     segments = [vectors[begin : begin + length] for begin in range(0, len(vectors), length)]
-    states = np.concatenate([_layers(config, weights, segment, "") for segment in segments])
+    states = np.concatenate([layers_over_time(config, weights, segment, "") for segment in segments])
     last = [states[-1]]
     if config.bidirectional:
-        from_end = np.concatenate([_layers(config, weights, segment, "backward_") for segment in segments])
+        from_end = np.concatenate([layers_over_time(config, weights, segment, "backward_") for segment in segments])
         last.append(from_end[0])
         states = np.concatenate([states, from_end], axis=1)
     if config.pooling == "last":
@@ -74,7 +74,7 @@ def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDA
     return np.concatenate([states.max(axis=0), states.mean(axis=0), read.mean(axis=0)])
 
 
-def _layers(config: ModelConfig, weights: Weights, x: Array, prefix: str) -> Array:
+def layers_over_time(config: ModelConfig, weights: Weights, x: Array, prefix: str) -> Array:
     """What the last layer hands on of vectors (time, features), from the zero state; `backward_` reads from the end.
 
     Layers above the first read its state after every block of `stride` vectors; what is no whole block, they do not.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from textrnn.beam_search import NEVER, search
+from textrnn.decoding.beam_search import NEVER, search
 from textrnn.tokenizers.base import END_ID
 
 VOCABULARY, BOUND = 7, 4  # tokens 1 (unknown), 4, 5, 6 and the end can be written

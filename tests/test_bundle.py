@@ -312,7 +312,8 @@ class TestFaults:
             assert f"runtime.{name} must be given, is missing" in refusal(folder)
             value = {"sources": {}, "stride": 1, "hidden_dim": 1, "max_length": 2, "steps": "rows", "never_drawn": [0]}
             value |= {"label_separator": "|", "thresholds": [0.5], "target": "target", "length_penalty": 1}
-            value |= {"longest_source": 1, "longest_target": 1}
+            value |= {"longest_source": 1, "longest_target": 1, "frame_stack": 1}
+            value |= {"audio": {"sample_rate": 8000, "mel_bins": 20, "recording": "path"}}
             usual: object = value.get(name, 0 if name == "segment_length" else {})
             edit_manifest(folder, setting(usual, "runtime", name))
         for name in SOURCES:

@@ -276,8 +276,8 @@ def test_defaults_are_the_same_after_a_run_changed_its_own() -> None:
         ("task=1", "task must be of type str, was: 1"),
         (
             "task=sentiment",
-            "task must be one of language_model, classification, multilabel, regression, forecast, text_to_text, was:"
-            " 'sentiment'",
+            "task must be one of language_model, classification, multilabel, regression, forecast, text_to_text,"
+            " recognition, was: 'sentiment'",
         ),
         ("model=5", "model is a section of settings, was: 5"),
         ("data.max_length=1", "data.max_length must be between 2 and .*, was: 1"),
@@ -302,12 +302,13 @@ def test_a_wrong_setting_of_a_classifier_is_named_in_one_line(override: str, mes
         ),
         (
             ["model.bidirectional=true"],
-            "model.bidirectional applies to classifiers and regressors, or to translators, was: true for a language"
-            " model;",
+            "model.bidirectional applies to classifiers and regressors, or to translators, or to recognizers, was: true"
+            " for a language model;",
         ),
         (
             ["task=forecast", "model.bidirectional=true"],
-            "model.bidirectional applies to classifiers and regressors, or to translators, was: true for a forecaster;",
+            "model.bidirectional applies to classifiers and regressors, or to translators, or to recognizers, was: true"
+            " for a forecaster;",
         ),
         (
             ["task=regression", "model.segment_length=8"],

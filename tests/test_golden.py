@@ -22,6 +22,7 @@ KINDS = {
     "regressor",
     "forecaster",
     "text_to_text",
+    "recognizer",
 }
 
 

@@ -28,7 +28,7 @@ ROOMS = [
         "textrnn.scoring",
         "textrnn.spelling",
         "textrnn.generation",
-        "textrnn.beam_search",
+        "textrnn.decoding",
         "textrnn.classification",
         "textrnn.explanation",
     },

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
     from textrnn.runtime.multilabel_classifier import MultilabelClassifier
+    from textrnn.runtime.recognizer import Recognizer
     from textrnn.runtime.sessions import OfBundle
     from textrnn.runtime.text_classifier import Classifier
     from textrnn.runtime.translator import Translator
@@ -39,6 +40,7 @@ __all__ = [
     "Forecaster",
     "LanguageModel",
     "MultilabelClassifier",
+    "Recognizer",
     "Regressor",
     "TrainingProgress",
     "Translator",
@@ -54,6 +56,7 @@ _HOMES = {
     "Forecaster": "textrnn.runtime.forecaster",
     "LanguageModel": "textrnn.runtime.language_model",
     "MultilabelClassifier": "textrnn.runtime.multilabel_classifier",
+    "Recognizer": "textrnn.runtime.recognizer",
     "Regressor": "textrnn.runtime.vector_models",
     "TextClassifier": "textrnn.estimator",
     "TrainingProgress": "textrnn.actions.training",
@@ -80,6 +83,7 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
     - regression on vectors: `textrnn.Regressor`
     - time series: `textrnn.Forecaster`
     - a text to another: `textrnn.Translator`
+    - recordings to texts: `textrnn.Recognizer`
 
     >>> textrnn.load("runs/demo").manifest.kind
     'language_model'

@@ -105,6 +105,12 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
         "longest_target": _whole(1, _MOST),
         "length_penalty": _number(0, 10),
     },
+    "recognizer": {
+        **_SHARED,
+        "audio": _SECTION,
+        "frame_stack": _whole(1, 1000),
+        "hidden_dim": _whole(1, _MOST),
+    },
 }
 """Entries of `Manifest.runtime` by kind of model."""
 
@@ -115,7 +121,7 @@ OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {
 """Entries that not every bundle of a kind has."""
 
 AUDIO: Mapping[str, _Rule] = {"sample_rate": _whole(1000, _MOST), "mel_bins": _whole(1, 1024), "recording": _TEXT}
-"""Entries of `runtime.audio`, of a classifier whose vectors are log-mel frames of recordings.
+"""Entries of `runtime.audio`, of a classifier or recognizer that reads log-mel frames of recordings.
 
 Recordings are mixed to mono and resampled to ``sample_rate``. Frames are those of Kaldi with ``mel_bins`` values: 25 ms
 long, one every 10 ms, without dither. ``recording`` names the column of paths in a table.
@@ -167,7 +173,7 @@ class Manifest:
         start_id: token before every text of a language model, else None.
         graphs: graphs by use: "step" (one step per call), "sequence" (many steps per call), "generate" (generates
             tokens); for a classifier or regressor "classify" or "regress" (whole sequences); for text to text "encode"
-            (whole sources) and "decode" (one target token per call).
+            (whole sources) and "decode" (one target token per call); for a recognizer "recognize" (whole recordings).
         labels: labels of a classifier, else None.
         metrics: metrics on held-out data.
         runtime: parameters of the runtime, by kind of model:
@@ -177,6 +183,8 @@ class Manifest:
             ``stride`` and ``hidden_dim`` of the network;
             text_to_text: ``target``, the column of targets; ``target_tokenizer``, kind and file; ``longest_source`` and
             ``longest_target``, tokens of the longest training texts; ``length_penalty`` of the beam search;
+            recognizer: ``audio`` (`AUDIO`), how recordings become frames; ``frame_stack``, frames of a step, and
+            ``hidden_dim`` of the network;
             all: ``sources`` (`SOURCES`); ``architecture`` and ``tokenizer_settings``, for training that starts from
             this model.
         config: the whole resolved config of the training run; information only.
@@ -414,9 +422,10 @@ class _Reader:
         if manifest.kind in RUNTIME:  # else the kind is of a later version, and `textrnn.load` raises an error
             optional = OPTIONAL.get(manifest.kind, {})
             given = {name: rule for name, rule in optional.items() if name in manifest.runtime}
-            self._check_entries("runtime", manifest.runtime, {**RUNTIME[manifest.kind], **given})
+            rules = {**RUNTIME[manifest.kind], **given}
+            self._check_entries("runtime", manifest.runtime, rules)
             self._check_entries("runtime.sources", manifest.runtime["sources"], SOURCES)
-            if "audio" in given:
+            if "audio" in rules:
                 self._check_entries("runtime.audio", manifest.runtime["audio"], AUDIO)
         if manifest.precision not in PRECISIONS:
             raise self._error(f"precision must be one of {', '.join(PRECISIONS)}, was: {manifest.precision!r}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textrnn.commands.arguments import say_what_hides_a_model
 from textrnn.commands.card import add_card
 from textrnn.commands.completion import SHELLS, PrintCompletion
 from textrnn.commands.evaluate import add_evaluate
@@ -16,12 +17,12 @@ from textrnn.commands.export import add_export, export_command
 from textrnn.commands.forecast import add_forecast
 from textrnn.commands.generate import add_generate
 from textrnn.commands.info import add_info
-from textrnn.commands.messages import say_what_hides_a_model
 from textrnn.commands.models import add_models
 from textrnn.commands.predict import add_predict
 from textrnn.commands.push import add_push
 from textrnn.commands.serve import add_serve, serve_command
 from textrnn.commands.train import add_train, train_command
+from textrnn.commands.transcribe import add_transcribe
 from textrnn.errors import Stopped, UserError
 from textrnn.platforms import is_broken_pipe, use_utf8
 from textrnn.training import tensorflow_setup
@@ -121,6 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_evaluate,
         add_generate,
         add_predict,
+        add_transcribe,
         add_forecast,
         add_serve,
         add_export,

@@ -17,7 +17,7 @@ from textrnn.errors import UserError
 
 T = TypeVar("T")
 
-MODELS = ("language model", "classifier", "regressor", "forecaster", "translator")
+MODELS = ("language model", "classifier", "regressor", "forecaster", "translator", "recognizer")
 """Kinds of models that the tasks train."""
 
 
@@ -57,7 +57,7 @@ class Scope:
         return f"{kinds}{inputs}{' with ' if needs else ''}{needs}"
 
 
-_OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",), ("translator",))
+_OF_ONE_INPUT = (("language model",), ("forecaster",), ("regressor",), ("translator",), ("recognizer",))
 EVERY_RUN = Scope()
 LANGUAGE_MODELS = Scope(("language model",))
 CLASSIFIERS = Scope(("classifier",))
@@ -66,9 +66,10 @@ FORECASTS = Scope(("forecaster",))
 TEXT = Scope(reads=("text",))
 VECTORS = Scope(reads=("vectors",))
 OF_VECTORS = Scope(("classifier", "regressor"), ("vectors",))
-AUDIO = Scope(("classifier",), ("audio",))
+AUDIO = Scope(("classifier", "recognizer"), ("audio",))
 CLASSIFIERS_OF_TEXT = Scope(("classifier",), ("text",))
 TRANSLATORS = Scope(("translator",))
+RECOGNIZERS = Scope(("recognizer",))
 ONE_TEXT = Scope(("language model", "classifier"), ("text",))  # one tokenizer, whose kind is chosen
 
 
@@ -120,7 +121,7 @@ class DataConfig:
     English and Chinese; for vectors, the handwritten digits of scikit-learn, if it is installed."""
     reads: str = field(default="text", metadata=_for(EVERY_RUN) | _one_of("text", "vectors", "audio"))
     """Classification: a record is a text, a sequence of vectors, or a recording (audio). Regression and forecasts read
-    vectors."""
+    vectors, recognition reads recordings."""
     values: tuple[str, ...] = field(default=(), metadata=_for(VECTORS))
     """Vectors and series: the columns with the numbers. Empty: chosen from the source."""
     steps: str = field(default="rows", metadata=_for(OF_VECTORS) | _one_of("rows", "values"))
@@ -146,8 +147,9 @@ class DataConfig:
         default=0.1, metadata=_for(_with(data__validation=((),))) | _between(0.0001, 0.5, "0.1 keeps the last tenth")
     )
     """Share of the training data that is held out: the end of a text or series, or a share of each class."""
-    text: str = field(default="text", metadata=_for(TEXT) | _COLUMN)
-    """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header."""
+    text: str = field(default="text", metadata=_for(TEXT, RECOGNIZERS) | _COLUMN)
+    """The text column of a table: its name, or its number (from 1) for a .csv or .tsv without a header. Recognition:
+    the column of the transcripts."""
     label: str = field(default="label", metadata=_for(OF_SEQUENCES) | _COLUMN)
     """The label column, named as `text`."""
     target: str = field(default="target", metadata=_for(TRANSLATORS) | _COLUMN)
@@ -233,7 +235,9 @@ class ModelConfig:
     layers: int = field(default=2, metadata=_for(EVERY_RUN) | _between(1, 64, "1 to 3 suit most corpora"))
     """Number of recurrent layers."""
     embedding_dim: int = field(
-        default=0, metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS) | _between(0, 65_536, "0 takes hidden_dim")
+        default=0,
+        metadata=_for(LANGUAGE_MODELS, OF_SEQUENCES, TRANSLATORS, RECOGNIZERS)
+        | _between(0, 65_536, "0 takes hidden_dim"),
     )
     """Size of the token embedding. Vectors: size of a dense ReLU layer before the first recurrent layer; 0: none."""
     activation: str = field(default="tanh", metadata=_for(EVERY_RUN) | _one_of("tanh", "relu", "linear"))
@@ -260,7 +264,7 @@ class ModelConfig:
     variational: bool = field(
         default=False,
         metadata=_for(
-            _with(Scope(("language model", "forecaster", "translator")), model__dropout=Above(0)),
+            _with(Scope(("language model", "forecaster", "translator", "recognizer")), model__dropout=Above(0)),
             _with(TEXT, model__input_dropout=Above(0)),
             _with(OF_SEQUENCES, model__dropout=Above(0), model__layers=Above(1)),
         ),
@@ -272,8 +276,9 @@ class ModelConfig:
     """Start from another model, a run or a float32 bundle (``--from``). A model of the same task learns on: it keeps
     tokenizer, layers, output layer and classes, and new characters, words and classes are added. Of a model of another
     task with the same input, tokenizer, embedding and layers are taken."""
-    bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES, TRANSLATORS))
-    """Classification, regression and the encoder of text to text: add a second stack of layers that reads backwards."""
+    bidirectional: bool = field(default=False, metadata=_for(OF_SEQUENCES, TRANSLATORS, RECOGNIZERS))
+    """Classification, regression, recognition and the encoder of text to text: add a second stack of layers that reads
+    backwards."""
     segment_length: int = field(
         default=0, metadata=_for(CLASSIFIERS_OF_TEXT) | _between(0, 1_000_000, "32 to 128 suit most texts")
     )
@@ -351,6 +356,11 @@ class ModelConfig:
     )
     """Vectors: temporal subsampling. The layers above the first read every stride-th state (after El Hihi & Bengio
     1996)."""
+    frame_stack: int = field(
+        default=1, metadata=_for(RECOGNIZERS) | _between(1, 16, "2 to 4 suit speech: 20 to 40 ms a step")
+    )
+    """Recognition: consecutive frames of a recording that are joined to one step of the network (Sak et al. 2015). A
+    recording needs a step for each character of its transcript, and one more between two equal characters."""
     pooling: str = field(default="all", metadata=_for(OF_SEQUENCES) | _one_of("all", "mean", "last"))
     """Classification and regression: pooling over time: maximum and mean of the states with the mean input (all),
     the mean state, or the last state."""
@@ -372,7 +382,7 @@ class TrainConfig:
     )
     """Epochs. 0: chosen from the size of the data: 10 for a language model, up to 40 for a short text; 4 for
     classification, up to 40 for fewer than 12,000 texts; 300 steps for a forecast; 20,000 steps for text to
-    text, in 10 to 40 epochs."""
+    text in 10 to 40 epochs; 2,000 steps for recognition in 10 to 100 epochs."""
     batch_size: int = field(default=64, metadata=_for(EVERY_RUN) | _between(1, 65_536, "64 is usual"))
     """Batch size. The default is smaller for small data."""
     sequence_length: int = field(

@@ -2727,7 +2727,7 @@ private:
         std::vector<std::vector<float>> attention;
     };
 
-    // Search the most probable targets of a batch of sources, as textrnn/beam_search.py: the best first.
+    // Search the most probable targets of a batch of sources, as textrnn/decoding/beam_search.py: the best first.
     std::vector<std::vector<Hypothesis>> search_targets(const std::vector<const detail::Source*>& sources,
                                                         std::size_t time, const TransformOptions& options) const {
         using namespace detail;

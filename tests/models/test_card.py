@@ -50,6 +50,8 @@ def test_every_bundle_has_a_card_also_one_that_is_older_than_cards(folder: Path)
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
 def test_the_code_of_a_card_runs(folder: Path, tmp_path: Path) -> None:
+    if folder.name.startswith("recognizer"):
+        pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
     shutil.copytree(folder, tmp_path / "model")
     card = card_of(read_bundle(folder).manifest, str(tmp_path / "model"))
     for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from textrnn.metrics.evaluation import Part
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.recognizer import Recognizer
     from textrnn.runtime.sessions import OfBundle
     from textrnn.runtime.text_classifier import Classifier
     from textrnn.runtime.translator import Translator
@@ -43,7 +44,8 @@ class Evaluation:
         cache: language models: tokens of a continuous cache that is measured too.
         set: settings of the two, as ``cache.theta=0.3``.
         target: text to text: column of the target text; None as in training.
-        beams: text to text: hypotheses of the beam search; None for the default.
+        beams: text to text and recognition: hypotheses of the beam search; None for the default.
+        lm: recognition: a language model of characters; None for none.
         quiet: print no notes and no progress.
         mark: what a user writes before the name of an option, for messages.
     """
@@ -59,6 +61,7 @@ class Evaluation:
     set: tuple[str, ...] = ()
     target: str | None = None
     beams: int | None = None
+    lm: str | None = None
     quiet: bool = True
     mark: str = ""
 
@@ -79,6 +82,7 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
     from textrnn.data.places import keep_data, keep_input, names_a_column
     from textrnn.runtime.forecaster import Forecaster
     from textrnn.runtime.language_model import LanguageModel
+    from textrnn.runtime.recognizer import Recognizer
     from textrnn.runtime.text_classifier import Classifier
     from textrnn.runtime.translator import Translator
     from textrnn.runtime.vector_models import Regressor, VectorClassifier
@@ -97,8 +101,14 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
             asked = replace(asked, source=keep_input(places, folder, in_columns))
             if not asked.quiet:
                 say_how_tables_are_read(asked.source, isinstance(model, Classifier))
+        if not isinstance(model, Recognizer):
+            refuse(model, asked, lm="recognition")
         if not isinstance(model, Translator):
-            refuse(model, asked, target="text to text", beams="text to text")
+            refuse(model, asked, target="text to text")
+        if not isinstance(model, Translator | Recognizer):
+            refuse(model, asked, beams="text to text and recognition")
+        if isinstance(model, Recognizer):
+            return _evaluate_recognizer(model, asked)
         if isinstance(model, Translator):
             return _evaluate_translator(model, asked)
         if isinstance(model, Forecaster):
@@ -277,6 +287,36 @@ def _evaluate_translator(model: Translator, asked: Evaluation) -> dict[str, Any]
         lambda sources: [each.text for each in model.transform(sources, **options)],
         lambda text: model.target_tokenizer.encode_whole(text)[1],
     )
+    if skipped:
+        metrics["left_out"] = dict(skipped)
+    return metrics
+
+
+def _evaluate_recognizer(model: Recognizer, asked: Evaluation) -> dict[str, Any]:
+    from textrnn.config import data_of_bundle
+    from textrnn.data.audio.recordings import SilentRecording
+    from textrnn.data.audio.transcripts import find_transcripts, transcript_columns
+    from textrnn.metrics.recognition import compare_transcripts
+
+    others = {"values": "vectors", "label": "classifiers and regressors", "errors": "texts"}
+    refuse(model, asked, window="language models", **others)
+    skipped, targets, frames = Counter[str](), list[str](), list[Any]()
+    if asked.source:
+        data = data_of_bundle(model.manifest.runtime)
+        columns = transcript_columns(replace(data, text=asked.text or data.text))
+        for found in find_transcripts(asked.source, columns, skipped):
+            try:
+                frames.append(model.format.frames(found.path, found.place))
+            except SilentRecording:
+                skipped["silent recordings"] += 1
+                continue
+            targets.append(found.label)
+    else:
+        held_out = _prepared(model, asked.quiet).parts[1]
+        frames = [held_out.sequence(number) for number in range(len(held_out))]
+        targets = [model.tokenizer.decode(held_out.transcript(number)) for number in range(len(held_out))]
+    outputs = model.transcribe(frames, asked.beams, lm=asked.lm, arranged=True)
+    metrics: dict[str, Any] = compare_transcripts(targets, [each.text for each in outputs])
     if skipped:
         metrics["left_out"] = dict(skipped)
     return metrics

@@ -1,9 +1,11 @@
-"""Command-line arguments that several commands share."""
+"""Command-line arguments, notes and numbers in the output that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+from textrnn.actions.messages import say
 
 MODEL = "a bundle, a run folder, the name of a finished model (textrnn models), or hf://USER/MODEL[@REVISION]"
 
@@ -50,3 +52,20 @@ def add_reading_options(command: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="a column of numbers, for vectors and series; repeatable",
     )
+
+
+def say_what_hides_a_model(arguments: argparse.Namespace) -> None:
+    """Print a note if the model is a path that has the name of a finished model."""
+    model = getattr(arguments, "model", None)
+    if isinstance(model, str):
+        from textrnn.models.places import hidden_model
+
+        if hidden_model(model):
+            say([f"{model} is a path here, which is used; the finished model of that name is hidden by it"])
+
+
+def number(value: float) -> str:
+    """Return a figure for a person."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if 0 < abs(value) < 1e-3 else f"{value:,.4f}"

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from textrnn.commands.arguments import add_command, add_reading_options
-from textrnn.commands.messages import number
+from textrnn.commands.arguments import add_command, add_reading_options, number
 
 ADAPTED = {
     "cache": "continuous cache",
@@ -58,7 +57,10 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--text", metavar="COLUMN", help="text column of SOURCE (default: as in training)")
     evaluate.add_argument("--label", metavar="COLUMN", help="label column of SOURCE (default: as in training)")
     evaluate.add_argument("--target", metavar="COLUMN", help="text to text: target column (default: as in training)")
-    evaluate.add_argument("--beams", type=int, metavar="N", help="text to text: hypotheses of the beam search")
+    evaluate.add_argument(
+        "--beams", type=int, metavar="N", help="text to text and recognition: hypotheses of the beam search"
+    )
+    evaluate.add_argument("--lm", metavar="MODEL", help="recognition: a language model of characters")
     evaluate.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -68,7 +70,20 @@ def evaluate_command(arguments: argparse.Namespace) -> None:
     from textrnn.runtime.load import load
 
     model = load(arguments.model, threads=os.cpu_count() or 1)
-    names = ("source", "text", "label", "values", "errors", "window", "dynamic", "cache", "set", "target", "beams")
+    names = (
+        "source",
+        "text",
+        "label",
+        "values",
+        "errors",
+        "window",
+        "dynamic",
+        "cache",
+        "set",
+        "target",
+        "beams",
+        "lm",
+    )
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()

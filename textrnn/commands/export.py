@@ -111,6 +111,9 @@ def _cost_of_8_bits(metrics: Mapping[str, Any], what: str) -> str:
         return f"int8 costs {lost:.2f} points of accuracy on held-out {what}"
     if "micro_f1" in small:
         return f"int8 costs {100 * (full['micro_f1'] - small['micro_f1']):.2f} points of micro F1 on held-out {what}"
+    if "word_error_rate" in small:
+        lost = 100 * (small["word_error_rate"] - full["word_error_rate"])
+        return f"int8 costs {lost:.2f} points of word error rate on held-out recordings"
     if "exact_match" in small:
         lost = 100 * (full["exact_match"] - small["exact_match"])
         return f"int8 costs {lost:.2f} points of exact match on held-out pairs"

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from textrnn.commands.arguments import add_command
-from textrnn.commands.messages import number
+from textrnn.commands.arguments import add_command, number
 
 
 def add_info(commands: Any) -> None:

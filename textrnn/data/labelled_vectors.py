@@ -138,7 +138,7 @@ def prepare_vectors(
         ) from error
     if scaling is None:
         values = np.asarray(np.memmap(paths[0].with_suffix(".bin"), dtype=spool.dtype, mode="r"))
-        scaling = _scaling_of(values.reshape(-1, spool.features))
+        scaling = scaling_of(values.reshape(-1, spool.features))
     lengths = np.array(spool.lengths, np.int64)
     for part, path in enumerate(paths):
         chosen = np.flatnonzero(cut.parts == part)
@@ -178,7 +178,7 @@ def _cut_by_class(spool: _Spool, labels: Labels, classes: Sequence[str] | None, 
     parts = np.zeros(len(names), np.int64)
     if held_out is not None:
         if any(spool.groups):
-            parts[_held_out_by_group(spool.groups, held_out)] = 1
+            parts[held_out_by_group(spool.groups, held_out)] = 1
         else:
             parts[labels.split(names, held_out, "sequences")] = 1
     parts[[target is None for target in targets]] = -1
@@ -188,12 +188,16 @@ def _cut_by_class(spool: _Spool, labels: Labels, classes: Sequence[str] | None, 
 def _cut_at_random(found: Sequence[Target], held_out: float | None) -> _Cut:
     parts = np.zeros(len(found), np.int64)
     if held_out is not None:
-        parts[_held_out_at_random(len(found), held_out)] = 1
+        parts[held_out_at_random(len(found), held_out)] = 1
     return _Cut((), np.array(found, np.float32), parts)
 
 
-def _held_out_by_group(groups: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Return which records are held out: those of whole groups, so many that they have the share or a little more."""
+def held_out_by_group(groups: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Return which records are held out: those of whole groups, so many that they have the share or a little more.
+
+    Raises:
+        UserError: there are fewer than two groups.
+    """
     names, places, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise UserError(
@@ -209,8 +213,12 @@ def _held_out_by_group(groups: Sequence[str], share: float) -> NDArray[np.bool_]
     return held_out
 
 
-def _held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
-    """Return which records are held out: at least one, and not all."""
+def held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
+    """Return the numbers of the records that are held out: at least one, and not all.
+
+    Raises:
+        UserError: there are fewer than two records.
+    """
     if records < 2:
         raise UserError(
             f"there must be two sequences or more, one of them to be held out, was: {records}; give more, "
@@ -220,7 +228,7 @@ def _held_out_at_random(records: int, share: float) -> NDArray[np.int64]:
     return np.random.default_rng(SPLIT_SEED).permutation(records)[:count]
 
 
-def _scaling_of(values: NDArray[Any]) -> Scaling:
+def scaling_of(values: NDArray[Any]) -> Scaling:
     """Compute mean and standard deviation of each feature of ``(steps, features)``; 0 and 255 for uint8."""
     steps, features = values.shape
     if values.dtype == np.uint8:
@@ -301,10 +309,14 @@ class VectorBatches(Batches[VectorDataset]):
         super().__init__(dataset, batch_size, lengths, seed, by_length=not is_table)
         self._table = dataset.values.reshape(len(dataset), -1, dataset.features) if is_table else None
 
+    def padded_length(self, length: int) -> int:
+        """Return the number of steps to which a batch is padded whose longest sequence has `length` steps."""
+        return padded_length(length, 0)
+
     def _inputs(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         rows = self.batch_size
         if self._table is None:
-            length = padded_length(int(self.lengths[indices].max()), 0)
+            length = self.padded_length(int(self.lengths[indices].max()))
             return padded([self.dataset.record(index) for index in indices], length, rows)
         values = np.zeros((rows, *self._table.shape[1:]), np.float32)
         values[: len(indices)] = self._table[indices]

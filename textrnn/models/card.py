@@ -96,6 +96,16 @@ KINDS: Mapping[str, Kind] = {
         ("exact_match",),
         (_LIKE_TRAINING, "A source longer than any in training gets an uncertain output, of bounded length."),
     ),
+    "recognizer": Kind(
+        "a recurrent recognizer of speech that writes the text of a recording",
+        "automatic-speech-recognition",
+        "word_error_rate",
+        ("wer", "cer"),
+        (
+            "It knows the words, voices and rooms of its training recordings; other speakers are recognised worse.",
+            "It spells a word that it never heard by its sound.",
+        ),
+    ),
 }
 _OTHER = Kind("a recurrent network", "", "", (), ())
 FIGURES = {
@@ -109,6 +119,8 @@ FIGURES = {
     "micro_f1": "micro F1",
     "exact_match": "exact match",
     "token_error_rate": "token error rate",
+    "word_error_rate": "word error rate",
+    "character_error_rate": "character error rate",
     "calibration_error": "expected calibration error",
     "mean_squared_error": "mean squared error",
     "mean_absolute_error": "mean absolute error",
@@ -225,6 +237,14 @@ def _use(manifest: Manifest, place: str) -> str:
         command = f"textrnn predict {place} {_quoted(text)}"
         shown = "prediction.label, prediction.probability" if manifest.kind == "classifier" else "prediction"
         code = f"for prediction in model.classify([{_quoted(text)}]):\n    print({shown})"
+    elif manifest.kind == "recognizer":
+        command = f"textrnn transcribe {place} recording.wav"
+        load = "import numpy as np\n" + load
+        code = (
+            "noise = np.random.default_rng(0).normal(0, 0.1, 16000)\n"
+            "recording = (noise, 16000)  # samples from -1 to 1 and their rate; or a path\n"
+            "print(model.transcribe([recording])[0])"
+        )
     elif "audio" in manifest.runtime:
         command, code = f"textrnn classify {place} recording.wav", 'print(model.classify(["recording.wav"])[0])'
     elif manifest.kind == "vector_classifier":
@@ -257,7 +277,9 @@ def _use(manifest: Manifest, place: str) -> str:
         for use, graph in manifest.graphs.items()
     )
     alone = _alone(manifest)
-    install = "pip install 'textrnn[hub]'" if place.startswith("hf://") else "pip install textrnn"
+    needs = {"audio": "audio" in manifest.runtime, "hub": place.startswith("hf://")}
+    extras = ",".join(name for name, is_needed in needs.items() if is_needed)
+    install = f"pip install 'textrnn[{extras}]'" if extras else "pip install textrnn"
     return (
         f"```\n{install}\n{command}\n```\n\n```python\n{load}{code}\n```\n\n"
         f"The graphs are standard ONNX (opset 17) and need no textrnn: {graphs}. "
@@ -336,6 +358,8 @@ def cost_of_8_bits(manifest: Manifest) -> str:
     full, small = (_mapping(manifest.metrics, precision) for precision in ("float32", "int8"))
     if _is_number(small.get("loss")):
         return f"{small['loss']:.4f} nats a token"
+    if _is_number(small.get("word_error_rate")) and _is_number(full.get("word_error_rate")):
+        return f"{100 * (small['word_error_rate'] - full['word_error_rate']):.2f} points of word error rate"
     for name, unit in (
         ("accuracy", "points of accuracy"),
         ("micro_f1", "points of micro F1"),

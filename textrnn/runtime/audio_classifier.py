@@ -59,10 +59,10 @@ class AudioClassifier(VectorClassifier):
         """
         if arranged:
             return super().predict(arrays, arranged=True)
-        return super().predict([self.format.frames(each, place) for each, place in _placed(arrays)], arranged=True)
+        return super().predict([self.format.frames(each, place) for each, place in placed(arrays)], arranged=True)
 
 
-def _placed(recordings: Any) -> Iterable[tuple[Recording, str]]:
+def placed(recordings: Any) -> Iterable[tuple[Recording, str]]:
     """Yield each recording with its name for messages."""
     if isinstance(recordings, str | bytes | PurePath) or not isinstance(recordings, Iterable):
         raise UserError(

@@ -26,6 +26,7 @@ KINDS = {
     "regressor": ("vector_models", "Regressor"),
     "forecaster": ("forecaster", "Forecaster"),
     "text_to_text": ("translator", "Translator"),
+    "recognizer": ("recognizer", "Recognizer"),
 }
 AUDIO = ("audio_classifier", "AudioClassifier")
 
@@ -40,7 +41,8 @@ def load(path: str | PathLike[str], kind: type[M] | None = None, *, threads: int
     """Load a model from a bundle folder, a run folder with a bundle in it, by its name, or from the hub.
 
     It is a `LanguageModel`, a `Classifier`, a `MultilabelClassifier`, a `VectorClassifier`, an
-    `AudioClassifier`, a `Regressor`, a `Forecaster` or a `Translator`; with `kind`, it must be of that class.
+    `AudioClassifier`, a `Regressor`, a `Forecaster`, a `Translator` or a `Recognizer`; with `kind`, it must be of that
+    class.
 
     Raises:
         UserError: no bundle there, one of an unknown or another kind, or a file of it missing, damaged or of a newer
@@ -76,7 +78,7 @@ def load_language_model(path: str | PathLike[str], *, threads: int = 1) -> Langu
     model = load(path, threads=threads)
     if not isinstance(model, LanguageModel):
         kind = model.manifest.kind.replace("_", " ")
-        command = "forecast" if model.manifest.kind == "forecaster" else "predict"
+        command = {"forecaster": "forecast", "recognizer": "transcribe"}.get(model.manifest.kind, "predict")
         raise UserError(f"a language model is needed, {path} is a {kind}; use: textrnn {command} {path}")
     return model
 
@@ -107,6 +109,8 @@ def require_classifier(model: Any, path: str | PathLike[str]) -> Classifier:
 
     if model.manifest.kind == "language_model":
         raise UserError(f"a classifier is needed, {path} is a language model; use: textrnn generate {path}")
+    if model.manifest.kind == "recognizer":
+        raise UserError(f"a classifier is needed, {path} is a recognizer; use: textrnn transcribe {path}")
     if not isinstance(model, Classifier):
         kind = model.manifest.kind.replace("_", " ")
         raise UserError(f"a classifier of texts is needed, {path} is a {kind}; give it arrays: textrnn.load")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ CONTRACTS = {  # names of the inputs and outputs of each graph
     "filtered": ((*DRAWS, "top_k", "top_p", "min_p"), DRAWN),
     "classify": (("ids",), ("logits",)),
     "encode": (("ids",), ("keys", "values", "mask", "state")),
+    "recognize": (("vectors", "lengths"), ("logits",)),
     "decode": (("ids", "state", "keys", "values", "mask"), ("logits", "attention", "next_state")),
 }
 READS_VECTORS = ("vectors", "lengths")
@@ -78,6 +79,7 @@ class OfBundle:
         window: int | None = None,
         target: str | None = None,
         beams: int | None = None,
+        lm: str | PathLike[str] | None = None,
     ) -> dict[str, Any]:
         """Evaluate the model and return the figures of ``textrnn evaluate``, by name.
 
@@ -94,7 +96,8 @@ class OfBundle:
             errors: ``"strict"`` or ``"replace"`` for bytes that are not UTF-8; None as in training.
             window: language models: reset the state every `window` tokens.
             target: text to text: target column; None as in training.
-            beams: text to text: hypotheses of the beam search.
+            beams: text to text and recognition: hypotheses of the beam search.
+            lm: recognition: a language model of characters.
 
         Raises:
             UserError: the data cannot be read, an option is for another kind of model, or there is no source and the
@@ -103,7 +106,9 @@ class OfBundle:
         from textrnn.actions.evaluation import Evaluation, evaluate
 
         columns = (values,) if isinstance(values, str) else tuple(values)
-        return evaluate(self, Evaluation(source, text, label, columns, errors, window, target=target, beams=beams))
+        lm = None if lm is None else fspath(lm)
+        asked = Evaluation(source, text, label, columns, errors, window, target=target, beams=beams, lm=lm)
+        return evaluate(self, asked)
 
     def export(self, out: str | PathLike[str], quantize: str | None = None) -> Any:
         """Export the best weights of the model's run as another bundle, and return the model in it.

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.beam_search import Hypothesis, Memory, search
 from textrnn.bundle import Bundle
 from textrnn.classification import like_lengths
+from textrnn.decoding.beam_search import Hypothesis, Memory, search
 from textrnn.errors import UserError, is_several, require_whole_number, shown
 from textrnn.runtime.sessions import OfBundle, Sessions, load_bundled_tokenizer
 from textrnn.tokenizers import Tokenizer, load_tokenizer

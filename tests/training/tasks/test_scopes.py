@@ -46,6 +46,7 @@ KINDS = {
     "regressor": ["task=regression"],
     "forecaster": ["task=forecast", "train.sequence_length=8"],
     "translator": ["task=text_to_text", "model.embedding_dim=4", "model.layers=1"],
+    "recognizer": ["task=recognition", "data.sample_rate=8000", "model.layers=1", "model.bidirectional=false"],
 }
 GIVEN = {"task", "data.reads", "data.source"}  # which make the kind, and what it reads
 
@@ -104,6 +105,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "model.memory": ("9", "model.recurrence=rotation"),
     "model.mixing": ("relu|glu",),
     "model.stride": ("2", "model.layers=2"),
+    "model.frame_stack": ("4",),
     "model.input_ngrams": ("2|3",),
     "model.ngram_rows": ("40", "model.input_ngrams=2"),
     "model.ngram_dropout": ("0.9", "model.input_ngrams=2"),
@@ -155,8 +157,8 @@ def _recordings(folder: Path) -> Path:
         with wave.open(str(folder / f"{number}.wav"), "wb") as file:
             file.setparams((1, 2, 8000, 0, "NONE", ""))
             file.writeframes(draw.normal(0, 3000, 1000).astype("<i2").tobytes())
-    rows = "".join(f"{n}.wav,{n + 14}.wav,{n % 3 == 0:d},{n % 2},{n // 2}\n" for n in range(14))
-    (folder / "table.csv").write_text("path,other_path,label,kind,speaker\n" + rows, encoding="utf-8")
+    rows = "".join(f"{n}.wav,{n + 14}.wav,{n % 3 == 0:d},{n % 2},{n // 2},a{n % 3},b\n" for n in range(14))
+    (folder / "table.csv").write_text("path,other_path,label,kind,speaker,text,note\n" + rows, encoding="utf-8")
     return folder / "table.csv"
 
 
@@ -197,6 +199,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         label = np.arange(14) % 3 == 0
         np.savez(folder / name, x=arrays[0], b=arrays[1], label=label.astype(int), kind=np.arange(14) % 2)
         found[f"classifier of recordings {name}"] = _recordings(folder / f"{name} recordings")
+        found[f"recognizer {name}"] = found[f"classifier of recordings {name}"]
         numbers = "".join(f"{number % 7},{number * 3 % 5}\n" for number in range(80))
         found["forecaster " + name] = folder / f"{name}_series.csv"
         found["forecaster " + name].write_text("a,b\n" + numbers, encoding="utf-8")
@@ -281,7 +284,7 @@ def test_a_value_that_is_not_the_default_is_refused_or_has_an_effect(
     monkeypatch.setattr(training_step, "has_bfloat16", lambda: True)  # slow without the instructions, but it works
     values, *needs = VALUES[key]
     default = configured(kind, sources, needs)
-    if kind == "classifier of recordings":
+    if kind in ("classifier of recordings", "recognizer"):
         pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
     choices = [configured(kind, sources, [*needs, *f"{key}={value}".split()]) for value in values.split("|")]
     config = next(choice for choice in choices if choice != default)

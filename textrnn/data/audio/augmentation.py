@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.classification import padded_length
 from textrnn.data.labelled import Batch
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.data.vectors import padded
@@ -20,6 +19,7 @@ NOISY = 0.6  # share of the recordings that get noise
 SIGNAL_TO_NOISE = (0.0, 8.0)  # nepers of energy: 0 to 35 dB
 SHIFT = 8  # frames of background at most, before and after
 MASKED_FRAMES, MASKED_BINS = 0.15, 0.15  # share at most, each twice
+FRAMES_A_MASK = 100  # of a long recording
 STREAM = 0x5EED  # tells these random numbers from those of the order
 
 
@@ -32,13 +32,20 @@ class AugmentedBatches(VectorBatches):
     def batch(self, step: int) -> Batch:
         found = super().batch(step)
         generator = np.random.default_rng([STREAM, self.seed, step])
-        changed = [augment(self.dataset.sequence(index), self.dataset.mean, generator) for index in found.indices]
-        length = padded_length(max(map(len, changed)), 0)
+        changed = [self.changed(int(index), generator) for index in found.indices]
+        length = self.padded_length(max(map(len, changed)))
         return found._replace(inputs=padded(changed, length, self.batch_size))
+
+    def changed(self, index: int, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Return changed frames of a recording, ``(time, bins)``."""
+        return augment(self.dataset.sequence(index), self.dataset.mean, generator)
 
 
 def augment(
-    frames: NDArray[np.float32], mean: NDArray[np.float32], generator: np.random.Generator
+    frames: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    generator: np.random.Generator,
+    masked_frames: int = 0,
 ) -> NDArray[np.float32]:
     """Return a changed copy of the log-mel frames of a recording, ``(time, bins)``; its time differs.
 
@@ -46,6 +53,8 @@ def augment(
         frames: log-mel frames, ``(time, bins)``.
         mean: mean of each bin over all recordings, ``(bins,)``, which masks put in place of frames.
         generator: source of random numbers.
+        masked_frames: frames of a mask at most, with a mask a second, so that the words of a long recording stay
+            audible. 0: two masks, each of a share of the recording.
     """
     time, bins = frames.shape
     draw = generator.uniform
@@ -65,13 +74,17 @@ def augment(
         noise = loudest - draw(*SIGNAL_TO_NOISE) + generator.normal(0, TILT) * place
         found = np.logaddexp(found, noise + generator.normal(0, 0.5, found.shape))
     result: NDArray[np.float32] = found.astype(np.float32)
-    for _ in range(2):
-        width = int(draw(0, MASKED_FRAMES) * len(result))
-        begin = generator.integers(0, len(result) - width + 1)
-        result[begin : begin + width] = mean
-        width = int(draw(0, MASKED_BINS) * bins)
-        begin = generator.integers(0, bins - width + 1)
-        result[:, begin : begin + width] = mean[begin : begin + width]
+    most = min(1.0, masked_frames / len(result)) if masked_frames else MASKED_FRAMES
+    masks = -(-len(result) // FRAMES_A_MASK) if masked_frames else 2
+    for number in range(max(2, masks)):
+        if number < masks:
+            width = int(draw(0, most) * len(result))
+            begin = generator.integers(0, len(result) - width + 1)
+            result[begin : begin + width] = mean
+        if number < 2:
+            width = int(draw(0, MASKED_BINS) * bins)
+            begin = generator.integers(0, bins - width + 1)
+            result[:, begin : begin + width] = mean[begin : begin + width]
     return result
 
 

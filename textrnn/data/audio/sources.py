@@ -1,7 +1,7 @@
-"""Sources of recordings: a folder with a folder for each class, a table of paths and labels, or one file.
+"""Sources of recordings: a folder with a folder for each class, a table of paths and labels or texts, or one file.
 
-A table is .csv, .tsv, .json or .jsonl. Its paths are relative to its folder. A folder with tables is read by its
-tables.
+A table is .csv, .tsv, .json or .jsonl, or a .txt of lines with a tab. Its paths are relative to its folder. A folder
+with tables is read by its tables.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ class Columns(NamedTuple):
 
     Attributes:
         recording: the paths; if the table lacks it, its only column of names of recordings is taken.
-        label: the labels; empty where none are read.
+        label: the labels, or the transcripts; empty where none are read.
         group: what is held out together; empty where nothing is.
+        answer: what `label` is, ``label`` or ``text``: its setting is ``data.label`` or ``data.text``.
     """
 
     recording: str
     label: str
     group: str = ""
+    answer: str = "label"
 
 
 def find_recordings(source: str, columns: Columns, skipped: Counter[str]) -> Iterator[Labelled]:
@@ -65,11 +67,16 @@ def find_recordings(source: str, columns: Columns, skipped: Counter[str]) -> Ite
         UserError: the source is missing, is no recording, folder or table, or a table lacks a column.
     """
     located = _files(source)
-    tables = [path for path in located.paths if text_suffix(path) in TABLES]
+    tables = _tables(located)
     for path in tables:
         yield from _of_table(path, columns)
     if tables:
         return
+    if columns.answer == "text":
+        raise UserError(
+            f"transcripts are read from a table of recordings, {source} has none; write one with the columns "
+            f"{columns.recording} and {columns.label}, or lines of a path, a tab and its transcript"
+        )
     if columns.group:
         raise UserError(
             f"data.group names a column of a table of recordings, {source} has no table; write one with the columns "
@@ -111,7 +118,7 @@ class AudioSources:
             yield place, frames, name, group
 
     def identity(self, source: str, label: str) -> list[Any]:
-        return _identity(source, self._columns(label))
+        return identity(source, self._columns(label))
 
     def _columns(self, label: str) -> Columns:
         return Columns(self.recording, label, self.group)
@@ -124,11 +131,11 @@ def reading_options(data: DataConfig) -> VectorOptions:
     return vector_options(data, AudioSources(AudioFormat(data.sample_rate, data.mel_bins), data.recording, data.group))
 
 
-def _identity(source: str, columns: Columns) -> list[Any]:
+def identity(source: str, columns: Columns) -> list[Any]:
+    """Return JSON values that identify the recordings of a source, and the tables that name them."""
     located = _files(source)
-    if any(text_suffix(path) in TABLES for path in located.paths):
+    if tables := _tables(located):
         named = tuple(dict.fromkeys(found.path for found in find_recordings(source, columns, Counter())))
-        tables = [path for path in located.paths if text_suffix(path) in TABLES]
         return [replace(located, paths=tuple(tables)).identity(), Files(Path(), named).identity()]
     return located.identity()
 
@@ -148,7 +155,7 @@ def with_sample_rate(data: DataConfig) -> tuple[DataConfig, list[str]]:
     if not rates:
         raise UserError(
             f"a source must hold some recordings ({', '.join(SUFFIXES)}), found none in: {', '.join(data.source)}; "
-            "give a folder with a folder for each class, or a table of paths and labels"
+            "give a folder with a folder for each class, or a table of paths and labels or texts"
         )
     rate = min(HIGHEST_RATE, *rates)
     several = f", those to train on have {', '.join(f'{each:,}' for each in sorted(rates))}" if len(rates) > 1 else ""
@@ -160,19 +167,27 @@ def _files(source: str) -> Files:
     if not isinstance(located, Files):
         raise UserError(
             f"recordings are read from files, was: {source!r}; give a folder with a folder for each class, or a table "
-            "of paths and labels"
+            "of paths and labels or texts"
         )
     return located
 
 
+def _tables(located: Files) -> list[Path]:
+    """Return the tables of a source; a .txt is one if it is the source itself, no file of a folder."""
+    suffixes = TABLES if located.is_folder else (*TABLES, ".txt")
+    return [path for path in located.paths if text_suffix(path) in suffixes]
+
+
 def _of_table(path: Path, columns: Columns) -> Iterator[Labelled]:
     names: list[str] = []
-    recording = ""
-    for place, record in _records(path):
+    recording = answer = ""
+    for place, record in _records(path, columns):
         if not names or not {*names} <= record.keys():
             recording = _column_of_paths(place, record, columns)
-            names = [recording, *filter(None, (columns.label, columns.group))]
-            for what, name in zip(("recording", "label", "group"), (recording, *columns[1:]), strict=True):
+            answer = _column_of_answers(record, recording, columns)
+            names = [recording, *filter(None, (answer, columns.group))]
+            roles = ("recording", columns.answer, "group")
+            for what, name in zip(roles, (recording, answer, columns.group), strict=True):
                 if name and name not in record:
                     raise UserError(
                         f"the {what} column must be one of {', '.join(record)!r:.200} in {place}, was: {name!r}; name "
@@ -183,7 +198,9 @@ def _of_table(path: Path, columns: Columns) -> Iterator[Labelled]:
             raise UserError(
                 f"the column {recording} must hold paths of recordings, {place} has: {value!r:.60}; mend it"
             )
-        label, group = (label_value(place, record[name]) if name else "" for name in columns[1:])
+        label, group = (label_value(place, record[name]) if name else "" for name in (answer, columns.group))
+        if columns.answer == "text" and isinstance(record[answer], str):  # as written: 7.0 is no number here
+            label = " ".join(record[answer].split())
         if columns.group and not group:
             raise UserError(f"every record needs a group where data.group is set, {place} has none; fill it in")
         yield Labelled(path.parent / value.strip(), f"{value.strip()} ({place})", label, group)
@@ -197,13 +214,23 @@ def _column_of_paths(place: str, record: dict[str, Any], columns: Columns) -> st
     return found[0] if len(found) == 1 else columns.recording
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _column_of_answers(record: dict[str, Any], recording: str, columns: Columns) -> str:
+    """Return the column of labels or transcripts; where none is named text, the only other one has the transcripts."""
+    others = [name for name in record if name not in (recording, columns.group)]
+    is_named = columns.label in record or columns.label != "text"
+    return columns.label if is_named or len(others) != 1 else others[0]
+
+
+def _records(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the records of a table. One without a header has one or two columns; its first row names a recording."""
     if text_suffix(path) in (".json", ".jsonl"):
         yield from json_objects(path, "strict")
         return
     names: Sequence[str] = ()
     for line, row in delimited_rows(path, "strict"):
-        if names:
-            yield f"{path} line {line}", dict(zip(names, row, strict=True))
-        else:
+        if not names and len(row) <= 2 and row[0].strip().lower().endswith(SUFFIXES):
+            names = (columns.recording, columns.label or columns.answer)[: len(row)]
+        elif not names:
             names = header(row)
+            continue
+        yield f"{path} line {line}", dict(zip(names, row, strict=True))

@@ -20,6 +20,7 @@ FILES = {
     "regress": "model.onnx",
     "encode": "encode.onnx",
     "decode": "decode.onnx",
+    "recognize": "model.onnx",
 }
 WEIGHTS = "weights.bin"
 LARGE = 1024  # bytes from which on a tensor is stored in WEIGHTS

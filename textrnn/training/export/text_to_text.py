@@ -21,9 +21,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from textrnn.beam_search import Hypothesis, Memory, search
 from textrnn.config import Config, ModelConfig
 from textrnn.data.pairs.dataset import PairBatches, PairDataset
+from textrnn.decoding.beam_search import Hypothesis, Memory, search
 from textrnn.metrics.text_to_text import compare_texts, compare_tokens
 from textrnn.runtime.sessions import Sessions
 from textrnn.tokenizers.base import PAD_ID, Tokenizer

@@ -110,9 +110,9 @@ def fit_to_series(config: Config, series: Series) -> Config:
     return replace(config, train=replace(config.train, sequence_length=length))
 
 
-def enough_epochs(steps_per_epoch: int, steps: int, fewest: int) -> float:
-    """Return the default number of epochs: enough for `steps` steps, between `fewest` and `MOST_EPOCHS`."""
-    return min(MOST_EPOCHS, float(max(fewest, round(steps / steps_per_epoch))))
+def enough_epochs(steps_per_epoch: int, steps: int, fewest: int, most: float = MOST_EPOCHS) -> float:
+    """Return the default number of epochs: enough for `steps` steps, between `fewest` and `most`."""
+    return min(most, float(max(fewest, round(steps / steps_per_epoch))))
 
 
 def fitted_values(config: Config) -> dict[str, int]:

@@ -24,6 +24,7 @@ from textrnn.training.network.forecaster import Forecaster
 from textrnn.training.network.language_model import LanguageModel
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor
+from textrnn.training.network.recognition.recognizer import Recognizer
 from textrnn.training.network.text_to_text.translator import Translator
 
 
@@ -193,7 +194,7 @@ class TrainingStep:
 
 
 class SupervisedStep:
-    """A training step of a classifier, regressor, forecaster or translator on a batch of whole sequences.
+    """A training step of a classifier, regressor, forecaster, translator or recognizer on a batch of whole sequences.
 
     Args:
         model: the model to train.
@@ -205,7 +206,7 @@ class SupervisedStep:
 
     def __init__(
         self,
-        model: Classifier | Forecaster | Translator,
+        model: Classifier | Forecaster | Translator | Recognizer,
         optimizer: Any,
         loss: Callable[[Tensor, Tensor], Tensor],
         one_length: bool = False,

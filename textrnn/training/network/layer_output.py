@@ -103,7 +103,8 @@ def _fused(mixing: str, mask: Tensor | None, *arguments: Tensor | None) -> Pair:
 
         return forward(mixing, mask, *full), gradient
 
-    return run(*(arguments[place] for place in places))  # type: ignore[no-any-return]
+    # Variables must enter a custom gradient as tensors: eager TensorFlow rejects variables.
+    return run(*(tf.identity(arguments[place]) for place in places))  # type: ignore[no-any-return]
 
 
 @cache

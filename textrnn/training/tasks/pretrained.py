@@ -48,6 +48,7 @@ TASK_OF_KIND = {
     "regressor": ("regression", "vectors"),
     "forecaster": ("forecast", "vectors"),
     "text_to_text": ("text_to_text", "text"),
+    "recognizer": ("recognition", "audio"),
 }
 """Task and input of each kind of bundle."""
 
@@ -138,7 +139,10 @@ def load_pretrained(config: Config) -> Taken:
             tokenizer or architecture.
     """
     folder = _place_of(config.model.init_from)
-    if task_of(_config_of(folder)).model == "translator":
+    kind = task_of(_config_of(folder)).model
+    if kind == "recognizer":
+        raise UserError(f"model.init_from must not be a recognizer, {folder} is one; give another model")
+    if kind == "translator":
         raise UserError(f"model.init_from must be a model with one tokenizer, {folder} has two; give another model")
     source, tokenizer, arrays, direct = _load(folder)
     if source.data.reads != config.data.reads:

@@ -14,6 +14,7 @@ from textrnn.training.tasks.classification.task import AudioClassification, Text
 from textrnn.training.tasks.forecast.task import Forecast
 from textrnn.training.tasks.language_model.task import LanguageModelling
 from textrnn.training.tasks.multilabel.task import MultilabelClassification
+from textrnn.training.tasks.recognition.task import Recognition
 from textrnn.training.tasks.regression.task import Regression
 from textrnn.training.tasks.task import Prepared, Task
 from textrnn.training.tasks.text_to_text.task import TextToText
@@ -31,6 +32,7 @@ TASKS: tuple[Task, ...] = (
     Regression(),
     Forecast(),
     TextToText(),
+    Recognition(),
 )
 """Of a task that reads text or vectors, the first is the default."""
 

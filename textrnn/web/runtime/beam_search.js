@@ -1,4 +1,4 @@
-/** Beam search over the targets of source texts, as `textrnn.beam_search`. */
+/** Beam search over the targets of source texts, as `textrnn.decoding.beam_search`. */
 import { stateRows } from "./generation.js";
 import { logSoftmax } from "./sampling.js";
 import { BEGINNING_ID, END_ID, PAD_ID } from "./tokenizers.js";

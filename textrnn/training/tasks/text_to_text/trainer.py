@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from textrnn.beam_search import Hypothesis
 from textrnn.data.labels import describe
 from textrnn.data.pairs.dataset import PairBatches, PairDataset
 from textrnn.data.pairs.reading import pair_options, read_pairs
+from textrnn.decoding.beam_search import Hypothesis
 from textrnn.metrics.text_to_text import write_report
 from textrnn.tokenizers.base import PAD_ID
 from textrnn.training.distributed.distribution import ALONE, Distribution
