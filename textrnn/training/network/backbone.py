@@ -10,11 +10,11 @@ import tensorflow as tf
 from keras import ops
 
 from textrnn.config import ModelConfig
-from textrnn.training.network.adaptive_softmax import Tail, tails
 from textrnn.training.network.layer_output import layer_output
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.ngram_inputs import earlier_tokens, ngram_rows, state_rows
 from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
+from textrnn.training.network.softmax.adaptive_softmax import Tail, tails
 from textrnn.training.network.weight_names import BACKWARD, directions
 
 BACKWARD_SEED = 50_000  # offset larger than the seeds of all forward layers

@@ -9,11 +9,11 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.tokenizers.base import END_ID
-from textrnn.training.network.adaptive_softmax import AdaptiveSoftmax
 from textrnn.training.network.backbone import Backbone, Masks
-from textrnn.training.network.cross_entropy import cross_entropy
 from textrnn.training.network.model import Model
 from textrnn.training.network.products import Tensor, dense
+from textrnn.training.network.softmax.adaptive_softmax import AdaptiveSoftmax
+from textrnn.training.network.softmax.cross_entropy import cross_entropy
 
 
 class LanguageModel(Model):

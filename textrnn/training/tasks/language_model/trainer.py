@@ -23,8 +23,8 @@ from textrnn.training.loop.small_data import enough_epochs
 from textrnn.training.loop.trainer import MIXED, Trainer
 from textrnn.training.loop.training_step import TrainingStep, require_possible
 from textrnn.training.loop.warm_start import load_start, mixed_sizes, start_from
-from textrnn.training.network.adaptive_softmax import logits_held
 from textrnn.training.network.language_model import LanguageModel
+from textrnn.training.network.softmax.adaptive_softmax import logits_held
 
 SAMPLE_TEMPERATURE = 0.8
 ENOUGH_STEPS, FEWEST_EPOCHS = 300, 10

@@ -23,8 +23,8 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.errors import UserError
-from textrnn.training.network.cross_entropy import cross_entropy
 from textrnn.training.network.products import Tensor, dense
+from textrnn.training.network.softmax.cross_entropy import cross_entropy
 
 NARROWING = 4
 NARROWEST = 8  # narrower vectors save nothing measurable
