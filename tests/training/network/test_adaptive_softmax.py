@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from textrnn.config import ModelConfig
 from textrnn.errors import UserError
-from textrnn.training.network import adaptive_softmax
+from textrnn.training.network.softmax import adaptive_softmax
 from textrnn.training.network.softmax.adaptive_softmax import AdaptiveSoftmax, Tail, tail_nats, tails
 
 CONFIG = ModelConfig(softmax="adaptive", cutoffs=(2,))
