@@ -273,8 +273,8 @@ def test_tokenizers_are_compared_in_groups(outcome: Callable[[str], Outcome]) ->
             *hugging_face,
             *(f"{name}, bytes" for name in hugging_face),
         },
-        "words": {"textrnn", "keras TextVectorization", *hugging_face},
-        "words and punctuation": {"textrnn", *hugging_face},
+        "words": {"textrnn", "in plain Python", "keras TextVectorization", *hugging_face},
+        "words and punctuation": {"textrnn", "in plain Python", *hugging_face},
         "unigram pieces": {"textrnn", "sentencepiece", *hugging_face},
         "BPE pieces": {"textrnn", "sentencepiece", *hugging_face},
     }

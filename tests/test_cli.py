@@ -369,7 +369,7 @@ def test_info_describes_a_model(trained: TrainedRun) -> None:
     for text in (
         f"bundle     {trained.folder / 'bundle'}",
         "language_model, float32",
-        "in 5 files",
+        "in 6 files",
         "char, ",
         "step       in  ids: int32 (batch)",
         "step       in  state: float32 (3, batch, 32)",
