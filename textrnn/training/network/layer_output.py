@@ -1,8 +1,8 @@
 """What a layer hands on: ``o_t = g(V h_t + c)``, the residual connection, layer normalisation and dropout.
 
 All of it but the product is elementwise. With bfloat16 products TensorFlow would run a dozen operations that each read
-and write the whole sequence, so XLA makes one program of them, and one of their gradients. In a float32 step on a
-processor XLA compiles everything around them as well.
+and write the whole sequence, so XLA makes one program of them, and one of their gradients. Float32 steps do not need
+it: XLA compiles most of them whole.
 """
 
 from __future__ import annotations
