@@ -90,10 +90,8 @@ def assert_close(actual: list[Any], expected: list[Array], tolerance: float = 1e
     for name, ours, wanted in zip(names, actual, expected, strict=False):
         ours = tf.cast(ours, tf.float32).numpy()
         assert ours.shape == wanted.shape, name
-        # Gradients at U are sums over all steps, whose terms may cancel: what is lost counts beside the largest, and
-        # beside the terms, which are of the size of 1.
-        terms = 2.0 if "U" in name else 1.0
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * (terms + np.abs(wanted).max()), err_msg=name)
+        # Gradients at U are sums over all steps: what is lost counts beside the largest.
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * (1 + np.abs(wanted).max()), err_msg=name)
 
 
 # Each length that has a shape of its own as a scan: less than a block, one, some that leave a rest, blocks of blocks.

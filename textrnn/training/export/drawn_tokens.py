@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from textrnn.errors import UserError
@@ -15,7 +14,7 @@ from textrnn.generation import forbid
 from textrnn.runtime.sessions import Sessions
 from textrnn.sampling import SamplingOptions, sample
 from textrnn.tokenizers.base import END_ID
-from textrnn.training.export.exporter import relative
+from textrnn.training.export.exporter import relative, run_graph
 
 TOKENS = 64  # of each text
 OPTIONS = {  # of each text, by the use of the graph
@@ -36,7 +35,6 @@ def compare_drawn_tokens(
     zero_state: Callable[[int], Array],
     layers: int,
     tolerance: float,
-    uses: Iterable[str] = tuple(OPTIONS),
 ) -> float:
     """Compare graphs that draw with `textrnn.sampling`.
 
@@ -50,7 +48,6 @@ def compare_drawn_tokens(
         zero_state: function that returns the state before so many texts, float32 ``(rows, texts, hidden)``.
         layers: rows of the state that are states of layers; the others hold tokens.
         tolerance: largest difference of a probability, and of a state.
-        uses: uses of the graphs that draw.
 
     Returns:
         the largest difference of a state.
@@ -58,7 +55,7 @@ def compare_drawn_tokens(
     Raises:
         UserError: another token is drawn, one that was given is not taken, or the states differ by more.
     """
-    return max(_compare(graphs, use, never_drawn, zero_state(len(OPTIONS[use])), layers, tolerance) for use in uses)
+    return max(_compare(graphs, use, never_drawn, zero_state(len(OPTIONS[use])), layers, tolerance) for use in OPTIONS)
 
 
 def _compare(
@@ -81,9 +78,9 @@ def _compare(
         "min_p": np.array([each.min_p for each in options], np.float64),
     }
     graph, step = graphs(use), graphs("step")
-    tokens, last_state = _run(graph, feeds)
+    tokens, last_state = run_graph(graph, *(feeds[each.name] for each in graph.get_inputs()))
     for position, drawn in enumerate(tokens):
-        logits, state = _run(step, {"ids": ids, "state": state})
+        logits, state = run_graph(step, ids, state)
         ids = drawn
         allowed = forbid(logits, never_drawn)
         for row, token in enumerate(drawn.tolist()):
@@ -125,8 +122,3 @@ def _right_tokens(
         )
         for shift in (-tolerance, tolerance):
             yield int(sample(logits, near, np.clip([uniform + shift], 0, 1 - 1e-9))[0])
-
-
-def _run(session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    outputs: list[NDArray[Any]] = session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
-    return outputs

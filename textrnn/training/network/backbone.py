@@ -13,7 +13,7 @@ from textrnn.config import ModelConfig
 from textrnn.training.network.layer_output import layer_output
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.ngram_inputs import earlier_tokens, ngram_rows, state_rows
-from textrnn.training.network.products import Tensor, dense, lookup, lookup_inside
+from textrnn.training.network.products import Layer, Tensor, dense, lookup, lookup_inside
 from textrnn.training.network.softmax.adaptive_softmax import Tail, tails
 from textrnn.training.network.weight_names import BACKWARD, directions
 
@@ -23,7 +23,7 @@ Masks = dict[str, Tensor]
 """Dropout masks of one training step, keyed by the tensor they multiply."""
 
 
-class Stack(keras.layers.Layer):  # type: ignore[misc]
+class Stack(Layer):
     """A stack of plain recurrent layers, with residual connections, normalisation and dropout between them.
 
     Args:
@@ -35,8 +35,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, start: InitScale, seed: int, prefix: str = "") -> None:
-        # Without `autocast=False` Keras would cast bfloat16 inputs to float32, the dtype of the weights.
-        super().__init__(name=f"{prefix}stack", autocast=False)
+        super().__init__(name=f"{prefix}stack")
         self.config = config
         self.prefix = prefix
         self.recurrent_layers: list[DenseLayer | DiagonalLayer] = []
@@ -138,7 +137,7 @@ class Stack(keras.layers.Layer):  # type: ignore[misc]
         return read, ops.stack(final_states)
 
 
-class Backbone(keras.layers.Layer):  # type: ignore[misc]
+class Backbone(Layer):
     """An embedding and a stack of plain recurrent layers; with `bidirectional`, a second stack that reads backward.
 
     The state is explicit, so that training with carried state, exact resume, streaming generation and the exported
@@ -162,7 +161,7 @@ class Backbone(keras.layers.Layer):  # type: ignore[misc]
         start: InitScale | None = None,
         features: int = 0,
     ) -> None:
-        super().__init__(name="backbone", autocast=False)
+        super().__init__(name="backbone")
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.features = features

@@ -54,7 +54,7 @@ class Classifier(Model):
         precision: str = "float32",
         features: int = 0,
     ) -> None:
-        super().__init__(name="classifier", autocast=False)
+        super().__init__(name="classifier")
         self.config = config
         self.outputs = outputs
         self.precision = precision

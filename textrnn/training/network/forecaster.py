@@ -42,7 +42,7 @@ class Forecaster(Model):
     """
 
     def __init__(self, config: ModelConfig, features: int, seed: int = 0, precision: str = "float32") -> None:
-        super().__init__(name="forecaster", autocast=False)
+        super().__init__(name="forecaster")
         self.config = config
         self.precision = precision
         self.backbone = Backbone(config, 0, seed, precision, features=features)

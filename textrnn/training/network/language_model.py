@@ -31,7 +31,7 @@ class LanguageModel(Model):
         precision: str = "float32",
         separate_documents: bool = False,
     ) -> None:
-        super().__init__(name="language_model", autocast=False)
+        super().__init__(name="language_model")
         self.config = config
         self.separate_documents = separate_documents
         self.precision = precision

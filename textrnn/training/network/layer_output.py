@@ -1,4 +1,4 @@
-"""What a layer hands on: ``o_t = g(V h_t + c)``, the residual connection, layer normalisation and dropout.
+"""The output of a layer: ``o_t = g(V h_t + c)``, the residual connection, layer normalisation and dropout.
 
 All of it but the product is elementwise. With bfloat16 products TensorFlow would run a dozen operations that each read
 and write the whole sequence, so XLA makes one program of them, and one of their gradients. Float32 steps do not need
@@ -45,10 +45,11 @@ def layer_output(
     kernel, bias = weights or (None, None)
     gain, shift = normalization or (None, None)
     rest = [each if each is None else ops.convert_to_tensor(each) for each in (bias, below, gain, shift)]
-    if keras.backend.backend() != "tensorflow" or keras.backend.standardize_dtype(states.dtype) == "float32":
-        mixed = states if kernel is None else dense(states, kernel, bias)
+    precision = keras.backend.standardize_dtype(states.dtype)
+    if keras.backend.backend() != "tensorflow" or precision == "float32":
+        mixed = states if kernel is None else dense(states, kernel, bias, precision)
         return _combined(mixing, mask, mixed, None, *rest[1:])
-    mixed = states if kernel is None else dense(states, kernel, precision="bfloat16")
+    mixed = states if kernel is None else dense(states, kernel, precision=precision)
     return _fused(mixing, mask, mixed, *rest)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
 from textrnn.training.network import elementwise
-from textrnn.training.network.products import Tensor
+from textrnn.training.network.products import Layer, Tensor
 from textrnn.training.network.recurrent import SimpleRNN, recurrence
 from textrnn.training.network.weight_names import directions
 
@@ -33,7 +33,7 @@ class InitScale(NamedTuple):
     """Factor of the initial dense ``U``, unless `recurrent_scale` is set."""
 
 
-class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
+class DenseLayer(Layer):
     """A layer with a full matrix U: every unit reads the state of every other unit.
 
     With `ModelConfig.max_excitation` and ReLU the positive part of U is limited, see `limited`.
@@ -42,7 +42,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
     def __init__(
         self, config: ModelConfig, input_dim: int, start: InitScale, scale: float, seed: int, name: str
     ) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.activation = config.activation
         self.max_excitation = excitation_limit(config)
         gain = config.recurrent_scale or start.recurrent
@@ -88,7 +88,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]
         return recurrence(projected, state, kernel, self.activation, keep, use_cpu_loop)
 
 
-class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
+class DiagonalLayer(Layer):
     """A layer with a diagonal U: each unit, or each pair of rotating units, has its own memory.
 
     The magnitude of U is ``exp(-exp(decay))``, which is between 0 and 1 for any weight. Gradients therefore never grow
@@ -99,7 +99,7 @@ class DiagonalLayer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, input_dim: int, scale: float, seed: int, name: str) -> None:
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name)
         self.activation = config.activation
         hidden, rotates = config.hidden_dim, config.recurrence == "rotation"
         units = hidden // 2 if rotates else hidden

@@ -18,6 +18,9 @@ class Model(keras.Model):  # type: ignore[misc]
 
     backbone: Backbone
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, autocast=False)  # see `textrnn.training.network.products.Layer`
+
     def head_weights(self) -> dict[str, Any]:
         """Return the variables of the head by name."""
         raise NotImplementedError

@@ -17,6 +17,13 @@ Tensor = Any  # a tensor of the Keras backend in use
 ONE_HOT_ROWS = 256
 
 
+class Layer(keras.layers.Layer):  # type: ignore[misc]
+    """A layer whose inputs keep their dtype. Keras would cast them to the dtype of the weights, float32."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+
+
 def dense(x: Tensor, kernel: Tensor, bias: Tensor | None = None, precision: str = "float32") -> Tensor:
     """Compute ``x W + b``: ``(..., n)``, ``(n, m)``, ``(m,)`` to ``(..., m)`` in `precision`."""
 

@@ -32,7 +32,7 @@ class Recognizer(Model):
     def __init__(
         self, config: ModelConfig, features: int, vocabulary_size: int, seed: int = 0, precision: str = "float32"
     ) -> None:
-        super().__init__(name="recognizer", autocast=False)
+        super().__init__(name="recognizer")
         self.config = config
         self.features, self.outputs = features, vocabulary_size
         self.precision = precision

@@ -23,7 +23,7 @@ from keras import ops
 
 from textrnn.config import ModelConfig
 from textrnn.errors import UserError
-from textrnn.training.network.products import Tensor, dense
+from textrnn.training.network.products import Layer, Tensor, dense
 from textrnn.training.network.softmax.cross_entropy import cross_entropy
 
 NARROWING = 4
@@ -74,7 +74,7 @@ def logits_held(config: ModelConfig, vocabulary_size: int) -> int:
     return groups[0].first + len(groups)
 
 
-class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
+class AdaptiveSoftmax(Layer):
     """The output layer of a language model with a large vocabulary.
 
     Each call takes `tables`, the word vectors that it shares with the embedding: ``(head, width)`` of the head, then
@@ -88,7 +88,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, width: int, seed: int) -> None:
-        super().__init__(name="adaptive_softmax", autocast=False)
+        super().__init__(name="adaptive_softmax")
         self.tails = tails(config, vocabulary_size, width)
         self.head_size = self.tails[0].first
         count = len(self.tails)

@@ -42,7 +42,7 @@ class Translator(Model):
     def __init__(
         self, config: ModelConfig, source_size: int, target_size: int, seed: int = 0, precision: str = "float32"
     ) -> None:
-        super().__init__(name="translator", autocast=False)
+        super().__init__(name="translator")
         self.config, self.target_size, self.precision = config, target_size, precision
         self.backbone = Backbone(config, source_size, seed, precision)
         hidden, embedding = config.hidden_dim, self.backbone.embedding_dim
