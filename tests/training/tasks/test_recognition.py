@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Result, call, error_of, told
+from killed_run import trained_arrays
 
 import textrnn
 from textrnn.data.audio.sources import Columns
@@ -37,8 +38,6 @@ pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
 import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
-
-from textrnn.training.tasks.table import trainer_of  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SMALL = [
@@ -185,23 +184,6 @@ def test_a_language_model_chooses_among_texts(trained: tuple[Path, Result], spel
     result = call("transcribe", run, path, "--lm", lm.folder, "--alpha", "0", "--beta", "0")
     assert result.out == f"{path}\t{plain.text}\n"
     assert "word error rate" in call("evaluate", run, spelled, "--lm", lm.folder, "--beams", "2").out
-
-
-def trained_arrays(run: Any, stop_after: int = 0) -> dict[str, Any]:
-    trainer = trainer_of(run)
-
-    class Killed(Exception):
-        pass
-
-    def watch(progress: Any, _: Any) -> None:
-        if progress.step == stop_after:
-            raise Killed
-
-    try:
-        trainer.fit(watch)
-    except Killed:
-        return {}
-    return dict(trainer.model.arrays())
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -8,11 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from commands import Result, call, error_of, told
+from killed_run import trained_arrays
 
 import textrnn
 from textrnn.data.pairs.dataset import PADDED_TO, is_held_out, padded_length
@@ -28,8 +28,6 @@ from textrnn.training.tensorflow_setup import import_tensorflow
 import_tensorflow()
 
 import tensorflow as tf  # noqa: E402
-
-from textrnn.training.tasks.table import trainer_of  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OPTIONS = PairOptions(label="target")
@@ -153,23 +151,6 @@ def test_an_unknown_token_is_copied_from_the_source_by_the_attention(tmp_path: P
     )  # fmt: skip
     assert [str(each) for each in model.transform(["call Zoe now", "stop"])] == ["ring Zoe at once", "end"]
     assert model.align("call Zoe now").output[1] == "Zoe"
-
-
-def trained_arrays(run: Any, stop_after: int = 0) -> dict[str, Any]:
-    trainer = trainer_of(run)
-
-    class Killed(Exception):
-        pass
-
-    def watch(progress: Any, _: Any) -> None:
-        if progress.step == stop_after:
-            raise Killed
-
-    try:
-        trainer.fit(watch)
-    except Killed:
-        return {}
-    return dict(trainer.model.arrays())
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,16 +20,15 @@ from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
-from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
 from textrnn.training.loop.warm_start import Start, load_start, mixed_sizes, start_from
 from textrnn.training.network.classifier import Classifier
+from textrnn.training.tasks.batch_trainer import BatchTrainer
 
 ENOUGH_STEPS, FEWEST_EPOCHS = 1500, 4
-NOISE_OF_ONE = 0.3  # relative noise of the loss of one held-out record
 
 
-class SupervisedTrainer(Trainer):
+class SupervisedTrainer(BatchTrainer):
     """Trains one classifier or regressor.
 
     Args:
@@ -107,14 +105,6 @@ class SupervisedTrainer(Trainer):
         one_length = isinstance(train, VectorDataset) and bool(np.ptp(train.lengths) == 0) and not is_changed
         self._step = SupervisedStep(model, self.optimizer, loss, one_length, distribution)
         self._forward = Compiler(model).of_sequences(lambda inputs: self.model(*inputs))
-
-    def train_one(self) -> Any:
-        batch = self.batches.batch(self.progress.step)
-        rows = self.distribution.rows
-        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), self.step_seed)
-
-    def noise(self) -> float:
-        return max(super().noise(), NOISE_OF_ONE / math.sqrt(len(self.held_out.dataset)))
 
     def start_for(self, start: Start, train: LabelledDataset) -> Start:
         """Return what a run starts from as it fits its training data."""

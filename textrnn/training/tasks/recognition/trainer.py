@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -26,16 +25,16 @@ from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
-from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
 from textrnn.training.network.recognition.ctc_loss import ctc_nats
 from textrnn.training.network.recognition.recognizer import Recognizer
+from textrnn.training.tasks.batch_trainer import BatchTrainer
 
 ENOUGH_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 10, 100
 ERRORS = 20  # listed in the report
 
 
-class RecognizerTrainer(Trainer):
+class RecognizerTrainer(BatchTrainer):
     """Trains one recognizer.
 
     Args:
@@ -86,11 +85,6 @@ class RecognizerTrainer(Trainer):
         self._step = SupervisedStep(model, self.optimizer, _loss, distribution=distribution)
         self._measure = Compiler(model).of_sequences(self._nats_and_log_probs)
 
-    def train_one(self) -> Any:
-        batch = self.batches.batch(self.progress.step)
-        rows = self.distribution.rows
-        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), self.step_seed)
-
     def measure(self) -> dict[str, Any]:
         """Return the nats a character, and the word and character error rates of greedy decoding."""
         nats, dataset = 0.0, self.held_out.dataset
@@ -115,9 +109,6 @@ class RecognizerTrainer(Trainer):
     def describe(self, measured: Mapping[str, Any]) -> str:
         words = f"word error rate {measured['held_out_word_error_rate']:.2%}"
         return f"held out {measured['held_out_loss']:.4f} nats a character, {words}"
-
-    def noise(self) -> float:
-        return max(super().noise(), 0.3 / math.sqrt(len(self.held_out.dataset)))
 
     def exporter(self) -> RecognizerExporter:
         return self._exporter(None)

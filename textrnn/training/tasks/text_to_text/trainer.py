@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -21,17 +20,17 @@ from textrnn.training.loop.compilation import Compiler
 from textrnn.training.loop.memory import bytes_needed, require_memory
 from textrnn.training.loop.run import Run, run_fingerprint
 from textrnn.training.loop.small_data import enough_epochs
-from textrnn.training.loop.trainer import Trainer
 from textrnn.training.loop.training_step import SupervisedStep, require_possible
 from textrnn.training.network.backbone import Masks
 from textrnn.training.network.text_to_text.translator import Translator
+from textrnn.training.tasks.batch_trainer import BatchTrainer
 from textrnn.training.tasks.text_to_text.tokenizers import BothTokenizers
 
 ENOUGH_STEPS, FEWEST_EPOCHS = 20_000, 10
 ERRORS = 20  # listed in the report
 
 
-class TranslatorTrainer(Trainer):
+class TranslatorTrainer(BatchTrainer):
     """Trains one translator.
 
     Args:
@@ -78,11 +77,6 @@ class TranslatorTrainer(Trainer):
         self._step = PairStep(model, self.optimizer, loss, distribution=distribution)
         self._measure = Compiler(model).of_sequences(self._figures)
 
-    def train_one(self) -> Any:
-        batch = self.batches.batch(self.progress.step)
-        rows = self.distribution.rows
-        return self._step(tuple(rows(each) for each in batch.inputs), rows(batch.targets), self.step_seed)
-
     def measure(self) -> dict[str, Any]:
         """Return the nats a token, and the share of targets of which every token is the most probable one.
 
@@ -109,9 +103,6 @@ class TranslatorTrainer(Trainer):
 
     def describe(self, measured: Mapping[str, Any]) -> str:
         return f"held out {measured['held_out_loss']:.4f} nats a token, exact {measured['held_out_exact']:.2%}"
-
-    def noise(self) -> float:
-        return max(super().noise(), 0.3 / math.sqrt(len(self.held_out.dataset)))
 
     def exporter(self) -> TranslatorExporter:
         return self._exporter(None)
