@@ -5,7 +5,7 @@
 
 A record is 16 noisy frames of 16 x 16 pixels. A square, a disc or a cross moves to the left, right, up or down, at one
 of many speeds; another of the three stands still and may be crossed. The label is "square left", "disc up" and so on:
-no single frame tells it.
+one frame alone does not show the direction.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def write_strings(
         folder: where they go.
         name: name of the table and of the folder of recordings.
         digits: recordings by speaker and digit.
-        speakers: the speakers, each with as many strings.
+        speakers: the speakers; all have the same number of strings.
         numbers: which recordings of each digit are used.
         count: number of strings.
         draw: source of random numbers.

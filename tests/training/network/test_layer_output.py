@@ -1,4 +1,4 @@
-"""What a layer hands on, computed by one program, against the equations in numpy."""
+"""The output of a layer, computed by one program, equals the equations in numpy."""
 
 from __future__ import annotations
 
