@@ -135,6 +135,25 @@ def test_logits_stand_in_the_order_of_the_texts() -> None:
     assert logits_of(texts)[:, 0].tolist() == [50, 0, 7, 700, 7, 1]
 
 
+@given(texts=st.lists(st.lists(st.integers(4, 6), max_size=4), max_size=30), seed=st.integers(0, 99))
+def test_the_order_of_the_texts_changes_no_digit_of_their_logits(texts: list[list[int]], seed: int) -> None:
+    def row_number(ids: NDArray[np.int32]) -> NDArray[np.float32]:  # rows of a batch differ, as by rounding
+        return np.arange(len(ids) * CLASSES, dtype=np.float32).reshape(len(ids), CLASSES)
+
+    ids = [np.array(text, np.int64) for text in texts]
+    order = np.random.default_rng(seed).permutation(len(ids))
+    logits = read_texts(row_number, ids, CLASSES, 100, 0)
+    in_order = read_texts(row_number, [ids[number] for number in order], CLASSES, 100, 0)
+    assert in_order.tolist() == logits[order].tolist()
+
+
+def test_equal_texts_are_read_once() -> None:
+    network = FakeNetwork()
+    logits = read_texts(network, [text_of(3), text_of(3, first=9), text_of(3)] * 1000, CLASSES, 100, 0)
+    assert network.shapes == [(2, 3)]
+    assert logits[:3].tolist() * 1000 == logits.tolist()
+
+
 def test_a_text_without_a_token_is_read_as_padding_alone() -> None:
     network = FakeNetwork()
     assert read_texts(network, [text_of(0)], CLASSES, 100, 0).tolist() == [[0, -1, 0]]
@@ -150,7 +169,7 @@ def test_no_texts_have_no_logits() -> None:
 def test_a_batch_is_bounded_whatever_the_texts() -> None:
     network = FakeNetwork()
     sizes = [3, 5] * 4000 + [1500] * 30 + [40_000]
-    read_texts(network, [text_of(size) for size in sizes], CLASSES, 1_000_000, 64)
+    read_texts(network, [text_of(size, first=4 + number) for number, size in enumerate(sizes)], CLASSES, 1_000_000, 64)
     *batches, longest = network.shapes
     assert max(rows * time for rows, time in batches) <= classification.BATCH_TOKENS
     assert longest[0] == 1
