@@ -59,6 +59,72 @@ def test_the_column_beside_a_stated_one(tmp_path: Path) -> None:
     assert (data.text, data.label) == ("ask", "kind")
 
 
+PAIRS = list(enumerate(TEXTS.items()))
+WIDE = [f"{number},{text},{label},2025-03-0{1 + number // 2},4.50" for number, (text, label) in PAIRS]
+TALKS = [f"{label}\t{number}\tTicket {number}\t{text}" for number, (text, label) in PAIRS]
+NESTED = [
+    f'{{"by": {{"id": 7}}, "ask": "{text}", "queue": "{label}", "n": {number}}}' for number, (text, label) in PAIRS
+]
+CHINESE = [
+    "编号,内容,情感",
+    *(f"{number},{'很好，下次再来' if number % 2 else '太差了，不推荐'},{number % 2}" for number in range(6)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "columns"),
+    [
+        ("a.csv", ["id,message,queue,day,price", *WIDE], ("message", "queue")),
+        ("a.csv", WIDE, ("2", "3")),
+        ("a.csv", CHINESE, ("内容", "情感")),
+        ("a.tsv", ["queue\tid\ttitle\tbody", *TALKS], ("body", "queue")),
+        ("a.jsonl", NESTED, ("ask", "queue")),
+    ],
+)
+def test_the_text_and_the_label_of_a_wide_table(
+    tmp_path: Path, name: str, lines: list[str], columns: tuple[str, str]
+) -> None:
+    data, (note,) = TextClassification().find_columns(settings(tmp_path / name, lines))
+    assert (data.text, data.label) == columns
+    assert f"texts are in {'the column ' + repr(columns[0]) if not columns[0].isdecimal() else 'column 2'}" in note
+
+
+def test_names_in_capitals_and_columns_that_are_stated_settle_doubt(tmp_path: Path) -> None:
+    lines = [
+        "Land,Text,Sterne,Label",
+        *(f"{'DE' if n % 2 else 'AT'},{text},{n % 3},{label}" for n, (text, label) in PAIRS * 2),
+    ]
+    data, _ = TextClassification().find_columns(settings(tmp_path / "a.csv", lines))
+    assert (data.text, data.label) == ("Text", "Label")
+    data, _ = TextClassification().find_columns(settings(tmp_path / "a.csv", lines, label="Sterne"))
+    assert (data.text, data.label) == ("Text", "Sterne")
+
+
+def test_of_several_columns_that_can_be_the_label_one_must_be_named(tmp_path: Path) -> None:
+    lines = ["land,message,stars", *(f"{'DE' if n % 2 else 'AT'},{text},{n % 3}" for n, (text, _) in PAIRS * 2)]
+    data = settings(tmp_path / "a.csv", lines)
+    with pytest.raises(
+        UserError, match=r"the label must be one column.*fit: land \(AT, DE\); stars \(0, 1, 2\); .*--label NAME"
+    ):
+        TextClassification().find_columns(data)
+    data, _ = TextClassification().find_columns(settings(tmp_path / "a.csv", lines, label="stars"))
+    assert (data.text, data.label) == ("message", "stars")
+
+
+def test_of_several_columns_of_sentences_one_must_be_named(tmp_path: Path) -> None:
+    lines = ["ask,answer,kind", *(f"{text},we look into it,{label}" for text, label in TEXTS.items())]
+    data = settings(tmp_path / "a.csv", lines)
+    with pytest.raises(
+        UserError, match=r"the text must be one column.*fit: ask \(where is my parcel, .*answer.*--text NAME"
+    ):
+        TextClassification().find_columns(data)
+
+
+def test_a_language_model_reads_the_sentences_of_a_wide_table(tmp_path: Path) -> None:
+    data, _ = LanguageModelling().find_columns(settings(tmp_path / "a.csv", ["id,message,queue,day,price", *WIDE]))
+    assert data.text == "message"
+
+
 @pytest.mark.parametrize(
     ("lines", "stated"),
     [
@@ -66,7 +132,7 @@ def test_the_column_beside_a_stated_one(tmp_path: Path) -> None:
         (["label,text", *ROWS], {}),
         (["ask,kind", *ROWS], {"text": "other"}),
         (["ask,kind", *ROWS], {"text": "ask", "label": "kind"}),
-        (["ask,kind,day", *(row + ",1" for row in ROWS)], {}),
+        (["left,middle,right", "a,x,1", "b,y,2", "c,z,3"], {}),  # neither sentences nor labels
         (["left,right", "a,x", "b,y", "c,z"], {}),  # no label is there twice
         (["left,right", "a,x", "b,y", "a,x", "b,y"], {}),  # both have as many
         ([], {}),

@@ -111,6 +111,21 @@ def test_invalid_utf8_names_the_file_and_the_offset_in_it(tmp_path: Path, monkey
     assert documents(path, errors="replace") == ["twelve bytes\n" * 5 + "caf\ufffd au lait\n"]
 
 
+@pytest.mark.parametrize("block", [16, 1 << 20])
+def test_chinese_text_in_gb18030_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
+    (tmp_path / "a.txt").write_bytes("春眠不觉晓，处处闻啼鸟。\n夜来风雨声，花落知多少。\n".encode("gb18030"))
+    assert "it seems to be GB18030: convert it" in error_of(lambda: documents(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("cp1252", "größer süß\n"), ("big5", "春眠不覺曉\n"), ("cp1251", "Привет, мир\n")]
+)
+def test_text_in_other_encodings_is_not_taken_for_it(tmp_path: Path, encoding: str, text: str) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding) * 3)
+    assert "GB18030" not in error_of(lambda: documents(tmp_path / "a.txt"))
+
+
 @pytest.mark.parametrize("errors", ["strict", "replace"])
 @pytest.mark.parametrize(
     ("content", "kind"),

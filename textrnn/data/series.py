@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.data.columns import counts, is_compact_dates, order_in_time, order_of_count
 from textrnn.data.hugging_face import HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line
 from textrnn.data.sources import find
 from textrnn.data.tables import DECIMAL_COMMA, delimited_rows, delimiter_of, json_objects
 from textrnn.data.text_files import text_suffix
-from textrnn.data.time_columns import counts, is_compact_dates, order_in_time, order_of_count
 from textrnn.data.vectors import require_width, to_numbers
 from textrnn.errors import UserError
 

@@ -32,20 +32,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from textrnn.config import DataConfig
+from textrnn.data.columns import UnclearColumnsError, find_columns
 from textrnn.data.hugging_face import HubDataset, read_parquet
 from textrnn.data.records import Record, SourceOptions, TextBlock, as_documents, label_value
 from textrnn.data.tables import (
     DELIMITERS,
     FASTTEXT,
     delimiter_of,
-    find_columns,
     has_pairs,
     is_fasttext,
     read_fasttext,
@@ -409,10 +408,13 @@ def with_found_columns(data: DataConfig, options: SourceOptions) -> tuple[DataCo
     Returns:
         The settings, with the columns of the first table if they are found, and notes that say so. A source that cannot
         be read changes nothing: whoever reads it next tells why.
+
+    Raises:
+        UserError: several columns can be the text, or the label.
     """
     labelled = options.label is not None
     defaults = replace(options, text=DataConfig().text, label=DataConfig().label if labelled else None)
-    with suppress(UserError, OSError, ValueError):
+    try:
         tables = (path for source in data.source for path in _tables(_locate(source, labelled), labelled))
         path = next(tables, None)
         if path and (found := find_columns(path, options, defaults)):
@@ -421,6 +423,10 @@ def with_found_columns(data: DataConfig, options: SourceOptions) -> tuple[DataCo
             label = f", labels in {names[1]} (--text and --label name others)" if labelled else ""
             named = replace(data, text=found[0], label=found[1] if labelled else data.label)
             return named, [f"{path}: {first}texts are in {names[0]}{label}"]
+    except UnclearColumnsError:
+        raise
+    except (UserError, OSError, ValueError):
+        pass
     return data, []
 
 

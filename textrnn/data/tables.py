@@ -22,7 +22,6 @@ from textrnn.errors import UserError
 # Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
 LONGEST_FIELD = 64 << 20  # characters
 SAMPLED_LINES = 200  # at most, read to find the delimiter of a .csv
-SAMPLED_RECORDS = 10_000  # at most, read to find which column is which
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT = "__label__"
 
@@ -178,51 +177,6 @@ def has_pairs(path: Path) -> bool:
     lines = [line.strip("\r\n") for line in islice(whole_lines(path, "replace"), SAMPLED_LINES)]
     sides = [line.split("\t") for line in lines if line.strip()]
     return len(sides) > 1 and all(len(line) == 2 and all(side.strip() for side in line) for line in sides)
-
-
-def find_columns(path: Path, options: SourceOptions, defaults: SourceOptions) -> list[str] | None:
-    """Return which column holds the text, and which of two holds the label, where the options name them by default.
-
-    The only column holds the text. Of two, one that has its default name, or that an option names, is that column, and
-    the other one is the other. Else the label is the column with fewer different values, each of them twice or more on
-    average. The first line is a record if its label is one of those below it.
-
-    Args:
-        path: the file.
-        options: names of the columns.
-        defaults: their names where none is stated.
-
-    Returns:
-        The columns in the order of `SourceOptions.columns`, numbers where the first line is a record; None if the names
-        are right, are stated, or cannot be told.
-    """
-    names, rows = _sampled_records(path, options)
-    wanted = options.columns
-    known = [name in names for name in wanted]
-    are_stated = [name != default for name, default in zip(wanted, defaults.columns, strict=True)]
-    if len(names) != len(wanted) or all(known) or any(a and not b for a, b in zip(are_stated, known, strict=True)):
-        return None
-    if len(names) == 1 or any(known):
-        (other,) = (name for name in names if name not in wanted)
-        return [name if name in names else other for name in wanted]
-    values = [[str(row[place]).strip() for row in rows] for place in range(2)]
-    kinds = [len(set(column)) for column in values]
-    label = int(kinds[1] <= kinds[0])
-    if kinds[label] == kinds[1 - label] or 2 * kinds[label] > len(rows):
-        return None
-    if text_suffix(path) not in (".json", ".jsonl") and names[label] in values[label]:
-        names = ["1", "2"]
-    return [names[1 - label], names[label]]
-
-
-def _sampled_records(path: Path, options: SourceOptions) -> tuple[list[str], Sequence[Sequence[Any]]]:
-    """Return the names of the columns, and the first records."""
-    if text_suffix(path) in (".json", ".jsonl"):
-        records = [record for _, record in islice(json_objects(path, options.errors), SAMPLED_RECORDS)]
-        names = list(records[0]) if records else []
-        return names, [list(record.values()) for record in records if list(record) == names]
-    first, *rows = [row for _, row in islice(delimited_rows(path, options.errors), SAMPLED_RECORDS)] or [[]]
-    return header(first), rows
 
 
 def is_fasttext(path: Path) -> bool:
