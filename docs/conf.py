@@ -63,4 +63,5 @@ gettext_uuid = False
 gettext_location = False
 gettext_last_translator = ""
 gettext_language_team = ""
-TRANSLATED = ("index", "tutorial/first_model", "tutorial/chinese", "tutorial/classifier")
+CATALOGUES = Path(__file__).resolve().parent / "locale" / "zh_CN" / "LC_MESSAGES"
+TRANSLATED = tuple(sorted(path.relative_to(CATALOGUES).with_suffix("").as_posix() for path in CATALOGUES.rglob("*.po")))

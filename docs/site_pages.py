@@ -56,7 +56,7 @@ def read_page(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def require_whole_translation(app: Sphinx, document: nodes.document) -> None:
-    """Warn of text without a translation on a page in TRANSLATED."""
+    """Warn of text without a translation on a page that has a catalogue, one in TRANSLATED."""
     name = app.env.current_document.docname
     if app.config.language == "en" or name not in app.config.TRANSLATED:
         return

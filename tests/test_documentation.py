@@ -18,7 +18,8 @@ SITE = sorted(path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).part
 FOLDERS = ("configs", "export", "benchmarks", "textrnn/training/network", ".")
 PAGES = SITE + sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 PAGES = [path for path in PAGES if path.parent != ROOT or not path.name.startswith("README")]  # test_readme.py
-CATALOGUES = sorted((DOCS / "locale").rglob("*.po"))
+TRANSLATIONS = DOCS / "locale" / "zh_CN" / "LC_MESSAGES"
+CATALOGUES = sorted(TRANSLATIONS.rglob("*.po"))
 FENCED = re.compile(r"^(`{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -99,11 +100,26 @@ def flat(text: str) -> str:
     return " ".join(re.sub(r"^\s*(?:[-*] |#+ )?", "", line) for line in text.splitlines())
 
 
-@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.stem)
+def catalogue_name(catalogue: Path) -> str:
+    return catalogue.relative_to(TRANSLATIONS).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=catalogue_name)
 def test_every_translated_text_stands_in_its_page(catalogue: Path) -> None:
-    page = DOCS / catalogue.relative_to(DOCS / "locale" / "zh_CN" / "LC_MESSAGES").with_suffix(".md")
+    page = DOCS / f"{catalogue_name(catalogue)}.md"
     text, pairs = flat(page.read_text(encoding="utf-8")), messages(catalogue)
-    assert len(pairs) > 10
+    assert 0 < len(pairs) == catalogue.read_text(encoding="utf-8").count("\nmsgid ") - 1  # all but the header
     assert [message for message, _ in pairs if flat(message) not in text] == [], "run make docs-gettext"
     assert [message for message, translation in pairs if not translation] == []
     assert re.findall(r"^#, .*fuzzy.*", catalogue.read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
+def code_and_links(text: str) -> list[str]:
+    return sorted(re.findall(r"`[^`]+`|\]\([^)]+\)", text))
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=catalogue_name)
+def test_translations_keep_code_and_links(catalogue: Path) -> None:
+    pairs = [tuple(map(code_and_links, pair)) for pair in messages(catalogue)]
+    assert any(code for code, _ in pairs)
+    assert [pair for pair in pairs if pair[0] != pair[1]] == []
