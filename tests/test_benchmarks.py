@@ -87,7 +87,8 @@ LONG_DISTANCE = {
     ],
     "gradients": ["gradients", "--length", "12", "--units", "4", "--batch", "2"],
 }
-HIDDEN = {"sentiment": ("sklearn", "fasttext")}
+# TensorFlow imports these where they are installed, which takes as long as the rest of it. No toy needs them.
+NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
 # A package out of which a process cannot import anything, whether it is installed or not.
 HIDE = """
 import sys
@@ -148,6 +149,12 @@ def importable() -> Iterator[Callable[[str], ModuleType]]:
             del sys.modules[name]
 
 
+def hidden_from(script: str) -> tuple[str, ...]:
+    if script in UNDER_JAX:
+        return ()
+    return (*NOT_NEEDED, "fasttext") if script == "sentiment" else NOT_NEEDED
+
+
 def installed(name: str) -> bool:
     """By what pip knows: a folder of these tests is importable as `tokenizers` too."""
     try:
@@ -196,7 +203,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     layer = [argument.replace("step", "layer") if argument == "step" else argument for argument in toys["gpu"]]
     with ThreadPoolExecutor(2) as pool:
         futures = {
-            name: pool.submit(run_script, name, folder / name, *arguments, hidden=HIDDEN.get(name, ()))
+            name: pool.submit(run_script, name, folder / name, *arguments, hidden=hidden_from(name))
             for name, arguments in toys.items()
             if name not in HERE
         }

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from textrnn.errors import UserError
 
-# TensorFlow and Keras import these packages only if they are installed. Training does not need them, and their import
-# takes more than half as long as that of TensorFlow itself.
-NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
+# TensorFlow and Keras import these packages only if they are installed. Training does not need them, or not yet, and
+# their import takes as long as that of TensorFlow itself.
+NOT_NEEDED = ("IPython", "h5py", "jax", "matplotlib", "pandas", "scipy", "sklearn")
 
 runs_one_command = False
 """Whether this process is the `textrnn` command, so that no other code shares its modules."""
