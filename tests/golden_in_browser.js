@@ -1,5 +1,6 @@
 async () => {
   const { compare } = await import("/tests/golden_runtimes.mjs");
+  const { AudioFormat } = await import("/web/runtime/audio/recordings.js");
   const { readTokenizer, weightFiles } = await import("/web/runtime/bundle.js");
   const { UserError } = await import("/web/runtime/errors.js");
   const { loadModel } = await import("/web/runtime/model.js");
@@ -19,5 +20,6 @@ async () => {
   const tokenizer = async (folder, kind) =>
     readTokenizer(kind, await bytes(`${folder}/${kind === "sentencepiece" ? "tokenizer.model" : "tokenizer.json"}`));
   const cases = await (await fetch("/cases.json")).json();
-  return compare(cases, { load, tokenizer, randomStream, UserError }, { otherKernels: true });
+  const runtime = { load, tokenizer, recording: bytes, AudioFormat, randomStream, UserError };
+  return compare(cases, runtime, { otherKernels: true });
 };

@@ -13,7 +13,8 @@ const TOLERANCE_OF_8_BITS = 0.01;
  * Compare everything.
  *
  * @param {object} cases - The content of cases.json.
- * @param {object} runtime - {load(folder), tokenizer(folder, kind), randomStream, UserError}.
+ * @param {object} runtime - {load(folder), tokenizer(folder, kind), recording(path), AudioFormat, randomStream,
+ *   UserError}.
  * @param {object} options
  * @param {boolean} options.otherKernels - Whether the products are not those of Python's onnxruntime, as in a browser.
  *   A language model in 8 bits rounds its activations, which makes the last digit of a float32 a difference of 1e-4.
@@ -87,6 +88,25 @@ export async function compare(cases, runtime, { otherKernels = false } = {}) {
       expect(`${expected.name} forecast ${steps}`, await model.forecast(values, steps), forecast);
     }
   }
+  for (const { recording, sample_rate, mel_bins, tolerance, frames } of cases.audio.frames) {
+    const format = new runtime.AudioFormat({ sample_rate, mel_bins });
+    const found = Array.from(await format.frames(await runtime.recording(recording), recording));
+    expect(`${recording} at ${sample_rate} has frames`, found.length, frames.length);
+    const furthest = found.reduce((most, value, place) => Math.max(most, Math.abs(value - frames[place])), 0);
+    expect(`${recording} at ${sample_rate}, difference`, furthest, 0, tolerance);
+  }
+  for (const { name, folder, recordings, tolerance, classify, options, lm, transcripts } of cases.audio.models) {
+    const model = await runtime.load(folder);
+    const given = await Promise.all(recordings.map(runtime.recording));
+    if (classify) {
+      expect(`${name} classify recordings`, await model.classify(given), classify, tolerance);
+    } else {
+      const chosen = { ...options, ...(lm ? { lm: await runtime.load(lm) } : {}) };
+      const found = (await model.transcribe(given, chosen)).map(inSnakeCase);
+      const like = found.map(({ candidates, ...best }) => (candidates.length > 1 ? { ...best, candidates } : best));
+      expect(`${name} transcribe ${JSON.stringify({ ...options, lm })}`, like, transcripts, tolerance);
+    }
+  }
   return { compared, differences };
 }
 
@@ -135,8 +155,11 @@ async function main(path) {
     const file = kind === "sentencepiece" ? "tokenizer.model" : "tokenizer.json";
     return readTokenizer(kind, new Uint8Array(await readFile(join(folder, file))));
   };
+  const { AudioFormat } = await import("../textrnn/web/runtime/audio/recordings.js");
+  const recording = async (path) => new Uint8Array(await readFile(path));
   const cases = JSON.parse(await readFile(path, "utf8"));
-  const { compared, differences } = await compare(cases, { load, tokenizer, randomStream, UserError });
+  const runtime = { load, tokenizer, recording, AudioFormat, randomStream, UserError };
+  const { compared, differences } = await compare(cases, runtime);
   for (const difference of differences) console.log(difference);
   console.log(`${compared} compared`);
   process.exitCode = differences.length ? 1 : 0;

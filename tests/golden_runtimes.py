@@ -15,6 +15,7 @@ they are needed and are not committed: products in 8 bits differ between process
                 vector_classifier, regressor: predict {records, values}
                 forecaster: forecast [{values, steps, forecast}]
                 text_to_text: transform [{options, texts, outputs}]
+    audio       {frames, models}, as `golden_recordings.recording_cases` makes them
 
 Options are those of `LanguageModel.generate`, and `count`. Texts must be equal; numbers must agree within 1e-5.
 """
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from golden_recordings import recording_cases
 
 import textrnn
 from textrnn.models.places import find_finished, finished_models
@@ -203,7 +205,7 @@ def write_cases(folder: Path) -> Path:
         found = tokenizer_cases(load_tokenizer(place, kind), texts)
         tokenizers.append({"folder": place.as_posix(), "kind": kind, **found})
     bundles = sorted(path.parent for path in GOLDEN.glob("*/manifest.json"))
-    bundles = [bundle for bundle in bundles if not bundle.name.startswith("recognizer")]  # which run in Python alone
+    bundles = [bundle for bundle in bundles if not bundle.name.startswith(("audio", "recognizer"))]  # below
     models = []
     for bundle in bundles + [find_finished(name) for name in finished_models()]:
         model = textrnn.load(bundle)
@@ -214,6 +216,7 @@ def write_cases(folder: Path) -> Path:
         for seed, stream in [(0, 0), (1, 0), (1, 3), (2**32, 1), (2**64 - 1, 0), (2**53 - 1, 2)]
     ]
     cases = {"uniforms": uniforms, "tokenizers": tokenizers, "refused": REFUSED, "models": models}
+    cases["audio"] = recording_cases(folder / "recordings")
     path = folder / "cases.json"
     path.write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
     return path

@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 import subprocess
+import wave
 from pathlib import Path
 
 import pytest
+from golden_recordings import samples_of
 from golden_runtimes import GOLDEN, write_cases
 from node import PACKAGE, RUNTIME, checkout, npm_package, run_node
 
@@ -41,14 +43,25 @@ def test_a_difference_is_found(folder: Path, tmp_path: Path) -> None:
     assert sorted(match[1] for match in found if match) == ["classify", "encoded", "generate", "score"]
 
 
+def write_wav(path: Path, text: str) -> None:
+    """Write a recording of letters, at 8,000 samples a second of 16 bits."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes((32767 * samples_of(text, 8000, 1)).astype("<i2").tobytes())
+
+
 def test_the_code_of_the_readme_runs(folder: Path) -> None:
+    pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
     readme = (PACKAGE / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```js\n(.*?)```", readme, flags=re.DOTALL)
     model, classifier = GOLDEN / "language-model-char-float32", GOLDEN / "classifier-float32"
     code = code.replace('"textrnn"', '"./export/node/index.js"')
     translator = GOLDEN / "text-to-text-float32"
-    for name, place in {"my": model, "reviews": classifier, "words": translator}.items():
+    commands, digits = GOLDEN / "audio-classifier-float32", GOLDEN / "recognizer-float32"
+    places = {"my": model, "reviews": classifier, "words": translator, "commands": commands, "digits": digits}
+    for name, place in places.items():
         code = code.replace(f'"runs/{name}"', json.dumps(str(place)))
+    write_wav(folder / "a.wav", "cab")
     (folder / "readme.mjs").write_text(code, encoding="utf-8")
     printed = run_node(folder, "readme.mjs")
     python = textrnn.load(model)
@@ -56,6 +69,7 @@ def test_the_code_of_the_readme_runs(folder: Path) -> None:
     assert printed.startswith(text + "\n" + python.generate("the cat", seed=1))
     first, _ = textrnn.load(classifier).classify(["a good film", "bad"])
     label, probability = re.findall(r"(\w+) (0\.\d+)\n", printed)[-2]
+    assert printed.endswith(f"\n{textrnn.load(commands).classify([str(folder / 'a.wav')])[0].label}\ncab\n")
     assert (label, float(probability)) == (first.label, pytest.approx(first.probability, abs=1e-5))
     assert "\nforty two [" in printed
 
@@ -69,7 +83,10 @@ def test_what_npm_packs_runs_alone(folder: Path, tmp_path: Path) -> None:
     (archive,) = tmp_path.glob("textrnn-*.tgz")
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     package = tmp_path / "unpacked" / "package"
-    assert {path.name for path in (package / "runtime").iterdir()} == {path.name for path in RUNTIME.iterdir()}
+    packed, here = package / "runtime", RUNTIME
+    assert {path.relative_to(packed) for path in packed.rglob("*")} == {
+        path.relative_to(here) for path in here.rglob("*")
+    }
     (tmp_path / "node_modules").symlink_to(npm_package("onnxruntime-node").parent.resolve())
     bundle = json.dumps(str(GOLDEN / "language-model-word-int8"))
     code = f'const {{ load }} = await import("./unpacked/package/index.js"); const model = await load({bundle});'
@@ -85,6 +102,8 @@ BUNDLES = {
     "forecaster": "forecaster-float32",
     "vectors": "vector-classifier-float32",
     "translator": "text-to-text-float32",
+    "audio": "audio-classifier-float32",
+    "recognizer": "recognizer-float32",
 }
 BAD_CALLS = {
     'load("nowhere")': "nothing was found at: nowhere",
@@ -105,6 +124,20 @@ BAD_CALLS = {
     'translator.transform(["42", " "])': 'a source must have text, was: " "',
     'translator.transform(["42"], { beams: 0 })': "beams must be a whole number of at least 1, was: 0",
     'translator.transform(["42"], { nbest: 2 })': "an option must be one of beams, lengthPenalty, align, signal",
+    'audio.classify("a.wav")': "a model of recordings reads several, was given",
+    'audio.classify(["nowhere.wav"])': "nowhere.wav is not: ENOENT",
+    'audio.classify(["a.flac"])': 'a recording must be a .wav file here, was: "a.flac"',
+    "audio.classify([new Uint8Array(100)])": "recording 1 is not: it has no RIFF header",
+    "audio.classify([{ samples: new Float32Array(9), rate: 8000 }])": "recording 1 is silent",
+    "audio.classify([{ samples: [], rate: 8000 }])": "recording 1 is empty",
+    "audio.classify([{ samples: [0, NaN], rate: 8000 }])": "samples must be finite numbers from -1 to 1",
+    "audio.classify([{ samples: [0, 1] }])": "samples need their rate of 1,000 Hz or more",
+    "audio.classify([{ samples: new Float32Array(601e3), rate: 1000 }])": "must take 600 seconds at most",
+    "recognizer.transcribe([7])": "samples need their rate",
+    "recognizer.transcribe([], { beams: 1.5 })": "beams must be a whole number of at least 1, was: 1.5",
+    "recognizer.transcribe([], { alpha: NaN })": "alpha must be a number",
+    "recognizer.transcribe([], { lm: classifier })": "lm must be a language model",
+    "recognizer.transcribe([], { gamma: 1 })": "an option must be one of beams, lm, alpha, beta",
     'translator.align("42", { signal: AbortSignal.abort(new Error("stopped")) })': "stopped",
 }
 

@@ -89,7 +89,8 @@ def export(model: object, package: Path, *arguments: object) -> None:
 def test_a_browser_computes_what_python_computes(browser: Any, package: Path, tmp_path: Path) -> None:
     path = write_cases(tmp_path)
     text = path.read_text(encoding="utf-8")
-    for folder, name in ((tmp_path / "tokenizers", "tokenizers"), (GOLDEN, "golden"), (FINISHED, "models")):
+    served = {"tokenizers": tmp_path / "tokenizers", "recordings": tmp_path / "recordings"}
+    for name, folder in {**served, "golden": GOLDEN, "models": FINISHED}.items():
         text = text.replace(folder.as_posix(), f"/{name}")
     path.write_text(text, encoding="utf-8")
     (tmp_path / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">', encoding="utf-8")

@@ -108,6 +108,67 @@ export interface VectorClassifier extends Model<"vector_classifier"> {
   classify(records: Numbers[]): Promise<Prediction[]>;
 }
 
+/**
+ * A recording: the path of a .wav file (PCM of 8 to 32 bits, or floats), its bytes, or samples between -1 and 1, or those
+ * of each channel, with their rate in Hz.
+ */
+export type Recording =
+  | string
+  | Uint8Array
+  | ArrayBuffer
+  | { samples: number[] | Float32Array | Float32Array[]; rate: number };
+
+/** How recordings become log-mel frames: one every 10 ms, each of 25 ms. */
+export interface AudioFormat {
+  readonly sampleRate: number;
+  readonly melBins: number;
+  /** Return the frames of a recording, (time * melBins); `place` names it in messages. */
+  frames(recording: Recording, place: string): Promise<Float32Array>;
+}
+
+export interface AudioClassifier extends Model<"vector_classifier"> {
+  readonly labels: string[];
+  /** Values of a frame. */
+  readonly features: number;
+  readonly format: AudioFormat;
+  classify(recordings: Iterable<Recording>): Promise<Prediction[]>;
+}
+
+export interface TranscribeOptions {
+  /** Prefixes that a beam search keeps, and candidates that are returned at most; 1, or 8 with `lm`. 1 is fastest. */
+  beams?: number;
+  /** A language model of characters. */
+  lm?: LanguageModel | null;
+  /** Weight of the language model: the score is log p(text | recording) + alpha log p(text) + beta characters; 0.5. */
+  alpha?: number;
+  /** What each character adds with a language model, which prefers short texts; 0.5. */
+  beta?: number;
+}
+
+export interface Utterance {
+  text: string;
+  /** By which texts are compared: `logProb` plus what language model and length add. */
+  score: number;
+  /** Log-probability of the text in nats; of a beam search, over the paths that it kept. */
+  logProb: number;
+  probability: number;
+}
+
+export interface Transcript extends Utterance {
+  /** The best texts; the fields of the first are those of the transcript, too. */
+  candidates: Utterance[];
+  /** Length of the recording. */
+  seconds: number;
+}
+
+export interface Recognizer extends Model<"recognizer"> {
+  readonly tokenizer: Tokenizer;
+  readonly features: number;
+  readonly format: AudioFormat;
+  /** Return the text of each recording. */
+  transcribe(recordings: Iterable<Recording>, options?: TranscribeOptions): Promise<Transcript[]>;
+}
+
 export interface Regressor extends Model<"regressor"> {
   readonly features: number;
   /** Predict the values of each record, in the units of the targets. */
@@ -176,6 +237,8 @@ export type AnyModel =
   | Classifier
   | MultilabelClassifier
   | VectorClassifier
+  | AudioClassifier
+  | Recognizer
   | Regressor
   | Forecaster
   | Translator;

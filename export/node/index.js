@@ -23,7 +23,14 @@ export async function load(folder, { threads = 1 } = {}) {
   await Promise.all(Object.entries(manifest.files).map(([name, entry]) => checkFile(join(bundle, name), entry)));
   const options = { intraOpNumThreads: threads, interOpNumThreads: 1, executionProviders: ["cpu"], logSeverityLevel: 4 };
   const open = (_, file) => InferenceSession.create(join(bundle, file), options);
-  return loadModel({ read, open, Tensor });
+  const readRecording = async (path) => {
+    try {
+      return new Uint8Array(await readFile(path));
+    } catch (error) {
+      throw new UserError(`a recording must be a file that can be read, ${path} is not: ${error.code}; check its name`);
+    }
+  };
+  return loadModel({ read, open, Tensor, readFile: readRecording });
 }
 
 function findBundle(folder) {

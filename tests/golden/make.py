@@ -129,6 +129,17 @@ RUNS: dict[str, tuple[str, dict[str, object]]] = {
         },
     ),
 }
+RUNS["audio-classifier"] = (
+    "tones.csv",
+    {
+        **WHOLE,
+        "task": "classification",
+        "data.reads": "audio",
+        "model.embedding_dim": 0,
+        "data.mel_bins": 20,
+        "train.augment": False,
+    },
+)
 PITCHES = {"a": 300, "b": 700, "c": 1500}  # Hz, of the letters of `spelled.csv`
 
 
@@ -167,7 +178,7 @@ def write_sources(folder: Path) -> None:
 
 
 def write_spelled(folder: Path) -> None:
-    """Write recordings of half a second, of letters, each a tone of 80 ms after 40 ms of silence; and their table."""
+    """Write recordings of half a second, of letters, each a tone of 80 ms after 40 ms of silence; and their tables."""
     choose = random.Random(0)
     rows = []
     for number in range(60):
@@ -179,8 +190,11 @@ def write_spelled(folder: Path) -> None:
         with wave.open(str(folder / f"{number}.wav"), "wb") as file:
             file.setparams((1, 2, 8000, 0, "NONE", ""))
             file.writeframes((8000 * samples).astype("<i2").tobytes())
-        rows.append(f"{number}.wav,{text}\n")
-    (folder / "spelled.csv").write_text("path,text\n" + "".join(rows), encoding="utf-8")
+        rows.append((f"{number}.wav", text))
+    spelled = "".join(f"{path},{text}\n" for path, text in rows)
+    (folder / "spelled.csv").write_text("path,text\n" + spelled, encoding="utf-8")
+    tones = "".join(f"{path},{text[0]}\n" for path, text in rows)  # whose first letter is the class
+    (folder / "tones.csv").write_text("path,label\n" + tones, encoding="utf-8")
 
 
 def frames() -> list[np.ndarray[Any, np.dtype[np.float32]]]:
@@ -230,6 +244,8 @@ def said_by(model: Any) -> dict[str, Any]:
             "predictions": [prediction.to_dict() for prediction in model.classify(TEXTS)],
             "contributions": dict(zip(explained.pieces, explained.contributions, strict=True)),
         }
+    if kind == "vector_classifier" and "audio" in model.manifest.runtime:
+        return {"predictions": [found.to_dict() for found in model.classify(frames(), arranged=True)]}
     if kind == "vector_classifier":
         return {"predictions": [prediction.to_dict() for prediction in model.classify(records())]}
     if kind == "regressor":

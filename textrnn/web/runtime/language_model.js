@@ -14,9 +14,7 @@ const PLAIN = checkedOptions({});
 export class LanguageModel {
   #graphs;
   #layers;
-  #hidden;
   #neverDrawn;
-  #startId;
   #hasTemperatures;
 
   constructor(manifest, tokenizer, graphs) {
@@ -24,9 +22,9 @@ export class LanguageModel {
     this.tokenizer = tokenizer;
     this.#graphs = graphs;
     const { inputs, outputs } = manifest.graphs.step;
-    [this.#layers, , this.#hidden] = inputs.find(({ name }) => name === "state").shape;
+    [this.#layers, , this.hiddenDim] = inputs.find(({ name }) => name === "state").shape;
     this.#neverDrawn = manifest.runtime.never_drawn;
-    this.#startId = manifest.start_id;
+    this.startId = manifest.start_id;
     const temperature = manifest.graphs.generate?.inputs.find(({ name }) => name === "temperature");
     this.#hasTemperatures = temperature?.shape.length === 1; // older bundles have one for all texts of a call
     const logits = outputs[0].shape.at(-1);
@@ -79,9 +77,9 @@ export class LanguageModel {
   async tokenLogProbs(ids) {
     const size = this.tokenizer.vocabularySize;
     const chunk = Math.max(1, Math.min(SCORE_TOKENS, Math.floor(SCORE_LOGITS / size)));
-    const inputs = Int32Array.of(this.#startId, ...ids.slice(0, -1));
+    const inputs = Int32Array.of(this.startId, ...ids.slice(0, -1));
     const logProbs = new Float64Array(ids.length);
-    let state = this.#zeroState();
+    let state = this.initialState();
     for (let begin = 0; begin < ids.length; begin += chunk) {
       const read = await this.#read(inputs.subarray(begin, Math.min(begin + chunk, ids.length)), state);
       state = read.state;
@@ -96,8 +94,8 @@ export class LanguageModel {
   /** Return the `top` most probable tokens after a text: [{text, probability}], the highest first. */
   async nextProbs(text, top = 10) {
     requireWholeNumber("top", top, 1, "give a number of tokens");
-    const ids = Int32Array.of(this.#startId, ...this.tokenizer.encode(text));
-    const probs = logSoftmax((await this.#prefill(ids, this.#zeroState())).logits).map(Math.exp);
+    const ids = Int32Array.of(this.startId, ...this.tokenizer.encode(text));
+    const probs = logSoftmax((await this.#prefill(ids, this.initialState())).logits).map(Math.exp);
     const best = byDescendingValue(probs).slice(0, top);
     return best.map((id) => ({ text: this.tokenizer.tokenText(id), probability: probs[id] }));
   }
@@ -105,11 +103,11 @@ export class LanguageModel {
   async *#write(prompt, options) {
     checkText(prompt);
     const promptIds = this.tokenizer.encode(prompt);
-    const before = Int32Array.of(this.#startId, ...promptIds);
+    const before = Int32Array.of(this.startId, ...promptIds);
     const last = before.at(-1);
-    const state = await this.#remember(before.subarray(0, -1), this.#zeroState());
-    const step = (ids, state) => this.#step(ids, state);
-    const context = [this.#hidden, this.tokenizer, prompt, options];
+    const state = await this.#remember(before.subarray(0, -1), this.initialState());
+    const step = (ids, state) => this.step(ids, state);
+    const context = [this.hiddenDim, this.tokenizer, prompt, options];
     if (options.beams > 1) {
       const text = await searched(step, last, state, ...context, this.#neverDrawn);
       if (text) yield [0, text];
@@ -119,10 +117,6 @@ export class LanguageModel {
       const write = (ids, state, uniforms) => this.#writeChunk(options, ids, state, uniforms);
       yield* sampled(write, CHUNK, last, state, ...context);
     }
-  }
-
-  #zeroState() {
-    return { data: new Float32Array(this.#layers * this.#hidden), batch: 1 };
   }
 
   /** Return the state after ids, by the graph that Python uses for so many: they may differ in the last digit. */
@@ -150,7 +144,13 @@ export class LanguageModel {
     return { logits: found.logits.data, state: { data: found.next_state.data, batch: 1 } };
   }
 
-  async #step(ids, state) {
+  /** Return the state before any text: {data, batch}, whose data are (layers, batch, hidden). */
+  initialState() {
+    return { data: new Float32Array(this.#layers * this.hiddenDim), batch: 1 };
+  }
+
+  /** Read one more token of each text: their logits, a row each, and the next state. */
+  async step(ids, state) {
     const feeds = { ids: ["int32", Int32Array.from(ids), [ids.length]], state: this.#tensor(state) };
     const found = await this.#graphs.run("step", feeds);
     const logits = found.logits.data;
@@ -198,6 +198,6 @@ export class LanguageModel {
   }
 
   #tensor({ data, batch }) {
-    return ["float32", data, [this.#layers, batch, this.#hidden]];
+    return ["float32", data, [this.#layers, batch, this.hiddenDim]];
   }
 }

@@ -1,4 +1,6 @@
 /** Loading of a bundle: from a function that reads its files and the API of onnxruntime to a model of its kind. */
+import { AudioClassifier } from "./audio/audio_classifier.js";
+import { Recognizer } from "./audio/recognizer.js";
 import { checkSize, readManifest, readTokenizer } from "./bundle.js";
 import { Classifier, MultilabelClassifier } from "./classifiers.js";
 import { UserError } from "./errors.js";
@@ -14,6 +16,7 @@ const KINDS = {
   regressor: [Regressor, ["regress"]],
   forecaster: [Forecaster, ["sequence"]],
   text_to_text: [Translator, ["encode", "decode"]],
+  recognizer: [Recognizer, ["recognize"]],
 };
 
 /**
@@ -23,13 +26,15 @@ const KINDS = {
  * @param {(name: string) => Promise<Uint8Array>} host.read - Reads a file of the bundle.
  * @param {(manifest: object, file: string) => Promise<object>} host.open - Opens a session of onnxruntime of a graph.
  * @param {Function} host.Tensor - The class of onnxruntime.
+ * @param {(path: string) => Promise<Uint8Array>} [host.readFile] - Reads a recording, where there are files.
  */
-export async function loadModel({ read, open, Tensor }) {
+export async function loadModel({ read, open, Tensor, readFile }) {
   const manifest = readManifest(await read("manifest.json"));
   if (!Object.hasOwn(KINDS, manifest.kind)) {
     throw new UserError(`a model must be one of ${Object.keys(KINDS).join(", ")}, is a ${manifest.kind}; upgrade textrnn`);
   }
-  const [Model, firstGraphs] = KINDS[manifest.kind];
+  const [ofKind, firstGraphs] = KINDS[manifest.kind];
+  const Model = ofKind === VectorClassifier && manifest.runtime.audio ? AudioClassifier : ofKind;
   const tokenizerOf = async ({ kind, file }) => {
     const bytes = await read(file);
     checkSize(manifest, file, bytes.length);
@@ -40,7 +45,7 @@ export async function loadModel({ read, open, Tensor }) {
   const isShared = !ofTargets || ofTargets.file === ofSources?.file;
   const targetTokenizer = isShared ? tokenizer : await tokenizerOf(ofTargets);
   const graphs = new Graphs(manifest, open, Tensor);
-  const model = new Model(manifest, tokenizer, graphs, targetTokenizer);
+  const model = new Model(manifest, tokenizer, graphs, { targetTokenizer, readFile });
   for (const use of firstGraphs) await graphs.session(use); // so that a broken bundle fails now
   return model;
 }

@@ -10,7 +10,7 @@ export const SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"];
 export const [PAD_ID, UNKNOWN_ID, BEGINNING_ID, END_ID] = [0, 1, 2, 3];
 const REPLACEMENT = "\ufffd";
 const FIRST_DIGIT = SPECIAL_TOKENS.length;
-const FIRST_CHARACTER = FIRST_DIGIT + 16;
+export const FIRST_CHARACTER = FIRST_DIGIT + 16;
 
 const UTF8 = new TextEncoder();
 

@@ -15,7 +15,7 @@ export class Translator {
   #hidden;
   #unknown;
 
-  constructor(manifest, tokenizer, graphs, targetTokenizer) {
+  constructor(manifest, tokenizer, graphs, { targetTokenizer }) {
     this.manifest = manifest;
     this.tokenizer = tokenizer;
     this.targetTokenizer = targetTokenizer;

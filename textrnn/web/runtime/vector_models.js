@@ -6,15 +6,18 @@ const BATCH_VALUES = 1 << 22; // numbers of a layer's states, or of its input, t
 const READ_AT_ONCE = 1 << 20; // forecast numbers in memory while a series is read
 
 /** Reader of the one graph of a bundle of vectors. */
-class VectorReader {
+export class VectorReader {
   #graphs;
   #use;
+  #shortest;
 
-  constructor(manifest, graphs, use) {
+  /** `shortest` is the least number of steps of a batch. */
+  constructor(manifest, graphs, use, shortest = manifest.runtime.stride) {
     this.manifest = manifest;
     this.features = manifest.graphs[use].inputs[0].shape.at(-1);
     this.#graphs = graphs;
     this.#use = use;
+    this.#shortest = shortest;
   }
 
   /** Return the outputs of each record, in their order. */
@@ -22,13 +25,17 @@ class VectorReader {
     if (!Array.isArray(records)) {
       throw new UserError(`a model of vectors reads several records, was given: ${shown(records)}; give an array of them`);
     }
-    const { steps, stride, hidden_dim } = this.manifest.runtime;
-    const sequences = records.map((record, index) => this.#sequence(record, steps, `record ${index + 1}`));
+    const { steps } = this.manifest.runtime;
+    return this.readSequences(records.map((record, index) => this.#sequence(record, steps, `record ${index + 1}`)));
+  }
+
+  /** Return the outputs of each sequence, a Float32Array (time * features), in their order. */
+  async readSequences(sequences) {
     const { features } = this;
     const lengths = sequences.map((sequence) => sequence.length / features);
-    const room = Math.max(1, Math.floor(BATCH_VALUES / Math.max(features, hidden_dim)));
+    const room = Math.max(1, Math.floor(BATCH_VALUES / Math.max(features, this.manifest.runtime.hidden_dim)));
     const results = [];
-    for (const { rows, time } of likeLengths(lengths, (length) => Math.max(length, stride), room)) {
+    for (const { rows, time } of likeLengths(lengths, (length) => Math.max(length, this.#shortest), room)) {
       const vectors = new Float32Array(rows.length * time * features);
       rows.forEach((row, index) => vectors.set(sequences[row], index * time * features));
       const found = await this.#graphs.run(this.#use, {

@@ -1,0 +1,94 @@
+// Listening: a button that opens the microphone, its level, and a file of a recording in its place. What is heard is cut
+// into utterances, and each is given to `hear`, one after another.
+
+import { Microphone } from "./microphone.js";
+import { SpeechCutter } from "./speech_cutter.js";
+
+const PAUSES = { word: [0.3, 5], text: [0.8, 60] }; // seconds that end an utterance, and its most
+const MOST_WAITING = 8; // utterances; if the model is slower than the speaker, the oldest are dropped
+const REASONS = { NotAllowedError: "refused", NotFoundError: "missing", SecurityError: "insecure" };
+
+export class Listening {
+  /**
+   * `parts` are the elements button, file, level; `recorder` is the address of recorder.js; `hear` takes {samples, rate}
+   * or a File, and returns a promise; `say` takes what to say: idle, opening, listening, speech, refused, missing,
+   * insecure, failed.
+   */
+  constructor(parts, recorder, hear, say) {
+    this.parts = parts;
+    this.hear = hear;
+    this.say = say;
+    this.unit = "word";
+    this.cutter = null;
+    this.isOpening = false;
+    this.waiting = [];
+    this.isWorking = false;
+    this.microphone = new Microphone(recorder, (block) => this.take(block));
+    parts.button.addEventListener("click", () => this.toggle());
+    parts.file.addEventListener("change", () => {
+      for (const file of parts.file.files) this.queue(file);
+      parts.file.value = ""; // so that the same file can be chosen again
+    });
+    this.say("idle");
+  }
+
+  /** Says whether an utterance is a `word` or a `text`, which has longer pauses. */
+  use(unit) {
+    this.unit = unit;
+  }
+
+  async toggle() {
+    if (this.isOpening) return;
+    if (this.cutter) await this.stop();
+    else await this.start();
+  }
+
+  async start() {
+    this.isOpening = true;
+    this.say("opening");
+    try {
+      await this.microphone.open();
+      this.cutter = new SpeechCutter(this.microphone.rate, ...PAUSES[this.unit]);
+      this.say("listening");
+    } catch (error) {
+      this.say(REASONS[error.name] ?? "failed");
+    } finally {
+      this.isOpening = false;
+      this.parts.button.setAttribute("aria-pressed", this.cutter !== null);
+    }
+  }
+
+  /** Closes the microphone; what was said last is heard. */
+  async stop() {
+    if (!this.cutter) return;
+    const { cutter } = this;
+    const last = cutter.finish();
+    this.cutter = null;
+    if (last) this.queue({ samples: last, rate: cutter.rate });
+    this.parts.button.setAttribute("aria-pressed", false);
+    this.parts.level.value = this.parts.level.min;
+    this.say("idle");
+    await this.microphone.close();
+  }
+
+  take(block) {
+    const { cutter } = this;
+    if (!cutter) return;
+    const before = cutter.isSpeech;
+    for (const samples of cutter.push(block)) this.queue({ samples, rate: cutter.rate });
+    this.parts.level.value = cutter.level;
+    if (cutter.isSpeech !== before) this.say(cutter.isSpeech ? "speech" : "listening");
+  }
+
+  async queue(recording) {
+    this.waiting.push(recording);
+    if (this.waiting.length > MOST_WAITING) this.waiting.shift();
+    if (this.isWorking) return;
+    this.isWorking = true;
+    try {
+      while (this.waiting.length) await this.hear(this.waiting.shift());
+    } finally {
+      this.isWorking = false;
+    }
+  }
+}
