@@ -14,19 +14,26 @@ from typing import Any, ClassVar
 
 import pytest
 
+PROGRAMS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "chrome")
+
 
 @contextmanager
-def chromium() -> Iterator[Any]:
+def chromium(microphone: Path | None = None) -> Iterator[Any]:
     """Yield a headless browser of playwright, or skip the test.
 
-    The program is the one that the environment variable TEXTRNN_CHROMIUM names, or chromium on the path.
+    The program is the one that the environment variable TEXTRNN_CHROMIUM names, or a Chromium on the path. Its
+    microphone hears the .wav file `microphone` once, and may be used by every page.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is needed: pip install playwright")
-    program = os.environ.get("TEXTRNN_CHROMIUM") or shutil.which("chromium")
+    program = os.environ.get("TEXTRNN_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if not program:
         pytest.skip("chromium is needed on the path, or TEXTRNN_CHROMIUM must name it")
+    options = ["--no-sandbox"]
+    if microphone:
+        options += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        options += [f"--use-file-for-fake-audio-capture={microphone}%noloop"]
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=program, args=options)
         yield browser
         browser.close()
 

@@ -12,8 +12,8 @@ import textrnn
 GOLDEN = Path(__file__).with_name("golden")
 PITCHES = {"a": 300, "b": 700, "c": 1500, " ": 0}  # Hz, as those of `golden/make.py`
 
-# Text, rate, kind of the samples, channels. Between rates whose ratio is 2, 3 or a quotient of them, JavaScript resamples
-# with the filter of Python; frames of other rates differ in the third digit.
+# Text, rate, kind of the samples, channels. Between rates whose ratio is 2, 3 or a quotient of them, JavaScript
+# resamples with the filter of Python; frames of other rates differ in the third digit.
 EXACT: dict[str, tuple[str, int, str, int]] = {
     "16_bits": ("acb", 8000, "PCM_16", 1),
     "8_bits": ("b", 8000, "PCM_U8", 1),
@@ -32,7 +32,7 @@ SEARCHES: list[dict[str, Any]] = [{}, {"beams": 5}]
 WITH_A_MODEL: list[dict[str, Any]] = [{}, {"beams": 3, "alpha": 1.3, "beta": -0.2}]
 
 
-def samples_of(text: str, rate: int, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def samples_of(text: str, rate: int, channels: int, noise: float = 0.01) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return letters as tones of 80 ms after 40 ms of silence, with noise: (time, channels)."""
     time = np.arange(round(0.08 * rate)) / rate
     parts = [
@@ -42,7 +42,7 @@ def samples_of(text: str, rate: int, channels: int) -> np.ndarray[Any, np.dtype[
     ]
     mono = np.concatenate([*parts, np.zeros(round(0.06 * rate))])[:, None]
     loudness = 0.7 / np.arange(1, channels + 1)
-    return mono * loudness + np.random.default_rng(len(text)).normal(0, 0.01, (len(mono), channels))
+    return mono * loudness + np.random.default_rng(len(text)).normal(0, noise, (len(mono), channels))
 
 
 def recording_cases(folder: Path) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def test_the_folder_holds_the_bundle_and_nothing_from_elsewhere(tmp_path: Path, 
     for name, path in packed.items():
         assert gzip.decompress(path.read_bytes()) == (bundle / name).read_bytes()
     assert gzip.decompress((tmp_path / "site" / f"{RUNTIME['wasm']}.gz").read_bytes()).startswith(b"\0asm")
-    for name in ("index.html", "page.js", "worker.js", "style.css"):
+    for name in ("index.html", "page.js", "worker.js", "recorder.js", "style.css"):
         assert not re.search(r"https?://", (tmp_path / "site" / name).read_text(encoding="utf-8"))
     assert "<h1" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
 
@@ -249,7 +249,7 @@ def test_the_one_file_holds_the_bundle(tmp_path: Path, false_runtime: Path) -> N
     for name in ("manifest.json", "weights.bin", "generate.onnx"):
         content = gzip.decompress(base64.b64decode(inside[f"model/{name}"]))
         assert content == (FINISHED / "tang" / name).read_bytes()
-    assert "worker.js" in inside
+    assert {"worker.js", "recorder.js"} < set(inside)
     assert 'src="' not in page
 
 
@@ -321,6 +321,7 @@ def test_every_word_of_the_page_is_in_both_languages(tmp_path: Path) -> None:
         if isinstance(text, str):
             assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[name]))
     used = re.findall(r'data-word="(\w+)"', (PAGE / "index.html").read_text(encoding="utf-8"))
-    used += re.findall(r'(?:word|say)\("(\w+)"', (PAGE / "page.js").read_text(encoding="utf-8"))
+    for script in ("page.js", "listen.js"):
+        used += re.findall(r'(?:word|say)\("(\w+)"', (PAGE / script).read_text(encoding="utf-8"))
     assert set(used) <= english.keys()
     assert english.keys() - {"kinds"} <= set(used)

@@ -1,6 +1,6 @@
 """Writing of a page that runs a model in a browser: a static folder, or one HTML file that opens from disk.
 
-The JavaScript modules are joined to two scripts, one for the page and one for its worker. The files of the model and
+The JavaScript modules are joined to two scripts, one for the page and one for its worker; a third records sound. The files of the model and
 the WebAssembly are compressed here (gzip), because few static servers do it. The one file has all files in base64.
 """
 
@@ -21,10 +21,11 @@ from textrnn.files import new_folder, write_atomically
 from textrnn.web.onnxruntime_web import MODULE, WASM
 
 HERE = Path(__file__).resolve().parent
+RECORDER = HERE.parent / "serve" / "page" / "js" / "audio" / "recorder.js"  # of a microphone, in a thread of its own
 RUNTIME = {"module": "runtime/ort.wasm.bundle.min.js", "wasm": f"runtime/{WASM}"}  # some servers do not know .mjs
 # Nothing is fetched from elsewhere, and nothing is sent.
 POLICY = (
-    "default-src 'none'; img-src data:; style-src {own}; script-src {own} 'wasm-unsafe-eval'; "
+    "default-src 'none'; img-src data:; style-src {own}; script-src {scripts} 'wasm-unsafe-eval'; "
     "worker-src {own}; connect-src {own}"
 )
 
@@ -53,9 +54,10 @@ def write_site(bundle: Bundle, name: str, onnxruntime_web: Mapping[str, Path], o
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         for script in ("page.js", "worker.js"):
             _write(folder / script, joined_modules(HERE / "page" / script))
+        shutil.copyfile(RECORDER, folder / RECORDER.name)
         _write(folder / "style.css", (HERE / "page" / "style.css").read_text(encoding="utf-8"))
         page = _page(
-            policy=POLICY.format(own="'self'"),
+            policy=POLICY.format(own="'self'", scripts="'self'"),
             style='<link rel="stylesheet" href="style.css">',
             files=_described(name, size, inside=False),
             script='<script type="module" src="page.js"></script>',
@@ -75,11 +77,12 @@ def write_single_file(bundle: Bundle, name: str, onnxruntime_web: Mapping[str, P
     files = {file: path.read_bytes() for file, path in _files(bundle, onnxruntime_web).items()}
     files[RUNTIME["module"]] = onnxruntime_web[MODULE].read_bytes()
     files["worker.js"] = joined_modules(HERE / "page" / "worker.js").encode("utf-8")
+    files[RECORDER.name] = RECORDER.read_bytes()
     packed = {file: base64.b64encode(_compressed(content)).decode("ascii") for file, content in files.items()}
     inside = [f'<script type="text/plain" data-file="{file}">{text}</script>' for file, text in packed.items()]
     style = (HERE / "page" / "style.css").read_text(encoding="utf-8")
     page = _page(
-        policy=POLICY.format(own="'unsafe-inline' blob:"),
+        policy=POLICY.format(own="'unsafe-inline' blob:", scripts="'unsafe-inline' blob: data:"),
         style=f"<style>\n{style}</style>",
         files="\n".join([*inside, _described(name, sum(map(len, packed.values())), inside=True)]),
         script=f'<script type="module">\n{joined_modules(HERE / "page" / "page.js")}</script>',

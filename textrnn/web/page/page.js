@@ -1,5 +1,6 @@
-/** The page: shows the form for the kind of the model, and asks the worker for text, labels, outputs and forecasts. */
+/** The page: shows the form for the kind of the model, and asks the worker for text, labels, outputs, transcripts and forecasts. */
 import { AlignmentTable } from "../../serve/page/js/alignment.js";
+import { listenForm } from "./listen.js";
 import { WORDS } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -8,7 +9,7 @@ let language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 let described = null; // the model, as the worker describes it
 let note = null; // what the status line says: {word, values} or null
 
-const worker = new Worker(await workerUrl());
+const worker = new Worker(await scriptUrl("worker.js", "blob"));
 const calls = new Map();
 let lastId = 0;
 
@@ -40,12 +41,15 @@ function filesInside() {
   return Object.fromEntries(found);
 }
 
-async function workerUrl() {
-  const packed = document.querySelector('script[data-file="worker.js"]');
-  if (!packed) return new URL("worker.js", document.baseURI);
+/** Return the address of another script of the page, which may be inside it: of type `blob` or `data`. */
+async function scriptUrl(name, type) {
+  const packed = document.querySelector(`script[data-file="${name}"]`);
+  if (!packed) return new URL(name, document.baseURI).href;
   const bytes = Uint8Array.from(atob(packed.textContent), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return URL.createObjectURL(new Blob([await new Response(stream).arrayBuffer()], { type: "text/javascript" }));
+  const content = await new Response(stream).arrayBuffer();
+  if (type === "data") return `data:text/javascript,${encodeURIComponent(new TextDecoder().decode(content))}`;
+  return URL.createObjectURL(new Blob([content], { type: "text/javascript" }));
 }
 
 /** Return a text of the page in the current language. */
@@ -56,6 +60,7 @@ function word(name, values = {}) {
 function translate() {
   document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = word(element.dataset.word);
+  listening?.translate();
   if (note) $("status").textContent = word(note.word, note.values);
   if (!described) return;
   const { kind, precision, bytes } = described;
@@ -202,11 +207,15 @@ function showResult(title, rows, isBest) {
     const fill = Object.assign(document.createElement("span"), { className: "fill" });
     fill.style.width = `${100 * value}%`;
     bar.children[1].append(fill);
-    bar.children[2].textContent = `${(100 * value).toFixed(1)} %`;
+    bar.children[2].textContent = percent(value);
     return bar;
   });
   $("result").replaceChildren(heading, ...bars);
   $("result").hidden = false;
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 // Outputs
@@ -229,6 +238,35 @@ function showOutput({ text, candidates, isWhole, isLonger }) {
   if (isLonger) say("longer");
   else if (!isWhole) say("cutOutput");
   else say(null);
+}
+
+// Speech
+
+let listening = null;
+
+async function startListening() {
+  const isRecognizer = described.kind === "recognizer";
+  $("result").ariaLive = "off"; // the list of what was heard is read out
+  listening = listenForm({
+    recorder: await scriptUrl("recorder.js", "data"), // the thread of audio of a page from disk loads no blob
+    unit: isRecognizer ? "text" : "word",
+    word,
+    fail: showError,
+    async answer(recording) {
+      clearError();
+      if (isRecognizer) return transcribed(recording);
+      const [prediction] = await ask("classify", { inputs: [recording] });
+      showPrediction(prediction);
+      return `${prediction.label} (${percent(prediction.probability)})`;
+    },
+  });
+}
+
+async function transcribed(recording) {
+  const [{ text, candidates }] = await ask("transcribe", { inputs: [recording], options: { beams: 8 } });
+  const rows = candidates.map((candidate) => [candidate.text || word("nothing"), candidate.probability]);
+  showResult(text || word("nothing"), rows, (row) => row === rows[0]);
+  return text || word("nothing");
 }
 
 // Numbers
@@ -310,6 +348,8 @@ const FORMS = {
   regressor: "predict",
   forecaster: "forecast",
   text_to_text: "transform",
+  audio_classifier: "listen",
+  recognizer: "listen",
 };
 const ACTIONS = { write, classify, transform, predict, forecast };
 
@@ -330,7 +370,10 @@ for (const name of ["temperature", "beams"]) {
   show();
 }
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") stopWriting();
+  if (event.key === "Escape") {
+    stopWriting();
+    listening?.stop();
+  }
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.target.form?.requestSubmit();
 });
 translate();
@@ -344,7 +387,8 @@ try {
   $("prompt").value = described.prompt;
   $("steps").value = described.horizon ?? 1;
   $("record").placeholder = exampleRecord();
-  $("keys").hidden = form === "classify" || form === "transform";
+  if (form === "listen") await startListening();
+  $("keys").hidden = ["classify", "transform", "listen"].includes(form);
   $(form).hidden = false;
   translate();
 } catch (error) {

@@ -27,7 +27,8 @@ async function load({ folder, inside, runtime }) {
   model = await loadModel({ read: readModelFile, open, Tensor: ort.Tensor });
   const { labels, features, horizon, manifest } = model;
   const bytes = Object.values(manifest.files).reduce((total, file) => total + file.bytes, 0);
-  const { kind, precision } = manifest;
+  const { precision } = manifest;
+  const kind = manifest.kind === "vector_classifier" && manifest.runtime.audio ? "audio_classifier" : manifest.kind;
   return { kind, precision, labels, features, horizon, bytes, prompt: manifest.runtime.prompt ?? "" };
 }
 
@@ -93,6 +94,7 @@ const CALLS = {
   },
   transform: ({ inputs, options }) => model.transform(inputs, options),
   classify: ({ inputs }) => model.classify(inputs),
+  transcribe: ({ inputs, options }) => model.transcribe(inputs, options),
   predict: ({ inputs }) => model.predict(inputs),
   forecast: ({ values, steps }) => model.forecast(values, steps),
 };

@@ -53,10 +53,11 @@ export class SpeechCutter {
     this.recent = [...this.recent, Math.max(QUIETEST, this.level)].slice(-SMOOTHED);
     this.energies.push(this.recent.reduce((total, level) => total + level, 0) / this.recent.length);
     if (this.energies.length > BACKGROUND_TIME / FRAME) this.energies.shift();
-    const background = this.background();
+    const background = Math.min(...this.energies); // the quietest moment of the last seconds
     this.frames.push(frame);
     if (!this.isSpeech) {
-      this.loud = this.level > Math.max(background + BEGINS, BEGINS_FROM) ? this.loud + 1 : 0;
+      const isKnown = this.energies.length > SMOOTHED; // else the background is not
+      this.loud = isKnown && this.level > Math.max(background + BEGINS, BEGINS_FROM) ? this.loud + 1 : 0;
       this.isSpeech = this.loud >= LOUD_FRAMES;
       this.quiet = 0;
       if (!this.isSpeech) this.frames.splice(0, this.frames.length - this.before - LOUD_FRAMES);
@@ -66,16 +67,11 @@ export class SpeechCutter {
     return this.quiet >= this.pause || this.frames.length >= this.longest ? this.end() : null;
   }
 
-  /** Returns the level of the background: the quietest moment of the last seconds. */
-  background() {
-    return this.energies.length < SMOOTHED ? QUIETEST : Math.min(...this.energies);
-  }
-
   end() {
-    const kept = this.frames.slice(0, this.frames.length - Math.max(0, this.quiet - this.before));
+    const end = this.frames.length - Math.max(0, this.quiet - this.before);
+    const kept = this.frames.splice(0, end);
     const samples = new Float32Array(kept.length * this.frame.length);
     kept.forEach((frame, index) => samples.set(frame, index * this.frame.length));
-    this.frames = this.frames.slice(-this.before);
     this.isSpeech = false;
     this.loud = this.quiet = 0;
     return samples;
