@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,13 @@ from commands import call
 from golden_recordings import GOLDEN, samples_of
 from node import ROOT, npm_package, run_node
 from numpy.typing import NDArray
+from spoken import RATE, speech, write_wav
 
 import textrnn
 
 pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
 CUTTER = ROOT / "textrnn" / "serve" / "page" / "js" / "audio" / "speech_cutter.js"
 CLASSIFIER, RECOGNIZER = GOLDEN / "audio-classifier-float32", GOLDEN / "recognizer-float32"
-RATE = 16_000
-
-
-def speech(utterances: list[str], pause: float, noise: float = 3e-4) -> NDArray[np.float64]:
-    """Return utterances of letters, each after a pause in seconds, and a pause at the end, over a quiet background."""
-    silence = np.zeros(round(pause * RATE))
-    parts = [part for text in utterances for part in (silence, samples_of(text, RATE, 1, noise=0)[:, 0])]
-    whole = np.concatenate([*parts, silence])
-    return whole + np.random.default_rng(1).normal(0, noise, len(whole))
-
-
-def write_wav(path: Path, samples: NDArray[np.float64]) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes((32767 * samples).astype("<i2").tobytes())
-    return path
 
 
 def cut(tmp_path: Path, samples: NDArray[np.float64], pause: float = 0.3, longest: float = 5) -> list[NDArray[Any]]:

@@ -17,12 +17,16 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
+from browser import chromium
+from spoken import RATE, speech, write_wav
 
 import textrnn
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "textrnn" / "serve" / "page"
-FORECASTER = PROJECT / "tests" / "golden" / "forecaster-float32"
+GOLDEN = PROJECT / "tests" / "golden"
+FORECASTER = GOLDEN / "forecaster-float32"
+LISTENER, RECOGNIZER = "audio-classifier-float32", "recognizer-float32"
 TRANSLATOR = "text-to-text-float32"
 PIECES, WORDS = "language-model-sentencepiece-float32", "language-model-word-float32"
 KEY = "open-sesame"
@@ -79,9 +83,11 @@ def address() -> Iterator[str]:
         "reviews-zh",
         "digits",
         "forecaster-float32",
+        LISTENER,
         TRANSLATOR,
         PIECES,
         WORDS,
+        RECOGNIZER,
     )
     with running(*models, api_key=KEY) as server:
         yield server.service.url.rstrip("/") + "/"
@@ -379,6 +385,37 @@ def test_outputs_and_their_alignment_follow_what_is_typed(open_page: Open) -> No
     assert restored.input_value("#beams") == "7"
 
 
+def test_what_a_microphone_hears_is_sent_and_labelled(address: str, tmp_path: Path) -> None:
+    pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
+    sound = write_wav(tmp_path / "microphone.wav", speech(["aa", "cc"], 0.6))
+    uploaded = write_wav(tmp_path / "file.wav", speech(["acb"], 0.1))
+    model = textrnn.load(GOLDEN / LISTENER)
+    labels = [model.classify([(speech([text], 0.15), RATE)])[0].label for text in ("aa", "cc")]
+    with chromium(sound) as browser:
+        page = browser.new_page(locale="zh-CN")
+        page.set_default_timeout(60_000)
+        page.add_init_script(f"sessionStorage.setItem('textrnn.key', '{KEY}')")
+        page.goto(f"{address}#listen?{urlencode({'model': LISTENER})}")
+        page.get_by_role("button", name=CHINESE["listen.start"]).focus()
+        page.keyboard.press("Enter")
+        heard = page.get_by_role("log", name=CHINESE["listen.heard"]).locator("li")
+        heard.nth(1).wait_for()
+        assert [each[0] for each in heard.all_inner_texts()] == labels
+        assert page.get_attribute("#microphone", "aria-pressed") == "true"
+        page.keyboard.press("Escape")
+        wait_for(page, "#hearing", CHINESE["listen.idle"])
+        page.set_input_files("#recording", uploaded)
+        heard.nth(2).wait_for()
+        (expected,) = model.classify([str(uploaded)])
+        assert heard.last.inner_text().startswith(f"file.wav: {expected.label} (")
+        page.select_option("#listen-model", RECOGNIZER)
+        page.set_input_files("#recording", uploaded)
+        wait_for(page, "#heard li", "file.wav: acb")
+        page.set_input_files("#recording", PAGE / "icon.svg")
+        wait_for(page, "#banner", "a recording must be .wav")
+        page.close()
+
+
 def test_an_answer_to_an_older_text_is_not_shown(open_page: Open) -> None:
     late: list[Any] = []
 
@@ -476,9 +513,9 @@ def test_tabs_are_those_of_the_models_and_move_by_keyboard(open_page: Open) -> N
     page.click("#tab-write")
     for key, tab in (
         ("ArrowRight", "classify"),
-        ("End", "forecast"),
+        ("End", "listen"),
         ("ArrowRight", "write"),
-        ("ArrowLeft", "forecast"),
+        ("ArrowLeft", "listen"),
     ):
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.id") == f"tab-{tab}"
@@ -515,7 +552,7 @@ def test_the_language_is_that_of_the_browser_until_it_is_switched(open_page: Ope
     assert page.get_attribute("html", "lang") == "zh-Hans"
     page = open_page("write", locale="zh-CN", state={"model": "tang", "seed": 3, "go": 1})
     wait_for(page, "#write-status", CHINESE["write.end.whole"])
-    for tab in ("write", "classify", "transform", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast", "listen"):
         page.click(f"#tab-{tab}")
         for text in page.locator("label:visible, button:visible, .about:visible, .help:visible").all_inner_texts():
             bare = text.replace("English", "").replace("Top-p", "")
@@ -617,7 +654,7 @@ def test_nothing_is_wider_than_a_phone(open_page: Open, locale: str) -> None:
     page.wait_for_selector("#text [data-index='30']")
     page.locator("#text [data-index='12']").tap()
     page.wait_for_selector("#tip:not([hidden])")
-    for tab in ("write", "classify", "transform", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast", "listen"):
         page.click(f"#tab-{tab}")
         if tab == "classify":
             page.click("#classify-example")
@@ -636,7 +673,7 @@ def test_nothing_is_wider_than_a_phone(open_page: Open, locale: str) -> None:
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page("forecast", state={"series": SERIES})
     page.wait_for_selector("#charts svg")
-    for tab in ("write", "classify", "transform", "forecast"):
+    for tab in ("write", "classify", "transform", "forecast", "listen"):
         page.click(f"#tab-{tab}")
         nameless = page.evaluate(
             "[...document.querySelectorAll('button, input, select, textarea, [tabindex=\"0\"]')]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from spoken import speech, write_wav
 
 import textrnn
 from textrnn.errors import UserError
@@ -24,6 +26,7 @@ from serve.running import GOLDEN, Running, eventually, running
 CHARACTERS, WORDS, PIECES = (f"language-model-{kind}-float32" for kind in ("char", "word", "sentencepiece"))
 INT8 = "language-model-char-int8"
 TRANSLATOR = "text-to-text-float32"
+LISTENER, RECOGNIZER = "audio-classifier-float32", "recognizer-float32"
 MODELS = (
     CHARACTERS,
     WORDS,
@@ -35,6 +38,8 @@ MODELS = (
     "regressor-float32",
     "forecaster-float32",
     TRANSLATOR,
+    LISTENER,
+    RECOGNIZER,
 )
 
 
@@ -282,6 +287,21 @@ def test_texts_are_transformed_as_in_python(server: Running, models: dict[str, A
     assert short == pytest.approx(3 * long)  # two words and the end
 
 
+def test_recordings_are_read_as_in_python(server: Running, models: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
+    files = [write_wav(tmp_path / f"{text}.wav", speech([text], 0.1)).read_bytes() for text in ("acb", "bb")]
+    recordings = [b64encode(file).decode() for file in files]
+    labelled = server.post("/classify", {"recordings": recordings}).document
+    assert labelled["model"] == LISTENER
+    assert labelled["predictions"] == [found.to_dict() for found in models[LISTENER].classify(files)]
+    written = server.post("/transcribe", {"recordings": recordings, "beams": 3}).document
+    assert written["model"] == RECOGNIZER
+    assert written["transcripts"] == [found.to_dict() for found in models[RECOGNIZER].transcribe(files, 3)]
+    assert [found["text"] for found in written["transcripts"]] == ["acb", "bb"]
+    facts = {model["name"]: model.get("sample_rate") for model in server.get("/info").document["models"]}
+    assert {name: rate for name, rate in facts.items() if rate} == {LISTENER: 8000, RECOGNIZER: 8000}
+
+
 def test_a_text_is_scored_as_in_python(server: Running, models: dict[str, Any]) -> None:
     request = {"model": CHARACTERS, "texts": ["the cat", ""], "logprobs": 1}
     scores = server.post("/score", request).document["scores"]
@@ -316,7 +336,14 @@ def test_a_text_is_scored_as_in_python(server: Running, models: dict[str, Any]) 
         ("/v1/completions", {"model": "forecaster-float32"}, 404, "must be a language model"),
         ("/v1/completions", {"max_tokens": 9000, "n": 2, "logprobs": 1}, 422, "at most 10,000 tokens"),
         ("/generate_stream", {"max_tokens": 3}, 422, "may have the fields"),
-        ("/classify", {}, 422, "texts or vectors"),
+        ("/classify", {}, 422, "one of texts, vectors, recordings, had: none"),
+        ("/classify", {"texts": ["a"], "recordings": []}, 422, "had: texts, recordings; give one"),
+        ("/classify", {"recordings": ["?"]}, 422, "recording 1 is not; encode it"),
+        ("/classify", {"recordings": [b64encode(b"text").decode()]}, 422, "recording 1 is not: Format not recognised"),
+        ("/classify", {"recordings": ["/etc/passwd"]}, 422, "recording 1 is not"),
+        ("/transcribe", {}, 422, "recordings must be given"),
+        ("/transcribe", {"recordings": ["?"]}, 422, "recording 1 is not; encode it"),
+        ("/transcribe", {"recordings": [], "beams": 65}, 422, "beams must be between 1 and 64"),
         ("/classify", {"texts": ["a"], "label": "x"}, 422, "label is for explain"),
         ("/classify", {"texts": ["a"], "label": "x", "explain": True}, 422, "label must be one of"),
         ("/classify", {"model": "classifier-float32", "vectors": [1]}, 422, "reads texts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hmac
 import logging
@@ -47,6 +48,7 @@ from textrnn.serve.served import (
     CLASSIFIERS,
     FORECASTERS,
     LANGUAGE_MODELS,
+    RECOGNIZERS,
     TRANSLATORS,
     Models,
     NoSuchModel,
@@ -60,6 +62,12 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 PATHS = frozenset((*POSTS, *GETS))
+CLASSIFIERS_OF: dict[str, tuple[type, ...]] = {
+    "texts": (Classifier,),
+    "vectors": (VectorClassifier, Regressor),
+    "recordings": (AudioClassifier,),
+}
+"""Classes of models for each field of a request to /classify."""
 MOST_DISCARDED = 1 << 24  # bytes that are read of a request that is too long
 MOST_SOURCE_TOKENS = 1000  # or 4 times the longest source in training; a search takes the square of them
 KEYLESS = "/health"  # and the files of the page
@@ -134,6 +142,7 @@ class Application:
             "/generate_stream": self.generate_stream,
             "/classify": self.classify,
             "/transform": self.transform,
+            "/transcribe": self.transcribe,
             "/forecast": self.forecast,
             "/score": self.score,
             "/tokenize": self.tokenize,
@@ -273,22 +282,25 @@ class Application:
         return self._events(texts, events, last, begin)
 
     async def classify(self, request: Request) -> Response:
-        """Predict labels of texts or vectors, or values."""
+        """Predict labels of texts, vectors or recordings, or values."""
         fields = await self._read(request, forms.CLASSIFY)
+        given = [name for name in CLASSIFIERS_OF if fields[name] is not None]
         kinds = CLASSIFIERS
         if fields["model"] is None:
-            if (fields["texts"] is None) == (fields["vectors"] is None):
-                raise UserError("a request must have texts or vectors, and not both; give one of them")
-            kinds = (Classifier,) if fields["vectors"] is None else (VectorClassifier, Regressor)
+            if len(given) != 1:
+                names = ", ".join(CLASSIFIERS_OF)
+                raise UserError(f"a request must have one of {names}, had: {', '.join(given) or 'none'}; give one")
+            kinds = CLASSIFIERS_OF[given[0]]
         served = self.models.find(fields["model"], kinds, "a classifier")
-        has_texts = isinstance(served.model, Classifier)
-        given, other = ("texts", "vectors") if has_texts else ("vectors", "texts")
-        if fields[given] is None or fields[other] is not None:
-            raise UserError(f"{served.name} reads {given}; give {given} and no {other}")
+        readable = [name for name, classes in CLASSIFIERS_OF.items() if isinstance(served.model, classes)]
+        if len(given) != 1 or given[0] not in readable:
+            others = ", ".join(name for name in CLASSIFIERS_OF if name not in readable)
+            raise UserError(f"{served.name} reads {' or '.join(readable)}; give {readable[0]} and no {others}")
+        has_texts = given == ["texts"]
         if fields["label"] is not None and not fields["explain"]:
             raise UserError("label is for explain, which is not true; set explain or leave label out")
         if fields["explain"] and not has_texts:
-            raise UserError(f"explain is for classifiers of texts, {served.name} reads vectors; leave it out")
+            raise UserError(f"explain is for classifiers of texts, {served.name} reads {given[0]}; leave it out")
         gone: list[bool] = []
         work = served.call(_predict, served.model, fields, gone)
         predictions = await unless_gone(work, request.receive, lambda: gone.append(True))
@@ -308,6 +320,15 @@ class Application:
         work = served.call(_outputs, served.model, fields, gone)
         outputs = await unless_gone(work, request.receive, lambda: gone.append(True))
         return json_response({"model": served.name, "outputs": outputs})
+
+    async def transcribe(self, request: Request) -> Response:
+        """Write what is said in recordings."""
+        fields = await self._read(request, forms.TRANSCRIBE)
+        served = self.models.find(fields["model"], RECOGNIZERS, "a recognizer of speech")
+        recordings = _recordings(fields)
+        work = served.call(served.model.transcribe, recordings, fields["beams"])
+        found = await unless_gone(work, request.receive)
+        return json_response({"model": served.name, "transcripts": [each.to_dict() for each in found]})
 
     async def forecast(self, request: Request) -> Response:
         """Forecast a series."""
@@ -520,7 +541,9 @@ def _predict(model: Any, fields: dict[str, Any], gone: list[bool]) -> list[dict[
     """Return the predictions of a request, ready for JSON."""
     if isinstance(model, Regressor):
         return [{"values": row} for row in _numbers(model.predict(fields["vectors"]))]
-    if isinstance(model, AudioClassifier):  # frames alone: no request names a file of the server
+    if fields["recordings"] is not None:
+        return [prediction.to_dict() for prediction in model.classify(_recordings(fields))]
+    if isinstance(model, AudioClassifier):  # frames: no request names a file of the server
         return [prediction.to_dict() for prediction in model.classify(fields["vectors"], arranged=True)]
     if isinstance(model, VectorClassifier):
         return [prediction.to_dict() for prediction in model.classify(fields["vectors"])]
@@ -535,6 +558,17 @@ def _predict(model: Any, fields: dict[str, Any], gone: list[bool]) -> list[dict[
         if fields["explain"]:
             facts["explanation"] = model.explain(text, fields["label"], lambda _: _require_client(gone)).to_dict()
         found.append(facts)
+    return found
+
+
+def _recordings(fields: dict[str, Any]) -> list[bytes]:
+    """Return the files of recordings of a request."""
+    found = []
+    for number, text in enumerate(fields["recordings"], 1):
+        try:
+            found.append(base64.b64decode(text, validate=True))
+        except ValueError as error:
+            raise UserError(f"recordings must be files in base64, recording {number} is not; encode it") from error
     return found
 
 

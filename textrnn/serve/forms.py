@@ -189,6 +189,7 @@ CLASSIFY: Form = {
     "model": _MODEL,
     "texts": Field("texts", "texts to classify, for a classifier of texts"),
     "vectors": Field("values", "records of numbers, for a classifier of vectors or a regression model"),
+    "recordings": Field("texts", "files of recordings in base64, for a classifier of recordings"),
     "explain": Field("boolean", "give the contribution of each token to the label", False),
     "label": Field("string", "with explain: the label to explain; the most probable one if it is absent"),
 }
@@ -211,6 +212,11 @@ TRANSFORM: Form = {
         10,
     ),
     "explain": Field("boolean", "give the alignment of each candidate with the source", False),
+}
+TRANSCRIBE: Form = {
+    "model": _MODEL,
+    "recordings": Field("texts", "files of recordings in base64", required=True),
+    "beams": Field("integer", "prefixes that the search keeps, and candidates that it gives", 1, 1, MOST_BEAMS),
 }
 FORECAST: Form = {
     "model": _MODEL,

@@ -40,7 +40,7 @@ POSTS: Mapping[str, tuple[str, forms.Form, str, str]] = {
         "events with text, and tokens if logprobs is given; the last one has done, finish_reason and seed",
     ),
     "/classify": (
-        "Predict labels of texts or vectors, or values of a regression model",
+        "Predict labels of texts, vectors or recordings, or values of a regression model",
         forms.CLASSIFY,
         "application/json",
         "predictions, one for each record",
@@ -50,6 +50,12 @@ POSTS: Mapping[str, tuple[str, forms.Form, str, str]] = {
         forms.TRANSFORM,
         "application/json",
         "outputs, one for each text: text, score, candidates; alignments with explain",
+    ),
+    "/transcribe": (
+        "Write what is said in recordings",
+        forms.TRANSCRIBE,
+        "application/json",
+        "transcripts, one for each recording: text, score, probability, seconds; candidates with beams",
     ),
     "/forecast": (
         "Forecast a series",

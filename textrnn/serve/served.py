@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from textrnn.errors import UserError, shown
 from textrnn.models.hub import SCHEME
 from textrnn.models.places import find_model
+from textrnn.runtime.audio_classifier import AudioClassifier
 from textrnn.runtime.forecaster import Forecaster
 from textrnn.runtime.language_model import LanguageModel
 from textrnn.runtime.load import load
+from textrnn.runtime.recognizer import Recognizer
 from textrnn.runtime.text_classifier import Classifier
 from textrnn.runtime.translator import Translator
 from textrnn.runtime.vector_models import Regressor, VectorClassifier
@@ -26,6 +28,7 @@ LANGUAGE_MODELS: tuple[type, ...] = (LanguageModel,)
 CLASSIFIERS: tuple[type, ...] = (Classifier, VectorClassifier, Regressor)
 FORECASTERS: tuple[type, ...] = (Forecaster,)
 TRANSLATORS: tuple[type, ...] = (Translator,)
+RECOGNIZERS: tuple[type, ...] = (Recognizer,)
 
 
 class NotLoaded(Exception):
@@ -89,6 +92,8 @@ class Served:
             facts["longest_source"] = self.model.longest_source
         if isinstance(self.model, Forecaster):
             facts["horizon"] = self.model.horizon
+        if isinstance(self.model, AudioClassifier | Recognizer):
+            facts["sample_rate"] = self.model.format.sample_rate
         if isinstance(self.model, Forecaster | VectorClassifier | Regressor):
             facts["features"] = self.model.features
         if isinstance(self.model, Forecaster | Regressor):

@@ -1,7 +1,8 @@
 """Writing of a page that runs a model in a browser: a static folder, or one HTML file that opens from disk.
 
-The JavaScript modules are joined to two scripts, one for the page and one for its worker; a third records sound. The files of the model and
-the WebAssembly are compressed here (gzip), because few static servers do it. The one file has all files in base64.
+The JavaScript modules are joined to two scripts, one for the page and one for its worker; a third records sound. The
+files of the model and the WebAssembly are compressed here (gzip), because few static servers do it. The one file has
+all files in base64.
 """
 
 from __future__ import annotations

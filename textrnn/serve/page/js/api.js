@@ -44,6 +44,18 @@ export async function transform(model, text, beams, signal) {
   return (await (await request("transform", asked, signal)).json()).outputs[0];
 }
 
+/** Returns the prediction of a recording, from the bytes of its file. */
+export async function classifyRecording(model, bytes) {
+  const asked = { model, recordings: [base64(bytes)] };
+  return (await (await request("classify", asked)).json()).predictions[0];
+}
+
+/** Returns the transcript of a recording, with as many candidates as `beams`. */
+export async function transcribe(model, bytes, beams) {
+  const asked = { model, recordings: [base64(bytes)], beams };
+  return (await (await request("transcribe", asked)).json()).transcripts[0];
+}
+
 /** Returns the forecast, rows of values. */
 export async function forecast(model, values, steps, signal) {
   return (await (await request("forecast", { model, values, steps }, signal)).json()).forecast;
@@ -70,6 +82,14 @@ async function request(path, body, signal) {
     throw new ServerError(kind, await detailOf(response), Number(response.headers.get("Retry-After")) || 0);
   }
   return response;
+}
+
+function base64(bytes) {
+  let text = "";
+  for (let begin = 0; begin < bytes.length; begin += 4096) {
+    text += String.fromCharCode(...bytes.subarray(begin, begin + 4096));
+  }
+  return btoa(text);
 }
 
 async function detailOf(response) {

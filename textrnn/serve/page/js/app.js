@@ -4,6 +4,7 @@ import { ServerError, fetchInfo } from "./api.js";
 import { Classify } from "./classify.js";
 import { Forecast } from "./forecast.js";
 import { readLink, writeLink } from "./link.js";
+import { Listen } from "./listen.js";
 import { remember, rememberInTab, remembered } from "./memory.js";
 import { Transform } from "./transform.js";
 import { number, onLanguage, startWords, switchLanguage, t, tOr } from "./words.js";
@@ -15,6 +16,8 @@ const TAB_OF = {
   multilabel_classifier: "classify",
   text_to_text: "transform",
   forecaster: "forecast",
+  audio_classifier: "listen",
+  recognizer: "listen",
 };
 const THEMES = ["system", "light", "dark"];
 const NARROW = "(max-width: 860px)";
@@ -22,12 +25,13 @@ const $ = (id) => document.getElementById(id);
 
 class Shell {
   constructor() {
-    this.models = { write: [], classify: [], transform: [], forecast: [] };
+    this.models = { write: [], classify: [], transform: [], forecast: [], listen: [] };
     this.panels = {
       write: new Write(this),
       classify: new Classify(this),
       transform: new Transform(this),
       forecast: new Forecast(this),
+      listen: new Listen(this),
     };
     this.tab = "";
     this.error = null;
@@ -70,7 +74,7 @@ class Shell {
     this.clearError();
     $("opening").hidden = true;
     for (const model of this.info.models) {
-      const tab = TAB_OF[model.kind];
+      const tab = TAB_OF[kindOf(model)];
       if (tab) this.models[tab].push(known(model));
     }
     for (const [name, models] of Object.entries(this.models)) {
@@ -106,6 +110,7 @@ class Shell {
 
   open(name, changed = true) {
     if (this.tab === name) return;
+    this.panels[this.tab]?.left?.();
     this.tab = name;
     for (const other of Object.keys(this.panels)) {
       const chosen = other === name;
@@ -154,7 +159,7 @@ class Shell {
     $("language").setAttribute("aria-label", t("language.switch"));
     this.showTheme();
     for (const name of this.tabs()) this.describe(name);
-    const others = (this.info?.models ?? []).filter(({ kind }) => !(kind in TAB_OF)).map(({ name }) => name);
+    const others = (this.info?.models ?? []).filter((model) => !(kindOf(model) in TAB_OF)).map(({ name }) => name);
     $("others").hidden = others.length === 0;
     $("others").textContent = t("others", { models: others.join(", ") });
     $("version").textContent = this.info?.version ? `textrnn ${this.info.version}` : "";
@@ -227,16 +232,22 @@ class Shell {
   }
 }
 
+/** Returns the kind of a model of the server; a classifier of vectors that reads recordings has its own. */
+function kindOf({ kind, sample_rate: sampleRate }) {
+  return kind === "vector_classifier" && sampleRate ? "audio_classifier" : kind;
+}
+
 /** Returns a model of the server with every field that the page reads. */
 function known(model) {
-  const { name, kind, labels = [], horizon = 1, features = 1, summary = "", example = "", prompt = "" } = model;
+  const { name, labels = [], horizon = 1, features = 1, summary = "", example = "", prompt = "" } = model;
   return {
     name,
-    kind,
+    kind: kindOf(model),
     labels,
     horizon,
     features,
     longest: model.longest_source ?? 1,
+    sampleRate: model.sample_rate ?? 0,
     summary,
     example,
     prompt: prompt || example,

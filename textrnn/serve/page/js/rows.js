@@ -8,7 +8,7 @@ import { percent } from "./words.js";
  *
  * @param box the element of the rows
  * @param answers [{key, name, probability (null before there is one), chosen, pressed}]
- * @param choose called with the key of the answer that is clicked
+ * @param choose called with the key of the answer that is clicked; without it the rows are no buttons
  */
 export function showRows(box, answers, choose) {
   const focused = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
@@ -17,7 +17,8 @@ export function showRows(box, answers, choose) {
       const bar = make("i", "bar");
       bar.style.width = `${100 * (probability ?? 0)}%`;
       const figure = make("span", "figure", probability === null ? "" : percent(probability));
-      const row = make("button", chosen ? "row chosen" : "row", make("span", "", name), figure, bar);
+      const row = make(choose ? "button" : "div", chosen ? "row chosen" : "row", make("span", "", name), figure, bar);
+      if (!choose) return row;
       row.type = "button";
       row.dataset.key = key;
       row.disabled = probability === null;

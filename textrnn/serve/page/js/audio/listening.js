@@ -4,7 +4,7 @@
 import { Microphone } from "./microphone.js";
 import { SpeechCutter } from "./speech_cutter.js";
 
-const PAUSES = { word: [0.3, 5], text: [0.8, 60] }; // seconds that end an utterance, and its most
+const PAUSES = { word: [0.3, 5], text: [0.8, 60] }; // seconds of silence that end an utterance, and its most seconds
 const MOST_WAITING = 8; // utterances; if the model is slower than the speaker, the oldest are dropped
 const REASONS = { NotAllowedError: "refused", NotFoundError: "missing", SecurityError: "insecure" };
 
@@ -18,7 +18,7 @@ export class Listening {
     this.parts = parts;
     this.hear = hear;
     this.say = say;
-    this.unit = "word";
+    this.use("word");
     this.cutter = null;
     this.isOpening = false;
     this.waiting = [];
@@ -32,9 +32,12 @@ export class Listening {
     this.say("idle");
   }
 
-  /** Says whether an utterance is a `word` or a `text`, which has longer pauses. */
-  use(unit) {
-    this.unit = unit;
+  /**
+   * Says whether an utterance is a `word` or a `text`, which has longer pauses; the samples a second, 0 for those of the
+   * microphone; and the most samples of an utterance.
+   */
+  use(unit, rate = 0, most = Infinity) {
+    Object.assign(this, { unit, rate, most });
   }
 
   async toggle() {
@@ -47,8 +50,10 @@ export class Listening {
     this.isOpening = true;
     this.say("opening");
     try {
-      await this.microphone.open();
-      this.cutter = new SpeechCutter(this.microphone.rate, ...PAUSES[this.unit]);
+      await this.microphone.open(this.rate);
+      const { rate } = this.microphone;
+      const [pause, longest] = PAUSES[this.unit];
+      this.cutter = new SpeechCutter(rate, pause, Math.min(longest, this.most / rate));
       this.say("listening");
     } catch (error) {
       this.say(REASONS[error.name] ?? "failed");

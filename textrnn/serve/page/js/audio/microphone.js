@@ -17,20 +17,34 @@ export class Microphone {
     return this.context?.sampleRate ?? 0;
   }
 
-  /** Opens the microphone, for which the browser asks the user. Throws the error of the browser: NotAllowedError, ... */
-  async open() {
+  /**
+   * Opens the microphone, for which the browser asks the user, at the samples a second, or at its own if it cannot. Throws
+   * the error of the browser: NotAllowedError, ...
+   */
+  async open(rate) {
     if (!navigator.mediaDevices) throw new DOMException("not on https or localhost", "SecurityError");
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
     try {
-      this.context = new AudioContext();
+      const source = await this.source(rate);
       await this.context.audioWorklet.addModule(this.recorder);
       const worklet = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 });
       worklet.port.onmessage = ({ data }) => this.onBlock(data);
-      this.context.createMediaStreamSource(this.stream).connect(worklet);
+      source.connect(worklet);
       await this.context.resume();
     } catch (error) {
       await this.close();
       throw error;
+    }
+  }
+
+  async source(rate) {
+    this.context = new AudioContext(rate ? { sampleRate: rate } : {});
+    try {
+      return this.context.createMediaStreamSource(this.stream);
+    } catch (error) {
+      if (!rate) throw error; // else the browser does not change the rate of a microphone
+      await this.context.close();
+      return this.source(0);
     }
   }
 
