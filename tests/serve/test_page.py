@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ LISTENER, RECOGNIZER = "audio-classifier-float32", "recognizer-float32"
 TRANSLATOR = "text-to-text-float32"
 PIECES, WORDS = "language-model-sentencepiece-float32", "language-model-word-float32"
 KEY = "open-sesame"
-PROGRAMS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "chrome")
+SPOKEN = ["aa", "cc"]
 ENGLISH, CHINESE = (json.loads((PAGE / "words" / f"{language}.json").read_text("utf-8")) for language in ("en", "zh"))
 SERIES = "day,units,price\n" + "".join(f"2024-01-{day:02d},{day % 7 * 10},{day / 4}\n" for day in range(1, 29))
 
@@ -117,13 +116,10 @@ def test_the_files_need_no_key_and_have_types_that_browsers_accept(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("no Chromium is on the path")
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    sound = tmp_path_factory.mktemp("sound") / "microphone.wav"
+    with chromium(write_wav(sound, speech(SPOKEN, 0.6))) as started:
+        yield started
 
 
 Open = Callable[..., Any]
@@ -385,35 +381,29 @@ def test_outputs_and_their_alignment_follow_what_is_typed(open_page: Open) -> No
     assert restored.input_value("#beams") == "7"
 
 
-def test_what_a_microphone_hears_is_sent_and_labelled(address: str, tmp_path: Path) -> None:
+def test_what_a_microphone_hears_is_sent_and_labelled(open_page: Open, tmp_path: Path) -> None:
     pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
-    sound = write_wav(tmp_path / "microphone.wav", speech(["aa", "cc"], 0.6))
     uploaded = write_wav(tmp_path / "file.wav", speech(["acb"], 0.1))
     model = textrnn.load(GOLDEN / LISTENER)
-    labels = [model.classify([(speech([text], 0.15), RATE)])[0].label for text in ("aa", "cc")]
-    with chromium(sound) as browser:
-        page = browser.new_page(locale="zh-CN")
-        page.set_default_timeout(60_000)
-        page.add_init_script(f"sessionStorage.setItem('textrnn.key', '{KEY}')")
-        page.goto(f"{address}#listen?{urlencode({'model': LISTENER})}")
-        page.get_by_role("button", name=CHINESE["listen.start"]).focus()
-        page.keyboard.press("Enter")
-        heard = page.get_by_role("log", name=CHINESE["listen.heard"]).locator("li")
-        heard.nth(1).wait_for()
-        assert [each[0] for each in heard.all_inner_texts()] == labels
-        assert page.get_attribute("#microphone", "aria-pressed") == "true"
-        page.keyboard.press("Escape")
-        wait_for(page, "#hearing", CHINESE["listen.idle"])
-        page.set_input_files("#recording", uploaded)
-        heard.nth(2).wait_for()
-        (expected,) = model.classify([str(uploaded)])
-        assert heard.last.inner_text().startswith(f"file.wav: {expected.label} (")
-        page.select_option("#listen-model", RECOGNIZER)
-        page.set_input_files("#recording", uploaded)
-        wait_for(page, "#heard li", "file.wav: acb")
-        page.set_input_files("#recording", PAGE / "icon.svg")
-        wait_for(page, "#banner", "a recording must be .wav")
-        page.close()
+    labels = [model.classify([(speech([text], 0.15), RATE)])[0].label for text in SPOKEN]
+    page = open_page("listen", state={"model": LISTENER}, locale="zh-CN")
+    page.get_by_role("button", name=CHINESE["listen.start"]).focus()
+    page.keyboard.press("Enter")
+    heard = page.get_by_role("log", name=CHINESE["listen.heard"]).locator("li")
+    heard.nth(1).wait_for()
+    assert [each[0] for each in heard.all_inner_texts()] == labels
+    assert page.get_attribute("#microphone", "aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    wait_for(page, "#hearing", CHINESE["listen.idle"])
+    page.set_input_files("#recording", uploaded)
+    heard.nth(2).wait_for()
+    (expected,) = model.classify([str(uploaded)])
+    assert heard.last.inner_text().startswith(f"file.wav: {expected.label} (")
+    page.select_option("#listen-model", RECOGNIZER)
+    page.set_input_files("#recording", uploaded)
+    wait_for(page, "#heard li", "file.wav: acb")
+    page.set_input_files("#recording", PAGE / "icon.svg")
+    wait_for(page, "#banner", "a recording must be .wav")
 
 
 def test_an_answer_to_an_older_text_is_not_shown(open_page: Open) -> None:
