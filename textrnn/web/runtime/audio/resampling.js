@@ -2,7 +2,9 @@
  * Change of the sample rate by a sinc filter with a Kaiser window, evaluated at the places of the new samples.
  *
  * The filter is the one that Python's recordings pass (soxr, high quality): its pass band ends at 0.913 of half the
- * lower rate, and its stop band begins at half the lower rate. The three numbers were fitted to what soxr returns.
+ * lower rate, and its stop band begins at half the lower rate. Its numbers were fitted to what soxr returns. The results
+ * are equal to 1e-7 if the ratio of the rates is 1.5, 2 or 3. For greater products of 2 and 3 they differ at the ends of a
+ * recording, where soxr goes through several stages; for other ratios, soxr has a second filter, left out here.
  */
 
 const CUTOFF = 0.956872; // where the amplitude is one half, of half the lower rate
@@ -46,7 +48,7 @@ function product(samples, first, weights, offset, begin, end) {
 
 /** Return the filter at `rows + 1` places from a sample to the next one, a row of weights each. */
 function filterBank(from, lower, up, down) {
-  const { halfLength, beta } = windowOf(Math.max(up, down), Math.min(up, down));
+  const { halfLength, beta } = windowOf(up, down);
   const reach = (halfLength * from) / lower; // in samples of `from`
   const taps = 2 * Math.ceil(reach) + 2;
   const rows = Math.min(up, Math.max(16, Math.floor(MOST_WEIGHTS / taps)));
@@ -69,17 +71,18 @@ function filterBank(from, lower, up, down) {
 /**
  * Return half the length of the window, in samples of the lower rate, and its parameter beta.
  *
- * @param {number} high - Ratio of the rates, in lowest terms: the greater number.
- * @param {number} low - The lesser number.
+ * @param {number} up - Ratio of the new rate to the old one, in lowest terms: its numerator.
+ * @param {number} down - Its denominator.
  */
-function windowOf(high, low) {
-  const halvings = Math.max(1, Math.floor(Math.log2(high / low))); // stages, whose errors add
-  const more = 20 * Math.log10(halvings); // dB of attenuation
-  const last = low === 1 ? high / 2 ** (halvings - 1) : high; // factor of the last stage
-  const taps = 4 * Math.ceil((2 * last * 0.8137 * (118.6 + more)) / 4) + 1;
-  return isOfTwoAndThree(high * low)
-    ? { halfLength: taps / (2 * last), beta: 13.04 + 0.1115 * more }
-    : { halfLength: 110, beta: 16 }; // two filters of soxr, nearly
+function windowOf(up, down) {
+  if (!isOfTwoAndThree(up * down)) return { halfLength: 110, beta: 16 }; // two filters of soxr, nearly
+  const [low, high] = up < down ? [up, down] : [down, up];
+  const stages = Math.max(1, Math.floor(Math.log2(high / low))); // their errors add
+  const more = 20 * Math.log10(stages); // dB of attenuation
+  const last = low === 1 ? high / 2 ** (stages - 1) : high; // factor of the last stage
+  const unit = up === 4 && low > 1 ? 8 : 4; // the length is rounded up to a multiple of it, plus one
+  const length = unit * Math.ceil((2 * last * (96.3 + 0.82 * more)) / unit) + 1;
+  return { halfLength: length / (2 * last), beta: 13.04 + 0.1115 * more };
 }
 
 function isOfTwoAndThree(number) {
