@@ -10,7 +10,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import wave
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -92,6 +93,7 @@ NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
 # A package out of which a process cannot import anything, whether it is installed or not.
 HIDE = """
 import sys
+import wave
 
 class Hidden:
     def find_spec(name, path=None, target=None):
@@ -826,3 +828,53 @@ def test_moving_shapes_move_as_their_labels_say(scripts: Callable[[str], ModuleT
         moved = ("down" if down > 0 else "up") if abs(down) > abs(right) else ("right" if right > 0 else "left")
         right_labels += label.split()[1] == moved
     assert right_labels > 30  # not all: where one shape crosses the other, light is lost
+
+
+def write_digits(folder: Path, speakers: Sequence[str], numbers: int = 7) -> Path:
+    """Tones that are named as the Free Spoken Digit Dataset names its recordings: two digits, a pitch each."""
+    folder.mkdir()
+    time = np.arange(2400) / 8000
+    for place, speaker in enumerate(speakers):
+        for digit, number in itertools.product((0, 7), range(numbers)):
+            samples = np.sin(2 * np.pi * (300 + 150 * digit + 10 * place + number) * time) * np.sin(np.pi * time / 0.3)
+            with wave.open(str(folder / f"{digit}_{speaker}_{number}.wav"), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes((9000 * samples).astype("<i2").tobytes())
+    return folder
+
+
+def test_no_speaker_of_a_test_of_spoken_digits_is_trained_on(
+    scripts: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    module = scripts("spoken_digits")
+    names = ["anna", "bert", "cleo"]
+    found = module.recordings(write_digits(tmp_path / "digits", names))
+    assert len(found) == 3 * 2 * 7
+    for split, trained_on in (("speakers", 2), ("choice", 1)):
+        folds = module.folds(found, split)
+        assert [next(iter(fold.tests)) for fold in folds] == names
+        for fold in folds:
+            speakers = {each.speaker for each in fold.train}
+            assert len(speakers) == trained_on and not speakers & {*fold.tests}
+            tested = [each for test in fold.tests.values() for each in test]
+            assert sorted([*fold.train, *tested]) == sorted(found)
+    (official,) = module.folds(found, "official")
+    assert {each.number for each in official.tests["official"]} == {0, 1, 2, 3, 4}
+    assert {each.number for each in official.train} == {5, 6}
+
+
+def test_accuracy_of_spoken_digits(
+    scripts: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = scripts("spoken_digits")
+    arguments = [str(write_digits(tmp_path / "digits", ["anna", "bert"], 24)), str(tmp_path / "work")]
+    arguments += ["--split", "official", "--augment", "off", "--set", "model.hidden_dim=8", "--set", "train.epochs=20"]
+    module.main([*arguments, "--json", str(tmp_path / "a.json")])
+    (measured,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["official"]
+    assert measured["settings"] == {"model.hidden_dim": 8, "train.epochs": 20, "train.augment": False}
+    assert measured["mean"] == measured["folds"][0]["accuracy"]["official"] > 0.9  # 300 and 1,350 Hz: easily told apart
+    assert f"mean {measured['mean']:.1%}" in capsys.readouterr().out
+    module.main([*arguments, "--json", str(tmp_path / "b.json")])  # what is known is not trained again
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    with pytest.raises(SystemExit, match="FSDD must hold recordings"):
+        module.recordings(tmp_path / "work")
