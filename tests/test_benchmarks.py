@@ -93,7 +93,6 @@ NOT_NEEDED = ("jax", "pandas", "scipy", "sklearn")
 # A package out of which a process cannot import anything, whether it is installed or not.
 HIDE = """
 import sys
-import wave
 
 class Hidden:
     def find_spec(name, path=None, target=None):

@@ -165,6 +165,21 @@ def test_gradients_are_the_slopes_of_the_equations(name: str, loss: str) -> None
             assert gradient.numpy()[entry] == pytest.approx(slope, rel=2e-3, abs=2e-5), (name, entry)
 
 
+def test_an_xla_program_has_the_gradients_of_the_maximum_too() -> None:
+    """It may compute the states twice with different roundings, so that none equals the maximum."""
+    model, _ = model_of(replace(LINEAR, layers=1, pooling="all"))
+    batch = batch_of(sequences_of([12] * 5))
+
+    def gradients() -> Any:
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(model(*batch) ** 2)
+        return tape.gradient(total, model.trainable_variables)
+
+    found = tf.function(gradients, autograph=False, jit_compile=True)()
+    for ours, wanted in zip(found, gradients(), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("one_length", [False, True])
 def test_a_step_lowers_the_squared_error_to_almost_nothing(one_length: bool) -> None:
     """The mean of a sequence is learned, by the graph and by the program of XLA."""

@@ -21,6 +21,7 @@ from textrnn.training.network.products import Tensor
 START = InitScale(embedding=0.1, projected=0.05, recurrent=0.5)
 
 LOWEST = -1e30  # the maximum over no states, before it is replaced by 0
+NEAR = 1e-6  # share of a maximum by which a value that rounding took from it may be lower
 
 
 class Classifier(Model):
@@ -129,7 +130,7 @@ class Classifier(Model):
         else:
             pooled = over_text(ops.sum, ops.cast(states, "float32") * real) / some
         if self.config.pooling == "all":
-            largest = over_text(ops.max, ops.where(real > 0, ops.cast(states, "float32"), LOWEST))
+            largest = over_text(maximum, ops.where(real > 0, ops.cast(states, "float32"), LOWEST))
             embedded = over_text(ops.sum, vectors * real) / some
             pooled = ops.concatenate([ops.where(count > 0, largest, 0.0), pooled, embedded], axis=-1)
         if masks and "features" in masks:
@@ -144,3 +145,23 @@ class Classifier(Model):
             0
         ]
         return ops.concatenate([last, states[0, :, hidden:]], axis=-1) if self.config.bidirectional else last
+
+
+def maximum(x: Tensor, axis: int) -> Tensor:
+    """Compute the maximum over an axis. Its gradient goes to the values within `NEAR` of it, in equal shares.
+
+    The gradient of Keras goes to values that equal the maximum. An XLA program may compute a value twice, in two fused
+    loops that round differently. Then no value is equal, and the gradient is 0 / 0.
+    """
+
+    def run(x: Tensor) -> Any:
+        largest = ops.max(x, axis=axis, keepdims=True)
+
+        def gradient(*args: Any, upstream: Any = None) -> Tensor:
+            at_largest = ops.expand_dims(args[0] if upstream is None else upstream, axis)
+            chosen = ops.cast(x >= largest - NEAR * ops.abs(largest), x.dtype)
+            return chosen * (at_largest / ops.maximum(ops.sum(chosen, axis=axis, keepdims=True), 1.0))
+
+        return ops.squeeze(largest, axis), gradient
+
+    return ops.custom_gradient(run)(x)
