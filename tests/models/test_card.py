@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import call, told
+from spoken import speech, write_wav
 from tiny_bundle import write_tiny_bundle, write_tiny_classifier
 
 import textrnn
@@ -50,9 +51,10 @@ def test_every_bundle_has_a_card_also_one_that_is_older_than_cards(folder: Path)
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
 def test_the_code_of_a_card_runs(folder: Path, tmp_path: Path) -> None:
-    if folder.name.startswith("recognizer"):
+    if folder.name.startswith(("audio", "recognizer")):
         pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
     shutil.copytree(folder, tmp_path / "model")
+    write_wav(tmp_path / "model" / "recording.wav", speech(["acb"], pause=0.2))
     card = card_of(read_bundle(folder).manifest, str(tmp_path / "model"))
     for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
         run = subprocess.run(
