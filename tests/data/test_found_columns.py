@@ -40,6 +40,7 @@ def settings(path: Path, lines: list[str], **stated: str) -> DataConfig:
         ("a.csv", ["message,queue", *ROWS], "texts are in the column 'message', labels in the column 'queue'"),
         ("a.csv", ["text,queue", *ROWS], "texts are in the column 'text', labels in the column 'queue'"),
         ("a.csv", ["message,label", *ROWS], "texts are in the column 'message', labels in the column 'label'"),
+        ("a.csv", ["Text,LABEL", *ROWS], "texts are in the column 'Text', labels in the column 'LABEL'"),
         ("a.csv", ROWS, "the first line is a record too, texts are in column 1, labels in column 2"),
         ("a.tsv", BACKWARDS, "the first line is a record too, texts are in column 2, labels in column 1"),
         ("a.txt", TABS, "texts are in column 1, labels in column 2"),

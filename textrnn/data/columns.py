@@ -57,8 +57,8 @@ def find_columns(path: Path, options: SourceOptions, defaults: SourceOptions) ->
     if len(names) < len(wanted) or len(set(names)) < len(names) or any(are_missing):
         return None
     known = [name if name in names else _in_capitals(name, names) for name in wanted]
-    if known == wanted:
-        return None
+    if None not in known:
+        return None if known == wanted else [str(name) for name in known]
     columns = {name: _values(rows, place) for place, name in enumerate(names)}
     found = _both(columns, known) if len(names) == len(wanted) else _among_many(path, columns, known)
     # Without a header, the names are the first record.
