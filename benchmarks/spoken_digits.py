@@ -48,7 +48,7 @@ class Spoken(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What a model is trained on, and its tests by name."""
+    """The recordings that a model is trained on, and those of each test, by its name."""
 
     name: str
     train: list[Spoken]

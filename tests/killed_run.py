@@ -8,7 +8,7 @@ from textrnn.training.tasks.table import trainer_of
 
 
 def trained_arrays(run: Any, stop_after: int = 0) -> dict[str, Any]:
-    """Weights at the end of the training; none if it stops after so many steps."""
+    """Return the weights after the training, by name; an empty dict if it stops after `stop_after` steps."""
     trainer = trainer_of(run)
 
     class Killed(Exception):

@@ -20,8 +20,8 @@ def speech(utterances: list[str], pause: float, noise: float = 3e-4) -> NDArray[
     return whole + np.random.default_rng(1).normal(0, noise, len(whole))
 
 
-def write_wav(path: Path, samples: NDArray[np.float64]) -> Path:
+def write_wav(path: Path, samples: NDArray[np.float64], rate: int = RATE) -> Path:
     with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.setparams((1, 2, rate, 0, "NONE", ""))
         file.writeframes((32767 * samples).astype("<i2").tobytes())
     return path

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from commands import call
+from spoken import write_wav
 
 pytestmark = pytest.mark.long
 
@@ -836,9 +836,7 @@ def write_digits(folder: Path, speakers: Sequence[str], numbers: int = 7) -> Pat
     for place, speaker in enumerate(speakers):
         for digit, number in itertools.product((0, 7), range(numbers)):
             samples = np.sin(2 * np.pi * (300 + 150 * digit + 10 * place + number) * time) * np.sin(np.pi * time / 0.3)
-            with wave.open(str(folder / f"{digit}_{speaker}_{number}.wav"), "wb") as file:
-                file.setparams((1, 2, 8000, 0, "NONE", ""))
-                file.writeframes((9000 * samples).astype("<i2").tobytes())
+            write_wav(folder / f"{digit}_{speaker}_{number}.wav", 0.27 * samples, 8000)
     return folder
 
 
@@ -871,9 +869,11 @@ def test_accuracy_of_spoken_digits(
     module.main([*arguments, "--json", str(tmp_path / "a.json")])
     (measured,) = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["official"]
     assert measured["settings"] == {"model.hidden_dim": 8, "train.epochs": 20, "train.augment": False}
-    assert measured["mean"] == measured["folds"][0]["accuracy"]["official"] > 0.9  # 300 and 1,350 Hz: easily told apart
+    assert (
+        measured["mean"] == measured["folds"][0]["accuracy"]["official"] > 0.9
+    )  # the tones are far apart: 300 and 1,350 Hz
     assert f"mean {measured['mean']:.1%}" in capsys.readouterr().out
-    module.main([*arguments, "--json", str(tmp_path / "b.json")])  # what is known is not trained again
+    module.main([*arguments, "--json", str(tmp_path / "b.json")])  # results in the folder are not computed again
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     with pytest.raises(SystemExit, match="FSDD must hold recordings"):
         module.recordings(tmp_path / "work")

@@ -6,13 +6,13 @@ import json
 import re
 import shutil
 import subprocess
-import wave
 from pathlib import Path
 
 import pytest
 from golden_recordings import samples_of
 from golden_runtimes import GOLDEN, write_cases
 from node import PACKAGE, RUNTIME, checkout, npm_package, run_node
+from spoken import write_wav
 
 import textrnn
 
@@ -43,13 +43,6 @@ def test_a_difference_is_found(folder: Path, tmp_path: Path) -> None:
     assert sorted(match[1] for match in found if match) == ["classify", "encoded", "generate", "score"]
 
 
-def write_wav(path: Path, text: str) -> None:
-    """Write a recording of letters, at 8,000 samples a second of 16 bits."""
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes((32767 * samples_of(text, 8000, 1)).astype("<i2").tobytes())
-
-
 def test_the_code_of_the_readme_runs(folder: Path) -> None:
     pytest.importorskip("kaldi_native_fbank", reason="comes with the extra audio")
     readme = (PACKAGE / "README.md").read_text(encoding="utf-8")
@@ -61,7 +54,7 @@ def test_the_code_of_the_readme_runs(folder: Path) -> None:
     places = {"my": model, "reviews": classifier, "words": translator, "commands": commands, "digits": digits}
     for name, place in places.items():
         code = code.replace(f'"runs/{name}"', json.dumps(str(place)))
-    write_wav(folder / "a.wav", "cab")
+    write_wav(folder / "a.wav", samples_of("cab", 8000, 1), 8000)
     (folder / "readme.mjs").write_text(code, encoding="utf-8")
     printed = run_node(folder, "readme.mjs")
     python = textrnn.load(model)
