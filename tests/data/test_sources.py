@@ -119,11 +119,44 @@ def test_chinese_text_in_gb18030_is_recognised(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("encoding", "text"), [("cp1252", "größer süß\n"), ("big5", "春眠不覺曉\n"), ("cp1251", "Привет, мир\n")]
+    ("encoding", "text"),
+    [("cp1252", "größer süß\n"), ("big5", "春眠不覺曉\n"), ("cp1251", "Привет, мир\n"), ("cp1250", "Płyta główna\n")],
 )
 def test_text_in_other_encodings_is_not_taken_for_it(tmp_path: Path, encoding: str, text: str) -> None:
     (tmp_path / "a.txt").write_bytes(text.encode(encoding) * 3)
-    assert "GB18030" not in error_of(lambda: documents(tmp_path / "a.txt"))
+    message = error_of(lambda: documents(tmp_path / "a.txt"))
+    assert "GB18030" not in message
+    assert ("Windows-1252" in message) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize("text", ["“Größe” – süß, naïve Zoë\n", "Il a mangé à l’hôtel.\n"])
+def test_western_text_in_windows_1252_is_recognised(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252") * 3)
+    message = error_of(lambda: documents(tmp_path / "a.txt"))
+    assert "it may be Windows-1252, as Western European text often is: convert it (iconv -f cp1252" in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_utf_16_with_its_mark_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, block: int
+) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
+    text = "春眠不觉晓，\r\nGröße \U0001f600 end"
+    (tmp_path / "a.txt").write_bytes(("\ufeff" + text).encode(encoding))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
+    assert documents(tmp_path / "a.txt") == documents(tmp_path / "a.txt.gz") == [text]
+    table = 'text,label\n好,pos\n"坏,\n",neg\n'
+    (tmp_path / "a.csv").write_bytes(("\ufeff" + table).encode(encoding))
+    assert labelled(tmp_path / "a.csv") == [("好", "pos"), ("坏,\n", "neg")]
+
+
+def test_utf_16_that_breaks_off_is_refused_and_a_mark_alone_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("two words".encode("utf-16")[:-1])
+    assert "must be UTF-16" in error_of(lambda: documents(tmp_path / "a.txt"))
+    assert documents(tmp_path / "a.txt", errors="replace") == ["two word\ufffd"]
+    (tmp_path / "b.txt").write_bytes("".encode("utf-16"))
+    assert "found none in" in error_of(lambda: documents(tmp_path / "b.txt"))
 
 
 @pytest.mark.parametrize("errors", ["strict", "replace"])
@@ -133,7 +166,8 @@ def test_text_in_other_encodings_is_not_taken_for_it(tmp_path: Path, encoding: s
         (b"\x89PNG\r\n\x1a\n\x00\x00", "PNG"),
         (b"PK\x03\x04\x14\x00", "ZIP"),
         (gzip.compress(b"text", mtime=0), "gzip"),
-        ("text".encode("utf-16"), "UTF-16"),
+        ("text".encode("utf-32"), "UTF-32"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "a recording, which --set data.reads=audio reads"),
         (bytes(range(256)), "binary"),
     ],
 )

@@ -16,7 +16,7 @@ A source is a string:
 
 Local files have priority over datasets of the Hub. A file named ``builtin`` is given as ``./builtin``.
 
-Text is UTF-8. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
+Text is UTF-8, or UTF-16 that begins with its byte order mark. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
 marks the encoding and is not part of the text. Empty documents are skipped.
 
 Labelled text (`read_labelled`) is one of these: a record with a label; a line of a plain text file that begins with
@@ -51,7 +51,16 @@ from textrnn.data.tables import (
     read_json,
     read_table,
 )
-from textrnn.data.text_files import decode, is_mark, nearest_name, read_plain, text_suffix, unreadable, whole_lines
+from textrnn.data.text_files import (
+    decode,
+    is_mark,
+    is_utf16,
+    nearest_name,
+    read_plain,
+    text_suffix,
+    unreadable,
+    whole_lines,
+)
 from textrnn.errors import UserError
 from textrnn.files import sha256
 
@@ -362,6 +371,8 @@ class Files:
 
     def text_bytes(self) -> int | None:
         if any(path.suffix.lower() == ".gz" or text_suffix(path) in _RECORD_READERS for path in self.paths):
+            return None
+        if any(map(is_utf16, self.paths)):
             return None
         return sum(path.stat().st_size for path in self.paths)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from textrnn.data.labels import LIST_SEPARATOR
 from textrnn.data.records import Record, SourceOptions, label_value, require_columns, text_value, whole_characters
-from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened, text_suffix, whole_lines
+from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened_text, text_suffix, whole_lines
 from textrnn.errors import UserError
 
 # Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
@@ -181,7 +181,7 @@ def has_pairs(path: Path) -> bool:
 
 def is_fasttext(path: Path) -> bool:
     """Return whether the first non-empty line begins with a fastText label."""
-    with opened(path) as file:
+    with opened_text(path, "replace") as file:
         start = file.read(1 << 10)
     return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(FASTTEXT.encode())
 

@@ -1,4 +1,4 @@
-"""Readers of UTF-8 text files: bounded blocks, whole lines, documents."""
+"""Readers of text files in UTF-8, or UTF-16 with its mark: bounded blocks, whole lines, documents."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import difflib
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from textrnn.errors import UserError
 
 BLOCK_BYTES = 4 << 20
 SAMPLED_CHARACTERS = 1 << 18  # read to find the line ending and the delimiter of a table
+_RECORDING = "a recording, which --set data.reads=audio reads"
 _SIGNATURES = {
     b"\x89PNG\r\n": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -26,9 +28,13 @@ _SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "an old office document, whose sheet can be saved as CSV UTF-8",
     b"\x1f\x8b": "gzip data without the name .gz",
     b"\x7fELF": "a program",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    codecs.BOM_UTF32_LE: "UTF-32 text",
+    codecs.BOM_UTF32_BE: "UTF-32 text",
+    b"fLaC": _RECORDING,
+    b"OggS": _RECORDING,
+    b"ID3": _RECORDING,
 }
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Span(NamedTuple):
@@ -96,7 +102,7 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBl
         UserError: the file is binary, or is not UTF-8 and `errors` is ``strict``.
     """
     first, end_block, size = (span.first, span.end, span.block_bytes) if span else (0, None, BLOCK_BYTES)
-    with opened(path) as file:
+    with opened_text(path, errors) as file:
         begin = _end_of_block(file, first - 1, size) if first else 0
         if first:
             file.seek(begin)
@@ -126,17 +132,36 @@ def decode(path: Path, errors: str, span: Span | None = None) -> Iterator[TextBl
 
 
 def _way_to_utf8(data: bytes) -> str:
-    """Return what to do about bytes that are not UTF-8, with their encoding if it is the usual one of Chinese text."""
+    """Return how to convert bytes that are not UTF-8, with their encoding if it can be guessed."""
+    guess, codec = "", "ENCODING"
+    if _is_gb18030(data):
+        guess, codec = "it seems to be GB18030: ", "gb18030"
+    elif _can_be_western(data):
+        guess, codec = "it may be Windows-1252, as Western European text often is: ", "cp1252"
+    return f"{guess}convert it (iconv -f {codec} -t utf-8, or save as CSV UTF-8)"
+
+
+def _is_gb18030(data: bytes) -> bool:
+    """Return whether bytes are the usual encoding of Chinese text."""
     try:
         text = codecs.getincrementaldecoder("gb18030")().decode(data)
     except UnicodeDecodeError:
-        return "convert it"
-    beyond = [character for character in text if character > "\x7f"]
-    # Of other encodings, few bytes are the 3,755 most common characters, 0xb0a1 to 0xd7fe.
-    common = sum(b"\xb0\xa1" <= character.encode("gb18030") <= b"\xd7\xfe" for character in beyond)
-    if 2 * common < len(beyond):
-        return "convert it"
-    return "it seems to be GB18030: convert it (iconv -f gb18030 -t utf-8, or save as CSV UTF-8)"
+        return False
+    beyond = [character.encode("gb18030") for character in text if character > "\x7f"]
+    # Of other encodings, few bytes are the 3,755 most common characters: 0xb0 to 0xd7, then 0xa1 to 0xfe.
+    common = sum(len(each) == 2 and 0xB0 <= each[0] <= 0xD7 and each[1] >= 0xA1 for each in beyond)
+    return 3 * common > 2 * len(beyond)
+
+
+def _can_be_western(data: bytes) -> bool:
+    """Return whether bytes can be Windows-1252: mostly ASCII letters, and no sign inside a word."""
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    letters = [character for character in text if character.isalpha()]
+    is_mostly_ascii = 2 * sum(map(str.isascii, letters)) > len(letters)
+    return is_mostly_ascii and not re.search(r"[^\W\d_][\xa1-\xb6\xb8-\xbf\xd7\xf7][^\W\d_]", text)
 
 
 def _end_of_block(file: BinaryIO, block: int, size: int) -> int:
@@ -158,7 +183,60 @@ def starts_line(span: Span) -> bool:
 def is_mark(path: Path) -> bool:
     """Return whether a file has only a byte order mark."""
     with path.open("rb") as file:
-        return file.read(4) == codecs.BOM_UTF8
+        return file.read(4) in (codecs.BOM_UTF8, *_UTF16)
+
+
+class _AsUtf8(io.RawIOBase):
+    """The text of a UTF-16 file as UTF-8. Its mark gives the order of the bytes."""
+
+    def __init__(self, file: BinaryIO, errors: str) -> None:
+        self._file, self._rest = file, b""
+        self._decoder = codecs.getincrementaldecoder("utf-16")(errors)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            data = self._file.read(BLOCK_BYTES)
+            self._rest = self._decoder.decode(data, not data).encode()
+            if not data:
+                break
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+
+def is_utf16(path: Path) -> bool:
+    """Return whether a file begins with the byte order mark of UTF-16."""
+    with opened(path) as file:
+        return _begins_as_utf16(file.read(4))
+
+
+def _begins_as_utf16(start: bytes) -> bool:
+    return start[:2] in _UTF16 and start != codecs.BOM_UTF32_LE
+
+
+@contextmanager
+def opened_text(path: Path, errors: str) -> Iterator[BinaryIO]:
+    """Open a text file for reading bytes of UTF-8, as `opened`; UTF-16 is converted.
+
+    Raises:
+        UserError: as of `opened`; or the file is broken UTF-16, and `errors` is ``strict``.
+    """
+    with opened(path) as file:
+        start = file.read(4)
+        file.seek(0)
+        if not _begins_as_utf16(start):
+            yield file
+            return
+        try:
+            yield io.BufferedReader(_AsUtf8(file, errors))  # type: ignore[misc]  # it reads as a BinaryIO does
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"text that begins with the mark of UTF-16 must be UTF-16, {path} is not: {error.reason}; save it as "
+                "UTF-8, or go on with --errors replace"
+            ) from error
 
 
 @contextmanager
@@ -179,6 +257,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 def _refuse_binary(path: Path, start: bytes) -> None:
     kind = next((name for signature, name in _SIGNATURES.items() if start.startswith(signature)), None)
+    if start.startswith(b"RIFF") and start[8:12] == b"WAVE":
+        kind = _RECORDING
     if kind is None and b"\0" in start:
         try:
             codecs.utf_8_decode(start, "strict", False)
@@ -215,7 +295,7 @@ def whole_lines(path: Path, errors: str, newline: str = "\n") -> Iterator[str]:
 
 def newline_of(path: Path) -> str:
     """Return the newline of a table: ``\\r`` if its start has no ``\\n``, as in files of old spreadsheets."""
-    with opened(path) as file:
+    with opened_text(path, "replace") as file:
         start = file.read(SAMPLED_CHARACTERS)
     return "\r" if b"\r" in start and b"\n" not in start else "\n"
 
