@@ -66,6 +66,15 @@ TALKS = [f"{label}\t{number}\tTicket {number}\t{text}" for number, (text, label)
 NESTED = [
     f'{{"by": {{"id": 7}}, "ask": "{text}", "queue": "{label}", "n": {number}}}' for number, (text, label) in PAIRS
 ]
+TAGGED = [
+    f'{{"by": {{"name": "A{number % 2}"}}, "tags": ["x{number % 2}"], "ask": "{text}", "queue": "{label}"}}'
+    for number, (text, label) in PAIRS
+]
+DEEP = [
+    f'{{"id": {number}, "review": {{"body": "{text}"}}, "to": {{"team": "{label}"}}}}'
+    for number, (text, label) in PAIRS
+]
+ENDS = [f"{text};{label};;" for text, label in TEXTS.items()]
 CHINESE = [
     "编号,内容,情感",
     *(f"{number},{'很好，下次再来' if number % 2 else '太差了，不推荐'},{number % 2}" for number in range(6)),
@@ -80,6 +89,13 @@ CHINESE = [
         ("a.csv", CHINESE, ("内容", "情感")),
         ("a.tsv", ["queue\tid\ttitle\tbody", *TALKS], ("body", "queue")),
         ("a.jsonl", NESTED, ("ask", "queue")),
+        ("a.jsonl", TAGGED, ("ask", "queue")),
+        ("a.jsonl", DEEP, ("review.body", "to.team")),
+        ("a.json", ['{"data": [', ",\n".join(NESTED), '], "total": 5}'], ("ask", "queue")),
+        ("a.csv", ["message;queue;;", *ENDS, ";;;"], ("message", "queue")),
+        ("a.csv", ["message;queue", *ENDS[:3], *(row.rstrip(";") for row in ENDS[3:])], ("message", "queue")),
+        ("a.csv", ["message;queue;;", *(row.rstrip(";") for row in ENDS)], ("message", "queue")),
+        ("a.csv", ENDS, ("1", "2")),
     ],
 )
 def test_the_text_and_the_label_of_a_wide_table(
@@ -87,7 +103,10 @@ def test_the_text_and_the_label_of_a_wide_table(
 ) -> None:
     data, (note,) = TextClassification().find_columns(settings(tmp_path / name, lines))
     assert (data.text, data.label) == columns
-    assert f"texts are in {'the column ' + repr(columns[0]) if not columns[0].isdecimal() else 'column 2'}" in note
+    of_texts = f"column {columns[0]}" if columns[0].isdecimal() else f"the column {columns[0]!r}"
+    assert f"texts are in {of_texts}" in note
+    texts = dict(read_labelled(data.source, labelled_options(data), Counter()))
+    assert lines is CHINESE or texts == TEXTS
 
 
 def test_names_in_capitals_and_columns_that_are_stated_settle_doubt(tmp_path: Path) -> None:

@@ -613,10 +613,32 @@ def test_a_missing_column_is_answered_with_those_there(tmp_path: Path, name: str
     assert labelled(path, text="review", label="stars") == [("good", "5")]
 
 
-def test_a_record_that_lacks_the_label_column_is_named(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "a.jsonl", [{"text": "good", "label": 1}, {"text": "bad"}])
-    message = error_of(lambda: labelled(path))
-    assert f"the label column must be one of 'text' in {path} line 2" in message
+def test_a_record_that_lacks_a_column_has_nothing_in_it(tmp_path: Path) -> None:
+    records = [{"text": "good", "label": 1}, {"text": "bad"}, {"label": 0}, {"text": "poor", "label": 0}]
+    found = [("good", "1"), ("poor", "0")], {"empty texts": 1, "texts without a label": 1}
+    assert left_out(write_lines(tmp_path / "a.jsonl", records)) == found
+    assert left_out(write_lines(tmp_path / "b.jsonl", records[::-1])) == (found[0][::-1], found[1])
+
+
+def test_fields_of_nested_objects_are_columns_and_records_come_back_as_they_were(tmp_path: Path) -> None:
+    records = [
+        {"id": 7, "review": {"text": "good", "by": {"name": "Ann"}}},
+        {"id": 8, "review": {"text": "bad", "by": {"name": "Bob"}}},
+    ]
+    path = write_lines(tmp_path / "a.jsonl", records)
+    assert labelled(path, text="review.text", label="review.by.name") == [("good", "Ann"), ("bad", "Bob")]
+    rows = read_rows(str(path), SourceOptions("review.text"))
+    assert [dict(zip(row.names, row.values, strict=True)) for row in rows] == records
+    assert "id, review, review.text, review.by.name" in error_of(lambda: labelled(path))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_records_in_an_object_of_a_json_file(tmp_path: Path, indent: int | None) -> None:
+    records = [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]
+    path = write(tmp_path / "a.json", json.dumps({"version": 1, "data": records, "tags": ["x"]}, indent=indent))
+    assert labelled(path) == [("good", "1"), ("bad", "0")]
+    write(path, json.dumps({"a": records, "b": records}, indent=2))
+    assert "must hold a JSON object a line, or one array of them; line 1" in error_of(lambda: labelled(path))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textrnn.data.records import SourceOptions
-from textrnn.data.tables import delimited_rows, header, json_objects
+from textrnn.data.tables import delimited_rows, flat, header, json_objects
 from textrnn.data.text_files import text_suffix
 from textrnn.errors import UserError
 
@@ -50,17 +50,34 @@ def find_columns(path: Path, options: SourceOptions, defaults: SourceOptions) ->
     Raises:
         UnclearColumnsError: of more than two columns, several fit.
     """
-    names, rows = _sampled_records(path, options)
+    if not _is_json(path):
+        return _find(path, options, defaults, *_sampled_rows(path, options))
+    records = [record for _, record in islice(json_objects(path, options.errors), SAMPLED_RECORDS)]
+    found = _find(path, options, defaults, *_fields(records, options))
+    if found or not any(isinstance(value, dict) for record in records for value in record.values()):
+        return found
+    # No others fit: the fields of nested objects are columns too.
+    return _find(path, options, defaults, *_fields([flat(record) for record in records], options))
+
+
+def _find(
+    path: Path, options: SourceOptions, defaults: SourceOptions, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> list[str] | None:
+    """Return the columns of `find_columns`, of a table with these names and records."""
     wanted = options.columns
     are_stated = [name != default for name, default in zip(wanted, defaults.columns, strict=True)]
     are_missing = [stated and name not in names for stated, name in zip(are_stated, wanted, strict=True)]
-    if len(names) < len(wanted) or len(set(names)) < len(names) or any(are_missing):
+    columns = {name: _values(rows, place) for place, name in enumerate(names)}
+    if len([name for name in names if name or columns[name]]) > len(columns) or any(are_missing):
+        return None
+    if not columns.get("", True):
+        del columns[""]  # empty columns at the end, as spreadsheets write them
+    if len(columns) < len(wanted):
         return None
     known = [name if name in names else _in_capitals(name, names) for name in wanted]
     if None not in known:
         return None if known == wanted else [str(name) for name in known]
-    columns = {name: _values(rows, place) for place, name in enumerate(names)}
-    found = _both(columns, known) if len(names) == len(wanted) else _among_many(path, columns, known)
+    found = _both(columns, known) if len(columns) == len(wanted) else _among_many(path, columns, known)
     # Without a header, the names are the first record.
     if found and len(wanted) > 1 and not any(known) and not _is_json(path) and found[1] in columns[found[1]]:
         return [str(names.index(name) + 1) for name in found]
@@ -71,14 +88,18 @@ def _is_json(path: Path) -> bool:
     return text_suffix(path) in (".json", ".jsonl")
 
 
-def _sampled_records(path: Path, options: SourceOptions) -> tuple[list[str], Sequence[Sequence[Any]]]:
-    """Return the names of the columns, and the first records."""
-    if _is_json(path):
-        records = [record for _, record in islice(json_objects(path, options.errors), SAMPLED_RECORDS)]
-        names = list(records[0]) if records else []
-        return names, [list(record.values()) for record in records if list(record) == names]
+def _sampled_rows(path: Path, options: SourceOptions) -> tuple[list[str], Sequence[Sequence[Any]]]:
+    """Return the names of the columns of a table, and its first records."""
     first, *rows = [row for _, row in islice(delimited_rows(path, options.errors), SAMPLED_RECORDS)] or [[]]
     return header(first), rows
+
+
+def _fields(records: Sequence[Mapping[str, Any]], options: SourceOptions) -> tuple[list[str], Sequence[Sequence[Any]]]:
+    """Return the columns of JSON objects that can hold a text or a label, and what each record has in them."""
+    others = (dict,) if options.several_labels else (dict, list)
+    names = dict.fromkeys(name for record in records for name in record)
+    kept = [name for name in names if not any(isinstance(record.get(name), others) for record in records)]
+    return kept, [[record.get(name) for name in kept] for record in records]
 
 
 def _values(rows: Sequence[Sequence[Any]], place: int) -> Values:

@@ -93,10 +93,12 @@ def require_columns(source: object, columns: Sequence[str], options: SourceOptio
     missing = [what for what, name in zip(roles, options.columns, strict=True) if name not in columns]
     if missing:
         name = options.columns[roles.index(missing[0])]
+        there = ", ".join(filter(None, columns))
         which = "column that holds" if len(missing) == 1 else "columns that hold"
         raise UserError(
-            f"the {missing[0]} column must be one of {', '.join(columns)!r:.200} in {source}, was: {name!r}; name the"
-            f" {which} the {' and the '.join(missing)}: {' '.join(f'--{what} NAME' for what in missing)}"
+            f"the {missing[0]} column must be one of {there!r:.200} in {source}, was:"
+            f" {name!r}; name the {which} the {' and the '.join(missing)}:"
+            f" {' '.join(f'--{what} NAME' for what in missing)}"
         )
 
 

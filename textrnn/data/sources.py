@@ -9,15 +9,17 @@ A source is a string:
   All files but ``.parquet`` may be compressed (``.gz``). A ``.csv`` is quoted as in RFC 4180. Its delimiter is
   detected: a comma, semicolon, tab or bar, or the one of a first line ``sep=``. A ``.tsv`` is not quoted. Both start
   with a header line, unless columns are named by number. Their lines may also end with a single ``\\r``. A ``.json``
-  or ``.jsonl`` has one object per line, or one array of objects (which is read into memory);
+  or ``.jsonl`` has one object per line, or one array of objects (which is read into memory); a ``.json`` may also have
+  this array in one object. A field ``b`` of a nested object ``a`` is the column ``a.b``;
 * a folder: all files in it and its subfolders, sorted by name, without hidden files;
 * a Hugging Face dataset: ``NAME[:CONFIG][@SPLIT]``, as in ``wikitext:wikitext-2-raw-v1@validation`` or ``owner/name``.
   The default split is ``train``. It is downloaded once to the cache of Hugging Face and then read from there.
 
 Local files have priority over datasets of the Hub. A file named ``builtin`` is given as ``./builtin``.
 
-Text is UTF-8, or UTF-16 that begins with its byte order mark. Newlines stay exactly as they are in the file. A byte order mark at the start of a file is dropped: it
-marks the encoding and is not part of the text. Empty documents are skipped.
+Text is UTF-8, or UTF-16 that begins with its byte order mark. Newlines stay exactly as they are in the file. A byte
+order mark at the start of a file is dropped: it marks the encoding and is not part of the text. Empty documents are
+skipped.
 
 Labelled text (`read_labelled`) is one of these: a record with a label; a line of a plain text file that begins with
 ``__label__NAME``, as in fastText; a line of a plain text file whose lines are two sides and a tab, read as a ``.tsv``;

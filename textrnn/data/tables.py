@@ -21,6 +21,7 @@ from textrnn.errors import UserError
 
 # Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
 LONGEST_FIELD = 64 << 20  # characters
+SAMPLED_OBJECTS = 1000  # at most, of which some must have a column
 SAMPLED_LINES = 200  # at most, read to find the delimiter of a .csv
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT = "__label__"
@@ -101,14 +102,16 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
         rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
     else:
         rows = parser.reader(lines, delimiter=delimiter, strict=True)
-    width = 0
+    width = named = 0
     try:
         for row in rows:
             is_separator = rows.line_num == 1 and _said_delimiter(record[0])
             record.clear()
             if not row or is_separator:  # an empty line is not a record
                 continue
-            width = width or len(row)
+            width, named = width or len(row), named or len(_without_end(row))
+            if len(row) != width and len(row) >= named and not any(row[named:]):
+                row = [*row[:named], *[""] * (width - named)]  # spreadsheets leave out some of the last empty fields
             if len(row) != width:
                 raise UserError(
                     f"every record must have {width} fields as the first line has, {path} line {rows.line_num} "
@@ -124,6 +127,11 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
                 f"field: {error}; close it, and double quotes inside a field"
             ) from error
         raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
+
+
+def _without_end(fields: list[str]) -> list[str]:
+    """Return fields without the empty ones at the end."""
+    return _without_end(fields[:-1]) if fields and not fields[-1].strip() else fields
 
 
 def _kept_in(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
@@ -206,12 +214,19 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
         UserError: the file is malformed, or has JSON values that are not objects.
     """
     lines = whole_lines(path, errors)
+    is_first = text_suffix(path) == ".json"
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue
         is_array = line.lstrip().startswith("[")
         try:
-            records = json.loads(line + "".join(lines)) if is_array else [json.loads(line)]
+            if is_array:
+                records = json.loads(line + "".join(lines))
+            elif is_first and (wrapped := _wrapped_records(line, lines)):
+                records, is_array = wrapped, True
+            else:
+                records = [json.loads(line)]
+            is_first = False
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} must hold a JSON object a line, or one array of them; line {number}: {error}"
@@ -223,12 +238,61 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
             yield place, record
 
 
+def _wrapped_records(line: str, lines: Iterator[str]) -> list[Any] | None:
+    """Return the records of a file that is one object with one list of objects, as in ``{"data": [{...}, ...]}``.
+
+    Args:
+        line: the first line of the file.
+        lines: the others, which are read only if the first is not a whole object, or wraps records.
+
+    Raises:
+        ValueError: it is none, and the first line is no JSON.
+    """
+    try:
+        whole = json.loads(line)
+    except ValueError:
+        if not line.lstrip().startswith("{"):
+            raise
+        try:
+            whole = json.loads(line + "".join(lines))
+        except ValueError:
+            whole = None
+        found = _only_list(whole)
+        if found is None:
+            raise
+        return found
+    return _only_list(whole)
+
+
+def _only_list(whole: Any) -> list[Any] | None:
+    values = whole.values() if isinstance(whole, dict) else ()
+    lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the fields of nested objects as columns of their own: ``{"a": {"b": 1}}`` has ``a.b``."""
+    if not any(isinstance(value, dict) for value in record.values()):
+        return record
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": each for inner, each in flat(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
 def read_json(path: Path, options: SourceOptions) -> Iterator[Record]:
-    for place, record in json_objects(path, options.errors):
-        require_columns(place, list(record), options)
-        text = text_value(place, record[options.text], options)
-        label = (
-            "" if options.label is None else label_value(place, record[options.label], several=options.several_labels)
-        )
+    objects = json_objects(path, options.errors)
+    first = list(islice(objects, SAMPLED_OBJECTS))
+    names = dict.fromkeys(name for _, record in first for name in (*record, *flat(record)))
+    if first:
+        require_columns(path, list(names), options)
+    for place, record in chain(first, objects):
+        # A record may lack a column: many programs leave out what is null.
+        text, *labels = (record[name] if name in record else flat(record).get(name) for name in options.columns)
+        text = text_value(place, text, options)
+        label = label_value(place, labels[0], several=options.several_labels) if labels else ""
         text, label = (whole_characters(place, value, options.errors) for value in (text, label))
         yield Record(text, label, tuple(record), tuple(record.values()))

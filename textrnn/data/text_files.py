@@ -231,7 +231,7 @@ def opened_text(path: Path, errors: str) -> Iterator[BinaryIO]:
             yield file
             return
         try:
-            yield io.BufferedReader(_AsUtf8(file, errors))  # type: ignore[misc]  # it reads as a BinaryIO does
+            yield io.BufferedReader(_AsUtf8(file, errors))
         except UnicodeDecodeError as error:
             raise UserError(
                 f"text that begins with the mark of UTF-16 must be UTF-16, {path} is not: {error.reason}; save it as "
