@@ -76,7 +76,8 @@ def _sampled_rows(lines: Sequence[str], delimiter: str, is_whole: bool) -> list[
         rows = list(filter(None, _csv_parser().reader(lines, delimiter=delimiter)))
     except _csv_parser().Error:
         return []
-    return rows if is_whole else rows[:-1]  # the last row may be cut
+    rows = rows if is_whole else rows[:-1]  # the last row may be cut
+    return [_as_wide(row, rows[0]) for row in rows]
 
 
 def _has_decimal_commas(rows: Iterable[Sequence[str]]) -> bool:
@@ -102,19 +103,17 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
         rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
     else:
         rows = parser.reader(lines, delimiter=delimiter, strict=True)
-    width = named = 0
+    first: list[str] = []
     try:
         for row in rows:
             is_separator = rows.line_num == 1 and _said_delimiter(record[0])
             record.clear()
             if not row or is_separator:  # an empty line is not a record
                 continue
-            width, named = width or len(row), named or len(_without_end(row))
-            if len(row) != width and len(row) >= named and not any(row[named:]):
-                row = [*row[:named], *[""] * (width - named)]  # spreadsheets leave out some of the last empty fields
-            if len(row) != width:
+            first = first or row
+            if len(row) != len(first) and len(row := _as_wide(row, first)) != len(first):
                 raise UserError(
-                    f"every record must have {width} fields as the first line has, {path} line {rows.line_num} "
+                    f"every record must have {len(first)} fields as the first line has, {path} line {rows.line_num} "
                     f"has {len(row)}; mend it (a delimiter or newline inside a field of a .csv needs quotes around it)"
                 )
             yield rows.line_num, row
@@ -129,9 +128,14 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
 
 
-def _without_end(fields: list[str]) -> list[str]:
-    """Return fields without the empty ones at the end."""
-    return _without_end(fields[:-1]) if fields and not fields[-1].strip() else fields
+def _as_wide(row: list[str], first: list[str]) -> list[str]:
+    """Return a row with as many empty fields at its end as the first row, if that is all in which they differ.
+
+    Spreadsheets leave out some of the empty fields at the end of a line.
+    """
+    named = max((place for place, field in enumerate(first, 1) if field.strip()), default=0)
+    differs = len(row) != len(first) and len(row) >= named and not any(row[named:])
+    return [*row[:named], *[""] * (len(first) - named)] if differs else row
 
 
 def _kept_in(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
