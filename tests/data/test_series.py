@@ -201,9 +201,31 @@ def test_numbers_may_have_decimal_commas_where_commas_separate_nothing(
     assert read_series([write(tmp_path / "a.csv", table)])[0].tolist() == values
 
 
-def test_a_decimal_comma_and_a_point_in_one_number_are_refused(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.csv", "level;flow\n1,5;2\n1.234,5;3\n")
-    assert "line 3 has '1.234,5' in the column 'level'" in error_of(lambda: read_series([source]))
+@pytest.mark.parametrize(
+    ("fields", "values", "separator"),
+    [
+        (["1.234,5", "999,25", "1.000"], [1234.5, 999.25, 1000], ";"),
+        (["1,234.50", "999.25", "-1,000,000"], [1234.5, 999.25, -1e6], ","),
+        (["$1,234.50", "$9", "-$12.5"], [1234.5, 9, -12.5], ","),
+        (["1.234,50 €", "-9 €", "0,5€"], [1234.5, -9, 0.5], ";"),
+        (["1\u202f234,5", "999,25", "12 000"], [1234.5, 999.25, 12000], ";"),
+        (["12 %", "3.5%", "\u22124%"], [12, 3.5, -4], ","),
+    ],
+)
+def test_numbers_may_have_separated_thousands_and_signs_and_that_is_said(
+    tmp_path: Path, fields: list[str], values: list[float], separator: str
+) -> None:
+    rows = [f'{day}{separator}"{field}"' for day, field in enumerate(fields)]
+    source = write(tmp_path / "a.csv", "\n".join([f"day{separator}sales", *rows, separator, separator]))
+    assert read_series([source], ["sales"])[0].ravel().tolist() == values
+    assert f"read as {values[0]:g}" in notes_of(source)[0]
+
+
+@pytest.mark.parametrize("field", ["1,5,5", "1.23,5", "$", "12 pieces", "2024-01-05"])
+def test_what_is_no_number_with_thousands_is_refused(tmp_path: Path, field: str) -> None:
+    source = write(tmp_path / "a.csv", f"level;flow\n1,5;2\n{field};3\n;4\n")
+    message = error_of(lambda: read_series([source]))
+    assert f"line 3 has {field!r} in the column 'level' and 1 other line of it has a gap too; fill the gaps" in message
 
 
 @pytest.mark.parametrize(

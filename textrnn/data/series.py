@@ -4,7 +4,8 @@ A source is a string, as in `textrnn.data.sources`. Several sources or files are
 
 * ``.csv`` and ``.tsv``: one time step per line. The values are in the named columns. By default these are all columns
   with numbers, without a first column that counts the rows. A number may have a decimal comma if the delimiter is not a
-  comma. If the first line has a number, it is a record, and the columns are named by number, from 1;
+  comma, separated thousands, and the sign of a currency or of percent. Lines of empty fields are skipped. If the first
+  line has a number, it is a record, and the columns are named by number, from 1;
 * ``.npz``: the named array, else the only array, else ``x``. Its shape is ``(time,)`` or ``(time, features)``;
 * ``.json``, ``.jsonl`` and ``.parquet``, and Hugging Face datasets: one time step per record. A column has a number or
   a list of numbers.
@@ -30,9 +31,10 @@ from textrnn.data.columns import counts, is_compact_dates, order_in_time, order_
 from textrnn.data.hugging_face import HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line
 from textrnn.data.sources import find
-from textrnn.data.tables import DECIMAL_COMMA, delimited_rows, delimiter_of, json_objects
+from textrnn.data.tables import delimited_rows, delimiter_of, json_objects
 from textrnn.data.text_files import text_suffix
 from textrnn.data.vectors import require_width, to_numbers
+from textrnn.data.written_numbers import Reader, number_with_comma, plain_number, reader_of
 from textrnn.errors import UserError
 
 RECORDS_AT_ONCE = 1000
@@ -176,17 +178,19 @@ def _read_delimited(path: Path, columns: Sequence[str]) -> _Table:
     first = next(rows, None)
     if first is None:
         raise UserError(f"a series must hold values, {path} is empty; give another file")
-    number = _number_with_comma if delimiter_of(path) != "," else _number
+    may_have_commas = delimiter_of(path) != ","
+    number = number_with_comma if may_have_commas else plain_number
     names = [_field(field) for field in first[1]]
     if any(number(name) is not None for name in names) and not (columns and set(columns) <= set(names)):
         names, rows = [str(number) for number in range(1, len(names) + 1)], chain([first], rows)
-    lines = [(line, [_field(field) for field in row]) for line, row in rows]
+    lines = [(line, fields) for line, row in rows if any(fields := [_field(field) for field in row])]
+    filled = [[row[place] for _, row in lines if row[place]] for place in range(len(names))]
+    readers = [reader_of(fields, may_have_commas) for fields in filled]
     if columns:
         _require_columns(path, names, columns)
         places = [names.index(column) for column in columns]
     else:
-        of_columns = (next((row[place] for _, row in lines if row[place]), "") for place in range(len(names)))
-        places = [place for place, field in enumerate(of_columns) if number(field) is not None]
+        places = [place for place, reader in enumerate(readers) if reader]
     if not columns and len(places) > 1 and is_compact_dates([row[places[0]] for _, row in lines]):
         del places[0]
     if not places:
@@ -195,19 +199,41 @@ def _read_delimited(path: Path, columns: Sequence[str]) -> _Table:
     for line, row in lines:
         values.append([])
         for place in places:
-            value = number(row[place])
+            read = readers[place] or number
+            value = read(row[place])
             if value is None:
                 what = f"has {row[place]!r:.60}" if row[place] else "has none"
+                gaps = sum(read(other[place]) is None for _, other in lines)
+                also = _also(gaps - 1)
                 raise UserError(
-                    f"every step must have a number, {path} line {line} {what} in the column {names[place]!r}; fill "
-                    "the gap, or name other columns: data.values"
+                    f"every step must have a number, {path} line {line} {what} in the column {names[place]!r}{also}; "
+                    f"fill the gap{'s' if also else ''}, or name other columns: data.values"
                 )
             values[-1].append(value)
     steps = [to_numbers(row, f"{path} line {line}") for (line, _), row in zip(lines, values, strict=True)]
     others = {name: [row[place] for _, row in lines] for place, name in enumerate(names) if place not in places}
     of_places = [[names[place]] for place in places]
-    return _in_time(
+    table = _in_time(
         path, [np.asarray(step) for step in steps], of_places, others, [] if columns else [row[0] for row in values]
+    )
+    notes = [
+        note for place in places if (note := _note_of_numbers(names[place], filled[place], readers[place], number))
+    ]
+    return table._replace(notes=(*notes, *table.notes))
+
+
+def _also(gaps: int) -> str:
+    others = "1 other line of it has a gap" if gaps == 1 else f"{gaps:,} other lines of it have gaps"
+    return f" and {others} too" if gaps else ""
+
+
+def _note_of_numbers(name: str, fields: Sequence[str], reader: Reader | None, usual: Reader) -> str:
+    """Return a note about numbers that are not written as programs write them; empty if there are none."""
+    shown = next((field for field in fields if reader and usual(field) != reader(field)), None)
+    return (
+        f"the column {name!r} has numbers such as {shown}, which is read as {reader(shown):g}"
+        if reader and shown
+        else ""
     )
 
 
@@ -242,17 +268,6 @@ def _in_time(
 def _field(field: str) -> str:
     """Strip spaces and the quotes that the reader keeps in a .tsv."""
     return field.strip().strip('"').strip()
-
-
-def _number(field: str) -> float | None:
-    try:
-        return None if "_" in field else float(field)  # only Python allows underscores in numbers
-    except ValueError:
-        return None
-
-
-def _number_with_comma(field: str) -> float | None:
-    return _number(field.replace(",", ".") if DECIMAL_COMMA.fullmatch(field) else field)
 
 
 def _read_npz(path: Path, columns: Sequence[str]) -> _Table:
