@@ -88,11 +88,19 @@ def test_figures_by_hand() -> None:
     assert metrics.calibration_error == expected_calibration_error(PROBS, TARGETS)
 
 
-def test_a_class_that_is_neither_there_nor_predicted_has_figures_of_zero() -> None:
+def test_a_class_that_is_neither_there_nor_predicted_has_figures_of_zero_and_does_not_count() -> None:
     metrics = measure(np.array([[0.9, 0.1, 0.0]]), np.array([0]), ("a", "b", "c"))
     assert metrics.classes["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "texts": 0}
     assert metrics.accuracy == 1.0
-    assert metrics.macro_f1 == pytest.approx(1 / 3)
+    assert metrics.macro_f1 == 1.0
+
+
+@given(classified())
+def test_macro_f1_is_that_of_scikit_learn(case: tuple[NDArray[np.float64], NDArray[np.int64]]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    probs, targets = case
+    expected = metrics.f1_score(targets, probs.argmax(axis=1), average="macro", zero_division=0)
+    assert measure(probs, targets, "abcde"[: probs.shape[1]]).macro_f1 == pytest.approx(expected)
 
 
 def test_a_probability_of_zero_leaves_the_loss_finite() -> None:

@@ -27,14 +27,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data.columns import counts, is_compact_dates, order_in_time, order_of_count
+from textrnn.data.columns import (
+    Reader,
+    counts,
+    is_compact_dates,
+    number_with_comma,
+    order_in_time,
+    order_of_count,
+    plain_number,
+    reader_of,
+)
 from textrnn.data.hugging_face import HubDataset, reading_parquet, record_batches
 from textrnn.data.records import first_line
 from textrnn.data.sources import find
 from textrnn.data.tables import delimited_rows, delimiter_of, json_objects
 from textrnn.data.text_files import text_suffix
 from textrnn.data.vectors import require_width, to_numbers
-from textrnn.data.written_numbers import Reader, number_with_comma, plain_number, reader_of
 from textrnn.errors import UserError
 
 RECORDS_AT_ONCE = 1000

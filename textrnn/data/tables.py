@@ -17,7 +17,6 @@ from typing import Any
 from textrnn.data.labels import LIST_SEPARATOR
 from textrnn.data.records import Record, SourceOptions, label_value, require_columns, text_value, whole_characters
 from textrnn.data.text_files import SAMPLED_CHARACTERS, newline_of, opened_text, text_suffix, whole_lines
-from textrnn.data.written_numbers import DECIMAL_COMMA
 from textrnn.errors import UserError
 
 # Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
@@ -85,6 +84,9 @@ def _has_decimal_commas(rows: Iterable[Sequence[str]]) -> bool:
     """Return whether some fields have a comma, and all of these fields are numbers with a decimal comma."""
     with_comma = [field for row in rows for field in row if "," in field]
     return bool(with_comma) and all(DECIMAL_COMMA.fullmatch(field.strip()) for field in with_comma)
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:

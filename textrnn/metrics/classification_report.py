@@ -69,8 +69,10 @@ class ClassificationMetrics:
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 of the classes, each with the same weight."""
-        return sum(figures["f1"] for figures in self.classes.values()) / len(self.labels)
+        """Mean F1 of the classes that are true or predicted of some text, each with the same weight."""
+        is_there = self.confusion.any(axis=0) | self.confusion.any(axis=1)
+        f1 = [figures["f1"] for figures in self.classes.values()]
+        return float(np.mean(f1, where=is_there))
 
     @property
     def classes(self) -> dict[str, dict[str, float]]:

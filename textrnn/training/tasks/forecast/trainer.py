@@ -100,7 +100,8 @@ class ForecasterTrainer(Trainer):
             f"{measured[f'{name}_rmse']:.4g} (naive {measured[f'naive_{name}_rmse']:.4g})"
             for name in ("one_step", "horizon")
         )
-        return f"held out {measured['held_out_loss']:.4f}, error at 1 step {one}, at {ahead} {last}"
+        further = f", at {ahead} {last}" if ahead > 1 else ""
+        return f"held out {measured['held_out_loss']:.4f}, error at 1 step {one}{further}"
 
     def finish(self) -> None:
         """Write `forecast.png` and the bundle."""
