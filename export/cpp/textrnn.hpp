@@ -1216,6 +1216,7 @@ public:
         });
         if (type != UNIGRAM && type != BPE) damaged("its model must be unigram or BPE");
         is_bpe_ = type == BPE;
+        has_space_ = find(SPACE) >= 0;
         if (!bytes_fall_back || dummy_prefix || extra_whitespace || !escape || has_map || byte_ids_.size() != 256 ||
             token_bytes_.size() < SPECIAL_TOKENS.size()) {
             damaged("its model must have the bytes and the normaliser of textrnn");
@@ -1268,7 +1269,10 @@ private:
     }
 
     // Control characters and two characters that SentencePiece reserves are always spelled as bytes.
-    static bool is_apart(std::uint32_t code) { return code < 0x20 || code == 0x7F || code == 0x2581 || code == 0x2585; }
+    // So is a space if no piece is a space alone.
+    bool is_apart(std::uint32_t code) const {
+        return code < 0x20 || code == 0x7F || code == 0x2581 || code == 0x2585 || (code == ' ' && !has_space_);
+    }
 
     // Call use(field, number, content) for each field of a protocol buffer.
     template <class Use>
@@ -1462,7 +1466,7 @@ private:
     }
 
     std::string place_;
-    bool is_bpe_ = false;
+    bool is_bpe_ = false, has_space_ = true;
     std::vector<std::string> token_bytes_, token_texts_;
     std::vector<float> scores_;
     float lowest_ = std::numeric_limits<float>::max();

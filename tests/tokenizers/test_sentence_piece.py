@@ -47,6 +47,18 @@ def test_newlines_tabs_and_unseen_characters_are_bytes(model_type: str) -> None:
     assert pieces(tokenizer, "\u2581") == ["<0xE2>", "<0x96>", "<0x81>"]
 
 
+@both_types
+@pytest.mark.parametrize("text", ["春眠 不覺", " 山", "山\u2581 ", " ", "a  b\n"])
+def test_text_without_spaces_gives_a_tokenizer_that_keeps_them(model_type: str, text: str) -> None:
+    tokenizer = SentencePieceTokenizer.train(
+        ["白日依山盡，黃河入海流。\n欲窮千里目，更上一層樓。\n"], model_type=model_type
+    )
+    ids = tokenizer.encode(text)
+    decoder = tokenizer.stream_decoder()
+    assert tokenizer.decode(ids) == "".join(map(decoder.push, ids.tolist())) + decoder.finish() == text
+    assert pieces(tokenizer, " ") == ["<0x20>"]
+
+
 def test_a_character_of_several_tokens_is_streamed_when_it_is_whole() -> None:
     tokenizer = trained("unigram")
     decoder = tokenizer.stream_decoder()

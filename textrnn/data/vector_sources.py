@@ -474,7 +474,8 @@ def _read_delimited(path: Path, options: VectorOptions) -> Iterator[_Raw]:
             wrong, name = next((field, names[place]) for field, place in pairs if not _is_number(field))
             raise UserError(
                 f"a column of values must hold numbers, {path} line {line} has {wrong!r:.60} in the column {name!r}; "
-                "name the columns that do: data.values, or if there are no names the label by number: data.label=1"
+                "name the columns that do: data.values, or if there are no names the label by number: data.label=1; "
+                "texts are read by --task classification, amounts as classes of their ranges"
             ) from error
         yield _Raw(f"{path} line {line}", value, None if label is None else row[label])
 

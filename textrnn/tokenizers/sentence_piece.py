@@ -40,6 +40,9 @@ SPACE = "\u2581"  # SentencePiece's symbol for a space
 APART = "\x00-\x1f\x7f\u2581\u2585"
 PARTS = re.compile(f"[{APART}]+|[^{APART}]{{1,65536}}")
 IS_APART = re.compile(f"[{APART}]")
+# Without a piece for the space, SentencePiece would spell its symbol, which would be decoded as the symbol.
+PARTS_WITHOUT_SPACE = re.compile(f"[ {APART}]+|[^ {APART}]{{1,65536}}")
+IS_APART_OR_SPACE = re.compile(f"[ {APART}]")
 
 # Training skips sentences of more than 4192 bytes; 1000 characters have at most 4000. Cut at a space if possible.
 SENTENCES = re.compile(rf"[^{APART}]{{1,1000}}(?=[ {APART}]|\Z)|[^{APART}]{{1,1000}}")
@@ -59,7 +62,8 @@ class SentencePieceTokenizer(Tokenizer):
     """A tokenizer of subwords, called pieces in SentencePiece.
 
     The vocabulary has the special tokens, the 256 bytes, then the pieces. Characters that are in no piece, and all
-    control characters, are spelled as their UTF-8 bytes, one token per byte. A newline is one such token.
+    control characters, are spelled as their UTF-8 bytes, one token per byte. A newline is one such token, and so is a
+    space if the training texts have none.
 
     `decode(encode(text)) == text` for every valid string: text is not normalised and all whitespace is kept. Ids that
     are not valid UTF-8 decode to U+FFFD.
@@ -90,6 +94,8 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor = processor
         self._pieces = pieces
         self._byte_ids = byte_ids
+        has_space = SPACE in pieces
+        self._parts, self._is_apart = (PARTS, IS_APART) if has_space else (PARTS_WITHOUT_SPACE, IS_APART_OR_SPACE)
         self._token_bytes = [piece.replace(SPACE, " ").encode("utf-8") for piece in pieces]
         self._token_bytes[: len(SPECIAL_TOKENS)] = [b""] * len(SPECIAL_TOKENS)
         self._token_bytes[UNKNOWN_ID] = REPLACEMENT.encode("utf-8")
@@ -141,9 +147,9 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode(self, text: str) -> NDArray[np.int32]:
         check_text(text)
-        parts = PARTS.findall(text)
-        encoded = iter(self._processor.encode([part for part in parts if not IS_APART.match(part)]))
-        ids = (self._spell(part) if IS_APART.match(part) else next(encoded) for part in parts)
+        parts, is_apart = self._parts.findall(text), self._is_apart.match
+        encoded = iter(self._processor.encode([part for part in parts if not is_apart(part)]))
+        ids = (self._spell(part) if is_apart(part) else next(encoded) for part in parts)
         return np.fromiter(chain.from_iterable(ids), dtype=np.int32)
 
     def _spell(self, part: str) -> list[int]:

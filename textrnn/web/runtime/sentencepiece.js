@@ -15,6 +15,9 @@ const SYMBOL_OF_SPACE = "\u2581";
 // Runs of characters that are always spelled as bytes, and runs of others.
 const PARTS = /[\x00-\x1f\x7f\u2581\u2585]+|[^\x00-\x1f\x7f\u2581\u2585]{1,65536}/gu;
 const SPELLED = /^[\x00-\x1f\x7f\u2581\u2585]/;
+// The same where no piece is a space alone: a space is spelled too.
+const PARTS_WITHOUT_SPACE = /[\x00-\x20\x7f\u2581\u2585]+|[^\x00-\x20\x7f\u2581\u2585]{1,65536}/gu;
+const SPELLED_OR_SPACE = /^[\x00-\x20\x7f\u2581\u2585]/;
 const FIRST_LINE = /^textrnn-sentencepiece (\d{1,9}) [0-9a-f]{64}\n/;
 const TYPES = { normal: 1, byte: 6 };
 const BPE = 2;
@@ -63,9 +66,11 @@ export class SentencePieceTokenizer extends Tokenizer {
 
   encode(text) {
     checkText(text);
+    const hasSpace = this.#ids.has(SYMBOL_OF_SPACE);
+    const isSpelled = hasSpace ? SPELLED : SPELLED_OR_SPACE;
     const ids = [];
-    for (const part of text.match(PARTS) ?? []) {
-      if (SPELLED.test(part)) {
+    for (const part of text.match(hasSpace ? PARTS : PARTS_WITHOUT_SPACE) ?? []) {
+      if (isSpelled.test(part)) {
         this.#spell(part, ids);
       } else {
         const normalized = part.replaceAll(" ", SYMBOL_OF_SPACE);

@@ -113,7 +113,7 @@ class TextClassification(Task):
             hints += (
                 f"{len(joined)} classes join others, as {joined[0]!r}; if a text has several labels: --task multilabel",
             )
-        return hints
+        return (*hints, *_of_single_texts(prepared.parts))
 
     def _corpus(self, run: Run) -> LabelledCorpus:
         data = run.config.data
@@ -223,6 +223,18 @@ def _vocabulary_size(tokenizer: object) -> int:
     """
     is_pieces = isinstance(tokenizer, Mapping) and tokenizer.get("kind") == "sentencepiece"
     return 0 if is_pieces else 20_000
+
+
+def _of_single_texts(parts: Sequence[TextDataset]) -> tuple[str, ...]:
+    """Return a hint where classes have one text, so that none of it is held out."""
+    labels, counts = parts[0].labels, parts[0].class_counts + parts[1].class_counts
+    single = [label for label, count in zip(labels, counts.tolist(), strict=True) if count == 1]
+    if not single:
+        return ()
+    shown = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
+    advice = "; if labels are amounts, make classes of their ranges" if 2 * len(single) > len(labels) else ""
+    classes = "1 class has a single text" if len(single) == 1 else f"{len(single):,} classes have a single text each"
+    return (f"{classes}, which is learned but cannot be measured: {shown:.100}{advice}",)
 
 
 def _kept_tokenizer(run: Run, corpus: LabelledCorpus) -> Tokenizer:
