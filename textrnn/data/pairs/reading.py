@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -16,7 +16,10 @@ from textrnn.data.sources import Files, find
 from textrnn.data.tables import delimited_rows, header, read_json
 from textrnn.data.text_files import text_suffix, whole_lines
 from textrnn.errors import UserError
+from textrnn.platforms import quoted
 
+SAMPLED_ROWS = 200  # read to find whether the first line names the columns
+FEWEST_ROWS = 5  # fewer can differ from the first line by chance
 RECORDS = {".json": read_json, ".jsonl": read_json, ".parquet": read_parquet}
 
 
@@ -43,7 +46,8 @@ def read_pairs(sources: Sequence[str], options: PairOptions, skipped: Counter[st
     """Yield pairs of texts, in order. Those with an empty side are skipped and counted.
 
     A table without a header that names the columns is read as pairs if it has two columns and no column is named by an
-    option. Other text files have a pair a line, its sides separated by a tab.
+    option. Its first line is left out if a side of it is in another script than all other lines. Other text files have
+    a pair a line, its sides separated by a tab.
 
     Args:
         sources: files, folders or Hugging Face ids.
@@ -76,11 +80,19 @@ def pair_notes(sources: Sequence[str], options: PairOptions) -> list[str]:
         located = find(source)
         for path in located.paths if isinstance(located, Files) else ():
             if text_suffix(path) in (".csv", ".tsv"):
-                first = next(iter(delimited_rows(path, options.errors)), (0, []))[1]
-                if _is_headless(first, options):
-                    notes.append(
-                        f"{path}: no column is called {options.text}, so every line is a pair, the first one too"
+                rows = (row for _, row in delimited_rows(path, options.errors))
+                first = next(rows, [])
+                if not _is_headless(first, options):
+                    continue
+                source, target = map(quoted, first)
+                if _has_names(first, rows):
+                    note = (
+                        f"the first line, {first[0]} and {first[1]}, is read as names, because it is in another script"
                     )
+                else:
+                    note = f"no column is called {options.text}, so every line is a pair, the first one too; if it has"
+                    note += f" names: --text {source} --target {target}"
+                notes.append(f"{path}: {note}")
     return notes
 
 
@@ -107,7 +119,11 @@ def _of_table(path: Path, options: PairOptions) -> Iterator[Pair]:
         return
     names = header(first)
     is_headless = _is_headless(first, options)
-    if is_headless or (all(name.isdecimal() for name in options.columns) and not set(options.columns) <= set(names)):
+    if is_headless:
+        sample = list(islice(rows, SAMPLED_ROWS))
+        rows = chain(sample if _has_names(first, sample) else [first, *sample], rows)
+        names = ["1", "2"]
+    elif all(name.isdecimal() for name in options.columns) and not set(options.columns) <= set(names):
         names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
     columns = ["1", "2"] if is_headless else options.columns
     if not is_headless:
@@ -121,6 +137,24 @@ def _is_headless(first: Sequence[str], options: PairOptions) -> bool:
     """Return whether a table with this first row is pairs without a header."""
     defaults = [DataConfig().text, DataConfig().target]
     return len(first) == 2 and options.columns == defaults and not {*defaults} & {*header(first)}
+
+
+def _has_names(first: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether a first line names its columns: some name is in ASCII letters, which no row has, or in others."""
+    sample = list(islice(rows, SAMPLED_ROWS))
+    return len(sample) >= FEWEST_ROWS and any(
+        _is_a_name(name, [row[place] for row in sample]) for place, name in enumerate(first)
+    )
+
+
+def _is_a_name(name: str, others: Sequence[str]) -> bool:
+    letters = [character for character in name if character.isalpha()]
+    has_ascii = [any(character.isascii() for character in field if character.isalpha()) for field in others]
+    if any(map(str.isascii, letters)):
+        return not any(has_ascii)
+    return (
+        bool(letters) and all(has_ascii) and all(each.isascii() for field in others for each in field if each.isalpha())
+    )
 
 
 def _of_lines(path: Path, options: PairOptions) -> Iterator[Pair]:
