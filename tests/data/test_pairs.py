@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from textrnn.data.pairs.reading import PairOptions, pair_notes, read_pairs
+from textrnn.platforms import quoted
 
 HANZI = [("ni hao", "你好"), ("wo", "我"), ("ta", "他"), ("zhong guo", "中国"), ("da", "大")]
 WORDS = [("cat", "cats"), ("box", "boxes"), ("city", "cities"), ("dog", "dogs"), ("day", "days")]
@@ -57,4 +58,4 @@ def test_a_first_line_that_can_be_a_pair_is_one_and_a_note_says_how_to_name_colu
     found, note = read(tmp_path, pairs)
     assert found == pairs
     assert "every line is a pair, the first one too" in note
-    assert f"--target {pairs[0][1]}" in note
+    assert f"if it has names: --text {quoted(pairs[0][0])} --target {quoted(pairs[0][1])}" in note
