@@ -154,6 +154,7 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
         Stopped: a signal asked to stop; the run can be resumed.
     """
     from textrnn.training.search.search import begin_search, is_searched, resume_search
+    from textrnn.training.tasks.configuration import from_dict
     from textrnn.training.tasks.runs import create_run, open_run
     from textrnn.training.tasks.table import task_of
 
@@ -166,7 +167,7 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
     if plan.cluster:
         if plan.budget or is_searched(folder):
             raise UserError("--budget searches in one process, TF_CONFIG names several workers; leave one of them out")
-        if config is None and _epochs_alone(plan.stated):
+        if config is None and _states_epochs_alone(plan.stated):
             raise UserError(
                 "more epochs of a finished run on several workers need the whole command, was: train.epochs alone; give"
                 " the command that made the run, with the new train.epochs and --resume"
@@ -175,8 +176,10 @@ def carry_out(plan: Plan, report: Report | None = None) -> Run:
             raise UserError("several workers read the same files, the data are in memory; write them to a file")
         return _train_with_others(plan.cluster, folder, config, plan.resume, plan.quiet, report)
     if config is None or plan.resume:
+        is_longer = config is None and _states_epochs_alone(plan.stated)
+        epochs = from_dict(plan.stated).train.epochs if is_longer else None
         config = resume_search(folder, plan.budget, plan.stated, config)
-        run = open_run(folder, config, plan.quiet, epochs=None if config else _epochs_alone(plan.stated))
+        run = open_run(folder, config, plan.quiet, epochs=None if config else epochs)
     else:
         run = create_run(folder, config, plan.quiet, plan.memory)
         if plan.budget:
@@ -199,7 +202,7 @@ def stated_config(
     """
     from textrnn.training.tasks.configuration import from_dict, read_config
 
-    if resume and not data and _epochs_alone(stated):
+    if resume and not data and _states_epochs_alone(stated):
         return None
     if resume and not (is_whole or stated or data.keys() - {"source"}):
         if not data:
@@ -229,13 +232,10 @@ def like_its_start(stated: Mapping[str, Any], resumed: Path | None = None) -> di
     return stated_from(stated, model, resumed)
 
 
-def _epochs_alone(stated: Mapping[str, Any]) -> float | None:
-    """Return the epochs, if nothing else is stated."""
-    from textrnn.training.tasks.configuration import from_dict
-
+def _states_epochs_alone(stated: Mapping[str, Any]) -> bool:
+    """Return whether nothing is stated but the number of epochs."""
     section = stated.get("train")
-    is_alone = len(stated) == 1 and isinstance(section, Mapping) and section.keys() == {"epochs"}
-    return from_dict(stated).train.epochs if is_alone else None
+    return len(stated) == 1 and isinstance(section, Mapping) and section.keys() == {"epochs"}
 
 
 class TemporaryRun:

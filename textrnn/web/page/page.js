@@ -1,5 +1,5 @@
 /** The page: shows the form for the kind of the model, and asks the worker for text, labels, outputs, transcripts and forecasts. */
-import { AlignmentTable } from "../../serve/page/js/alignment.js";
+import { AlignmentTable } from "../../serve/page/js/charts/alignment.js";
 import { listenForm } from "./listen.js";
 import { WORDS } from "./words.js";
 

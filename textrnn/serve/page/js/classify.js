@@ -3,8 +3,8 @@
 import { classify } from "./api.js";
 import { linkOf } from "./link.js";
 import { Question } from "./question.js";
-import { showRows } from "./rows.js";
-import { Tokens, make, nameOf } from "./tokens.js";
+import { showRows } from "./charts/rows.js";
+import { Tokens, make, nameOf } from "./charts/tokens.js";
 import { number, onLanguage, percent, t, tOr } from "./words.js";
 
 const PAUSE = 200; // milliseconds without a key before the server is asked

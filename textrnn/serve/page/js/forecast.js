@@ -1,11 +1,11 @@
 // The tab of forecasters: a pasted series, the forecast of its last rows beside what came, and the rows after it.
 
 import { forecast } from "./api.js";
-import { drawChart, makeTable, rowsOf } from "./chart.js";
+import { drawChart, makeTable, rowsOf } from "./charts/chart.js";
 import { linkOf } from "./link.js";
 import { Question } from "./question.js";
 import { SeriesError, errorsOf, exampleSeries, readSeries } from "./series.js";
-import { make } from "./tokens.js";
+import { make } from "./charts/tokens.js";
 import { number, onLanguage, t } from "./words.js";
 
 const PAUSE = 250; // milliseconds without a change before the server is asked

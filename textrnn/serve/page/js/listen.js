@@ -3,8 +3,8 @@
 import { classifyRecording, transcribe } from "./api.js";
 import { encodeWav } from "./audio/encode_wav.js";
 import { Listening } from "./audio/listening.js";
-import { showRows } from "./rows.js";
-import { make } from "./tokens.js";
+import { showRows } from "./charts/rows.js";
+import { make } from "./charts/tokens.js";
 import { onLanguage, percent, t } from "./words.js";
 
 const BEAMS = 8;

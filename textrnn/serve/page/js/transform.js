@@ -1,10 +1,10 @@
 // The tab of models from a text to another: the best outputs of a text and their alignment, while the text is typed.
 
-import { AlignmentTable } from "./alignment.js";
+import { AlignmentTable } from "./charts/alignment.js";
 import { transform } from "./api.js";
 import { linkOf } from "./link.js";
 import { Question } from "./question.js";
-import { showRows } from "./rows.js";
+import { showRows } from "./charts/rows.js";
 import { number, onLanguage, percent, t } from "./words.js";
 
 const PAUSE = 200; // milliseconds without a key before the server is asked

@@ -2,7 +2,7 @@
 
 import { generate } from "./api.js";
 import { linkOf } from "./link.js";
-import { Tokens, make, nameOf, textOf } from "./tokens.js";
+import { Tokens, make, nameOf, textOf } from "./charts/tokens.js";
 import { number, onLanguage, percent, t } from "./words.js";
 
 // A token's surprise as a share of that of a blind guess, log of the vocabulary, from which the next colour begins.

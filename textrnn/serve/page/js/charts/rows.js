@@ -1,7 +1,7 @@
 // A choice among answers with their probabilities: each is a button with a bar.
 
 import { make } from "./tokens.js";
-import { percent } from "./words.js";
+import { percent } from "../words.js";
 
 /**
  * Shows the answers and keeps the focus on the one that had it.

@@ -3,7 +3,7 @@
 // The text is one stop of the Tab key. Arrow keys, Home and End move from token to token; Enter opens the tip's choices
 // and Escape closes it. The tip is spoken too.
 
-import { t } from "./words.js";
+import { t } from "../words.js";
 
 const tip = document.getElementById("tip");
 const spoken = document.getElementById("spoken");

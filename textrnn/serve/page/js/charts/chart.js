@@ -1,7 +1,7 @@
 // A chart of one series as SVG: its last rows, the rows held out with their forecast, and the forecast after them.
 
 import { make } from "./tokens.js";
-import { number, t } from "./words.js";
+import { number, t } from "../words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHOWN = 240; // rows of a long series that are drawn
