@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from textrnn.training.tasks.classification.trainer import ClassifierTrainer, cla
 from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.supervised_trainer import ENOUGH_STEPS, FEWEST_EPOCHS
-from textrnn.training.tasks.table import prepare
+from textrnn.training.tasks.table import prepare, task_of
 
 
 def trainer_of(folder: Path, **changes: object) -> ClassifierTrainer:
@@ -88,6 +89,43 @@ def test_where_nothing_is_said_of_epochs_there_are_enough(tmp_path: Path) -> Non
         trainer = trainer_of(tmp_path / f"run{number}", **changes)
         assert trainer.steps_per_epoch == 10
         assert trainer.total_steps == (100, 400, 25)[number]
+
+
+@pytest.mark.parametrize(
+    ("records", "tokenizer", "notes"),
+    [
+        ([("one two", "a"), ("two one", "a"), ("two", "b"), ("one", "b")], "word", []),
+        (
+            [("one", "a"), ("two", "a"), ("three", "b"), ("one two", "c"), ("two three", "c")],
+            "word",
+            ["1 class has a single text, which is learned but cannot be measured: b"],
+        ),
+        (
+            [("one", "12.5"), ("two", "12.5"), *((f"two {n}", f"{n}.9") for n in range(30))],
+            "word",
+            ["30 classes have a single text each, .*: 0.9, 1.9, 10.9, ...; if labels are amounts, make classes of"],
+        ),
+        (
+            [("สินค้าดีมาก", "a"), ("อร่อยมาก", "a"), ("ส่งช้า", "b"), ("สินค้าแย่", "b")],
+            "word",
+            ["a token is a whole phrase; subwords are read with --set tokenizer.kind=sentencepiece"],
+        ),
+        ([("สินค้าดีมาก", "a"), ("อร่อยมาก", "a"), ("ส่งช้า", "b"), ("ไม่ดี", "b")], "sentencepiece", []),
+        ([("味道很好", "a"), ("很好", "a"), ("味道不好", "b"), ("不好", "b")], "word", []),
+    ],
+)
+def test_what_a_table_lacks_is_said(
+    tmp_path: Path, records: list[tuple[str, str]], tokenizer: str, notes: list[str]
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"{text}\t{label}\n" for text, label in [("text", "label"), *records]), encoding="utf-8")
+    settings = classifier_settings(data__source=json.dumps([str(path)]), tokenizer__kind=tokenizer)
+    if tokenizer != "word":
+        settings += ["--set", "model.min_count=1"]
+    run = create_run(tmp_path / "run", load_config(None, settings[1::2]), quiet=True)
+    found = task_of(run.config).notes(prepare(run))
+    assert len(found) == len(notes)
+    assert all(re.search(note, each) for note, each in zip(notes, found, strict=True)), found
 
 
 def test_a_batch_is_no_larger_than_the_texts_to_train_on(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 
 from textrnn.config import TokenizerConfig
-from textrnn.tokenizers import KINDS, load_tokenizer
+from textrnn.tokenizers import KINDS, SPECIAL_TOKENS, WordTokenizer, load_tokenizer
 from textrnn.tokenizers.base import Tokenizer
 from textrnn.training.loop.run import Run
+
+_UNSEPARATED = re.compile(r"[\u0e00-\u109f\u1780-\u17ff]")
+"""Thai, Lao, Tibetan, Burmese and Khmer, which have no blanks between words. Words of Chinese are its characters."""
 
 
 def kept_tokenizer(run: Run, learn: Callable[[Run], Tokenizer]) -> Tokenizer:
@@ -44,3 +48,16 @@ def tokenizer_options(config: TokenizerConfig) -> dict[str, object]:
     if config.kind == "word":
         options |= {"lowercase": config.lowercase, "split": config.split}
     return options
+
+
+def of_unseparated_words(tokenizer: Tokenizer | None) -> tuple[str, ...]:
+    """Return a hint where most words are of a script without blanks between words, so that they are whole phrases."""
+    if not isinstance(tokenizer, WordTokenizer):
+        return ()
+    words = [tokenizer.token_text(id) for id in range(len(SPECIAL_TOKENS), tokenizer.vocabulary_size)]
+    if 2 * sum(bool(_UNSEPARATED.search(word)) for word in words) <= len(words):
+        return ()
+    return (
+        "the texts have no blanks between words, so that a token is a whole phrase; subwords are read with --set"
+        " tokenizer.kind=sentencepiece",
+    )

@@ -33,7 +33,7 @@ from textrnn.training.tasks.moves import (
     up,
 )
 from textrnn.training.tasks.task import Digests, Prepared, Task
-from textrnn.training.tasks.tokenizer import kept_tokenizer, tokenizer_options
+from textrnn.training.tasks.tokenizer import kept_tokenizer, of_unseparated_words, tokenizer_options
 from textrnn.training.tasks.vector_task import VectorTask
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class TextClassification(Task):
             hints += (
                 f"{len(joined)} classes join others, as {joined[0]!r}; if a text has several labels: --task multilabel",
             )
-        return (*hints, *_of_single_texts(prepared.parts))
+        return (*hints, *_of_single_texts(prepared.parts), *of_unseparated_words(prepared.tokenizer))
 
     def _corpus(self, run: Run) -> LabelledCorpus:
         data = run.config.data

@@ -10,6 +10,7 @@ from textrnn.data.labels import AUTO, Labels, MultiLabels
 from textrnn.errors import UserError
 from textrnn.training.tasks.classification.task import TextClassification
 from textrnn.training.tasks.task import Prepared
+from textrnn.training.tasks.tokenizer import of_unseparated_words
 
 if TYPE_CHECKING:
     from textrnn.training.tasks.classification.trainer import ClassifierTrainer
@@ -29,7 +30,7 @@ class MultilabelClassification(TextClassification):
         return MultiLabels(data.label_separator, data.label_names)
 
     def notes(self, prepared: Prepared) -> Sequence[str]:
-        return ()
+        return of_unseparated_words(prepared.tokenizer)
 
     def trainer_class(self) -> type[ClassifierTrainer]:
         from textrnn.training.tasks.multilabel.trainer import MultilabelTrainer
