@@ -52,6 +52,12 @@ def test_what_follows_a_history_is_told(model: Forecaster, history: Array) -> No
     np.testing.assert_array_equal(model.forecast(history, steps=2), forecast[:2])
 
 
+def test_a_model_knows_the_names_of_its_columns(model: Forecaster) -> None:
+    assert model.columns == ("Level",)
+    early = Path(__file__).with_name("golden") / "forecaster-float32"  # of a version that did not keep them
+    assert textrnn.load(early).columns == ()
+
+
 def test_beyond_the_horizon_its_own_forecasts_are_read(model: Forecaster, history: Array) -> None:
     forecast = model.forecast(history, steps=12)
     assert forecast.shape == (12, 1)

@@ -116,6 +116,7 @@ RUNTIME: Mapping[str, Mapping[str, _Rule]] = {
 
 OPTIONAL: Mapping[str, Mapping[str, _Rule]] = {
     "language_model": {"prompt": _TEXT},
+    "forecaster": {"columns": _list_of("strings", str)},
     "vector_classifier": {"audio": _SECTION},
 }
 """Entries that not every bundle of a kind has."""
@@ -181,6 +182,7 @@ class Manifest:
             classifier: ``max_length`` and ``segment_length``, maximum tokens of a text and tokens of a segment;
             vector_classifier, regressor: ``steps`` of a record (`textrnn.data.vectors.arrange`),
             ``stride`` and ``hidden_dim`` of the network;
+            forecaster: ``columns``, names of the values of a step;
             text_to_text: ``target``, the column of targets; ``target_tokenizer``, kind and file; ``longest_source`` and
             ``longest_target``, tokens of the longest training texts; ``length_penalty`` of the beam search;
             recognizer: ``audio`` (`AUDIO`), how recordings become frames; ``frame_stack``, frames of a step, and

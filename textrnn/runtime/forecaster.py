@@ -32,12 +32,15 @@ class Forecaster(OfBundle):
         manifest: manifest of the bundle.
         horizon: number of steps predicted at each step.
         features: number of values per step.
+        columns: their names; those that the training stated, or none, in a bundle of an early version.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         super().__init__(bundle, threads=threads)
         if lacking := {"step", "sequence"} - set(self.manifest.graphs):
             raise UserError(f"a forecaster must have a {min(lacking)} graph, {bundle.folder} has none; export it again")
+        runtime = self.manifest.runtime
+        self.columns = tuple(runtime.get("columns", runtime["sources"]["values"]))
         self._sessions = Sessions(bundle, threads)
         for use in ("step", "sequence"):  # loaded now, so that a broken bundle fails now
             self._sessions(use)

@@ -336,7 +336,7 @@ class Application:
         served = self.models.find(fields["model"], FORECASTERS, "a forecaster")
         work = served.call(served.model.forecast, fields["values"], fields["steps"])
         predicted = await unless_gone(work, request.receive)
-        columns = served.model.manifest.runtime["sources"]["values"]
+        columns = list(served.model.columns)
         return json_response({"model": served.name, "columns": columns, "forecast": _numbers(predicted)})
 
     async def score(self, request: Request) -> Response:

@@ -96,7 +96,9 @@ class Served:
             facts["sample_rate"] = self.model.format.sample_rate
         if isinstance(self.model, Forecaster | VectorClassifier | Regressor):
             facts["features"] = self.model.features
-        if isinstance(self.model, Forecaster | Regressor):
+        if isinstance(self.model, Forecaster):
+            facts["columns"] = list(self.model.columns)
+        if isinstance(self.model, Regressor):
             facts["columns"] = manifest.runtime["sources"]["values"]
         return facts
 

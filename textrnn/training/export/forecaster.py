@@ -46,6 +46,9 @@ class ForecasterExporter(Exporter):
         super().__init__(settings)
         self.model, self.series = model, series
 
+    def runtime(self) -> dict[str, Any]:
+        return {"columns": list(self.series.columns)}
+
     def graphs(self, precision: str) -> dict[str, onnx.ModelProto]:
         if precision != "float32":  # it is too small for 8 bits to save anything
             raise UserError(f"a forecaster is exported in float32, was: {precision}; leave out --quantize")
