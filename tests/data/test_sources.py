@@ -466,6 +466,11 @@ def test_what_lacks_text_or_label_is_left_out_of_tables_too(tmp_path: Path) -> N
     assert left_out(lines) == ([("good", "1")], {"empty texts": 1})
 
 
+def test_a_list_of_labels_is_for_another_task(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "a", "label": ["good"]}])
+    assert "lists of labels are for --task multilabel" in error_of(lambda: labelled(path))
+
+
 @pytest.mark.parametrize("value", [["good"], {"name": "good"}])
 def test_a_label_that_is_neither_text_nor_number(tmp_path: Path, value: object) -> None:
     path = write_lines(tmp_path / "a.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": value}])
@@ -630,6 +635,29 @@ def test_fields_of_nested_objects_are_columns_and_records_come_back_as_they_were
     rows = read_rows(str(path), SourceOptions("review.text"))
     assert [dict(zip(row.names, row.values, strict=True)) for row in rows] == records
     assert "id, review, review.text, review.by.name" in error_of(lambda: labelled(path))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"text": ["good", "bad"], "label": [1, 0]},
+        {"text": {"0": "good", "1": "bad"}, "label": {"0": 1, "1": 0}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_columns_in_an_object_of_a_json_file(tmp_path: Path, table: object, indent: int | None) -> None:
+    path = write(tmp_path / "a.json", json.dumps(table, indent=indent))
+    assert labelled(path) == [("good", "1"), ("bad", "0")]
+
+
+@pytest.mark.parametrize("table", [{"text": ["a"], "label": [1, 0]}, {"text": {"0": "a"}, "label": {"1": 1}}])
+def test_columns_of_different_records_are_refused(tmp_path: Path, table: object) -> None:
+    error_of(lambda: labelled(write(tmp_path / "a.json", json.dumps(table))))
+
+
+def test_a_title_above_the_names_of_the_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "Tickets of May\n\ntext,label\ngood,1\n")
+    assert "line 3 has 2; remove lines above the names of the columns" in error_of(lambda: labelled(path))
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -118,6 +118,10 @@ def label_value(source: object, value: object, names: Sequence[str] | None = Non
         return LIST_SEPARATOR.join(label_value(source, each, names) for each in value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        raise UserError(
+            f"a label must be text or a number, {source} has: {value!r:.60}; lists of labels are for --task multilabel"
+        )
     if not isinstance(value, (str, int, float)):
         raise UserError(f"a label must be text or a number, {source} has: {value!r:.60}; name another column")
     if names and isinstance(value, int):

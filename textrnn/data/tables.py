@@ -114,7 +114,8 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
             if len(row) != len(first) and len(row := _as_wide(row, first)) != len(first):
                 raise UserError(
                     f"every record must have {len(first)} fields as the first line has, {path} line {rows.line_num} "
-                    f"has {len(row)}; mend it (a delimiter or newline inside a field of a .csv needs quotes around it)"
+                    f"has {len(row)}; {_above(first)}mend it (a delimiter or newline inside a field of a .csv needs "
+                    "quotes around it)"
                 )
             yield rows.line_num, row
     except parser.Error as error:
@@ -126,6 +127,10 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
                 f"field: {error}; close it, and double quotes inside a field"
             ) from error
         raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
+
+
+def _above(first: list[str]) -> str:
+    return "remove lines above the names of the columns, or " if len(first) == 1 else ""
 
 
 def _as_wide(row: list[str], first: list[str]) -> list[str]:
@@ -177,6 +182,8 @@ def read_table(path: Path, options: SourceOptions) -> Iterator[Record]:
     # Columns are named by number, unless all names in the file are numbers. A first record may hold "1" too.
     if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in names):
         names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
+    if len(first) < len(set(options.columns)):
+        next(rows, None)  # a wider line raises an error that tells more: the first one may be a title
     require_columns(path, names, options)
     places = [names.index(name) for name in options.columns]
     for row in rows:
@@ -238,12 +245,15 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
         for index, record in enumerate(records, 1):
             place = f"{path} record {index}" if is_array else f"{path} line {number}"
             if not isinstance(record, dict):
-                raise UserError(f"a JSON record must be an object, {place} is: {json.dumps(record):.60}")
+                raise UserError(
+                    f"a JSON record must be an object, {place} is: {json.dumps(record):.60}; write each as"
+                    ' {"text": ..., "label": ...}'
+                )
             yield place, record
 
 
 def _wrapped_records(line: str, lines: Iterator[str]) -> list[Any] | None:
-    """Return the records of a file that is one object with one list of objects, as in ``{"data": [{...}, ...]}``.
+    """Return the records of a file that is one object with one list of objects, ``{"data": [{...}, ...]}``, or columns.
 
     Args:
         line: the first line of the file.
@@ -261,17 +271,31 @@ def _wrapped_records(line: str, lines: Iterator[str]) -> list[Any] | None:
             whole = json.loads(line + "".join(lines))
         except ValueError:
             whole = None
-        found = _only_list(whole)
+        found = _records_of(whole)
         if found is None:
             raise
         return found
-    return _only_list(whole)
+    return _records_of(whole)
 
 
-def _only_list(whole: Any) -> list[Any] | None:
+def _records_of(whole: Any) -> list[Any] | None:
     values = whole.values() if isinstance(whole, dict) else ()
     lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
-    return lists[0] if len(lists) == 1 else None
+    return lists[0] if len(lists) == 1 else _transposed(whole)
+
+
+def _transposed(whole: Any) -> list[Any] | None:
+    """Return the records of an object that has columns, some of text, as pandas writes a table; None of any other."""
+    columns = list(whole.values()) if isinstance(whole, dict) else []
+    if columns and all(isinstance(column, dict) for column in columns):
+        if any(column.keys() != columns[0].keys() for column in columns):
+            return None
+        columns = [list(column.values()) for column in columns]
+    elif not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return None
+    if len(columns) < 2 or not any(isinstance(column[0], str) for column in columns if column):
+        return None
+    return [dict(zip(whole, record, strict=True)) for record in zip(*columns, strict=True)]
 
 
 def flat(record: dict[str, Any]) -> dict[str, Any]:
