@@ -24,7 +24,7 @@ _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF89a": "a GIF image",
     b"%PDF-": "a PDF document",
-    b"PK\x03\x04": "a ZIP archive, a document of an office program or an Excel workbook, whose sheet can be saved as CSV UTF-8",
+    b"PK\x03\x04": "a ZIP archive, an office document or an Excel workbook, whose sheet can be saved as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an old office document, whose sheet can be saved as CSV UTF-8",
     b"\x1f\x8b": "gzip data without the name .gz",
     b"\x7fELF": "a program",
