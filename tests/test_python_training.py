@@ -165,6 +165,7 @@ def test_evaluate_has_the_figures_of_the_command(trained: TrainedRun, trained_cl
     for run in (trained, trained_classifier):
         for source in ([], [run.source]):
             result = call("evaluate", run.folder, *source, "--json")
+            assert ("the model was trained on most of it" in result.err) == bool(source)
             printed = json.loads(result.out)
             for name in ("model", "source", "window"):
                 del printed[name]

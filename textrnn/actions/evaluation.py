@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,7 @@ def evaluate(model: Any, asked: Evaluation) -> dict[str, Any]:
             asked = replace(asked, source=keep_input(places, folder, in_columns))
             if not asked.quiet:
                 say_how_tables_are_read(asked.source, isinstance(model, Classifier))
+                say(_trained_on(model, places))
         if not isinstance(model, Recognizer):
             refuse(model, asked, lm="recognition")
         if not isinstance(model, Translator):
@@ -320,6 +322,20 @@ def _evaluate_recognizer(model: Recognizer, asked: Evaluation) -> dict[str, Any]
     if skipped:
         metrics["left_out"] = dict(skipped)
     return metrics
+
+
+def _trained_on(model: OfBundle, places: Sequence[str]) -> list[str]:
+    """Return a note where a source is one that the model of a run was trained on."""
+    if model.run is None:
+        return []
+    try:
+        data = json.loads((model.run / "config.json").read_text(encoding="utf-8"))["data"]
+        known = {Path(place).resolve() for place in (*data["source"], *data["mix"])}
+        again = [place for place in places if Path(place).resolve() in known]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # of a damaged run, of which only the bundle is needed here
+    note = "the model was trained on most of it, so the figures are too good; without a SOURCE: the held-out part"
+    return [f"{place}: {note}" for place in again]
 
 
 def _run_of(model: OfBundle, quiet: bool) -> Run:
