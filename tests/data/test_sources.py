@@ -655,6 +655,15 @@ def test_columns_of_different_records_are_refused(tmp_path: Path, table: object)
     error_of(lambda: labelled(write(tmp_path / "a.json", json.dumps(table))))
 
 
+@pytest.mark.parametrize("others", [{"spans": [{"begin": 0}]}, {"tokens": ["a"], "tags": ["x"]}, {"by": {"text": "x"}}])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_record_that_holds_lists_of_its_own_stays_one(tmp_path: Path, others: dict[str, Any], count: int) -> None:
+    records = [{"text": "good", "label": 1, **others}] * count
+    assert labelled(write_lines(tmp_path / "a.json", records)) == [("good", "1")] * count
+    one = write(tmp_path / "b.json", "\n" + json.dumps([records[0]], indent=2))
+    assert labelled(one) == [("good", "1")]
+
+
 def test_a_title_above_the_names_of_the_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "Tickets of May\n\ntext,label\ngood,1\n")
     assert "line 3 has 2; remove lines above the names of the columns" in error_of(lambda: labelled(path))

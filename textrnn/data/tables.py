@@ -5,6 +5,7 @@ Plain text of which each line is two sides and a tab is read as a .tsv where lab
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from textrnn.errors import UserError
 
 # Without a limit, an unclosed quote would load the rest of a .csv into memory as one field.
 LONGEST_FIELD = 64 << 20  # characters
+WRAPPERS = ("data", "records", "rows", "items", "results", "examples")  # names of a list of records in an object
 SAMPLED_OBJECTS = 1000  # at most, of which some must have a column
 SAMPLED_LINES = 200  # at most, read to find the delimiter of a .csv
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -225,19 +227,16 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
         UserError: the file is malformed, or has JSON values that are not objects.
     """
     lines = whole_lines(path, errors)
-    is_first = text_suffix(path) == ".json"
+    if text_suffix(path) == ".json":
+        lines, whole = _whole_object(lines)
+        for index, record in enumerate(_records_of(whole) or (), 1):
+            yield f"{path} record {index}", record
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue
         is_array = line.lstrip().startswith("[")
         try:
-            if is_array:
-                records = json.loads(line + "".join(lines))
-            elif is_first and (wrapped := _wrapped_records(line, lines)):
-                records, is_array = wrapped, True
-            else:
-                records = [json.loads(line)]
-            is_first = False
+            records = json.loads(line + "".join(lines)) if is_array else [json.loads(line)]
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} must hold a JSON object a line, or one array of them; line {number}: {error}"
@@ -252,42 +251,40 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
             yield place, record
 
 
-def _wrapped_records(line: str, lines: Iterator[str]) -> list[Any] | None:
-    """Return the records of a file that is one object with one list of objects, ``{"data": [{...}, ...]}``, or columns.
+def _whole_object(lines: Iterator[str]) -> tuple[Iterator[str], Any]:
+    """Return the lines of a file and, if they are one object that holds records, no lines and the object."""
+    start: list[str] = []  # up to the second line that is not blank
+    for line in lines:
+        start.append(line)
+        if sum(not each.isspace() for each in start) > 1:
+            break
+    filled = [line for line in start if not line.isspace()]
+    is_line = len(filled) > 1 and _parsed(filled[0]) is not None
+    if is_line or not filled or not filled[0].lstrip().startswith("{"):
+        return chain(start, lines), None
+    rest = "".join(lines)
+    whole = _parsed("".join(start) + rest)
+    return (iter(()), whole) if _records_of(whole) else (chain(start, io.StringIO(rest, newline="\n")), None)
 
-    Args:
-        line: the first line of the file.
-        lines: the others, which are read only if the first is not a whole object, or wraps records.
 
-    Raises:
-        ValueError: it is none, and the first line is no JSON.
-    """
+def _parsed(text: str) -> Any:
     try:
-        whole = json.loads(line)
-    except ValueError:
-        if not line.lstrip().startswith("{"):
-            raise
-        try:
-            whole = json.loads(line + "".join(lines))
-        except ValueError:
-            whole = None
-        found = _records_of(whole)
-        if found is None:
-            raise
-        return found
-    return _records_of(whole)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _records_of(whole: Any) -> list[Any] | None:
-    values = whole.values() if isinstance(whole, dict) else ()
-    lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
-    return lists[0] if len(lists) == 1 else _transposed(whole)
-
-
-def _transposed(whole: Any) -> list[Any] | None:
-    """Return the records of an object that has columns, some of text, as pandas writes a table; None of any other."""
-    columns = list(whole.values()) if isinstance(whole, dict) else []
-    if columns and all(isinstance(column, dict) for column in columns):
+    """Return the records of an object: its list of objects, if it has no other value or is called as lists of records
+    are; or of its columns, some of text, as pandas writes a table. None of any other."""
+    if not isinstance(whole, dict):
+        return None
+    for name, value in whole.items():
+        is_list = isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+        if is_list and (len(whole) == 1 or name in WRAPPERS):
+            return value
+    columns = list(whole.values())
+    if all(isinstance(column, dict) and all(map(str.isdecimal, column)) for column in columns):
         if any(column.keys() != columns[0].keys() for column in columns):
             return None
         columns = [list(column.values()) for column in columns]
