@@ -280,9 +280,9 @@ def _records_of(whole: Any) -> list[Any] | None:
     if not isinstance(whole, dict):
         return None
     for name, value in whole.items():
-        is_list = isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
-        if is_list and (len(whole) == 1 or name in WRAPPERS):
-            return value
+        found = value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []
+        if found and (len(whole) == 1 or name in WRAPPERS):
+            return found
     columns = list(whole.values())
     if all(isinstance(column, dict) and all(map(str.isdecimal, column)) for column in columns):
         if any(column.keys() != columns[0].keys() for column in columns):
