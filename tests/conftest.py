@@ -6,13 +6,20 @@ import json
 import os
 import random
 import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from commands import Result, call
 from hypothesis import settings
+
+from textrnn.errors import UserError
+from textrnn.training.loop.run_lock import locked
 
 # XLA optimises its programs little: to compile one takes longer than what most tests compute with it. Processes that
 # tests start have it too. `XLA_FLAGS= make test` tests the programs as users get them, as one of the workflows does.
@@ -21,6 +28,42 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No deadline: how long an example takes says nothing on a busy machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@contextmanager
+def xla(allowed: bool) -> Iterator[None]:
+    """Train with XLA programs as users do, or with TensorFlow graphs alone.
+
+    To compile XLA programs takes longer than a tiny training.
+    """
+    from textrnn.training.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    from textrnn.training.loop import compilation
+
+    def graph(of: Any, autograph: bool, jit_compile: bool | None = None) -> Any:
+        return tf.function(of, autograph=autograph)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation, "tf", tf if allowed else SimpleNamespace(function=graph, config=tf.config))
+        yield
+
+
+@pytest.fixture(scope="module")
+def as_graphs() -> Iterator[None]:
+    """Trainings of this module without XLA. The runs that all tests share, such as `trained`, still use it."""
+    with xla(False):
+        yield
+
+
+@pytest.fixture
+def by_xla() -> Iterator[None]:
+    """Trainings of one test with XLA, in a module that does without."""
+    with xla(True):
+        yield
+
 
 POEMS = ["春眠不觉晓，处处闻啼鸟。", "床前明月光，疑是地上霜。", "白日依山尽，黄河入海流。", "红豆生南国，春来发几枝。"]
 
@@ -83,27 +126,76 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without any compilation, which takes longer than a few steps of a training."""
+    from textrnn.training.tensorflow_setup import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@contextmanager
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """Give a folder that the processes of pytest-xdist share, and whether its content is still to be made."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    lock = folder.with_name(f"{name} is made")
+    lock.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(lock))
+                break
+            except UserError:  # another process makes it
+                time.sleep(0.1)
+        folder.mkdir(exist_ok=True)
+        done = folder / "made"
+        yield folder, not done.exists()
+        done.touch()
+
+
+def trained_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, prepare: Callable[[Path], tuple[Path, Sequence[object], str]]
+) -> TrainedRun:
+    """Train a run once for all processes; `prepare` writes the source into a folder and gives the arguments."""
+    with made_once(tmp_path_factory, name) as (folder, new):
+        record = folder / "result.json"
+        if new:
+            source, arguments, run = prepare(folder)
+            with xla(True):
+                result = call("train", source, *arguments, "--out", folder / run)
+            assert result.code == 0, result.err
+            record.write_text(json.dumps([run, source.name, *result]), encoding="utf-8")
+        run, source_name, *what = json.loads(record.read_text(encoding="utf-8"))
+    return TrainedRun(folder / run, folder / source_name, Result(*what))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A character model of small English text, documents together, trained with its progress shown."""
-    folder = tmp_path_factory.mktemp("trained")
-    source = write_small_text(folder / "animals.txt")
-    settings = tiny_settings(train__epochs=2)
-    result = call("train", source, *settings, "--out", folder / "run")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "run", source, result)
+    return trained_once(
+        tmp_path_factory,
+        "trained",
+        lambda folder: (write_small_text(folder / "animals.txt"), tiny_settings(train__epochs=2), "run"),
+    )
 
 
 @pytest.fixture(scope="session")
 def trained_poems(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A character model of Chinese couplets, one a line, documents apart, one layer."""
-    folder = tmp_path_factory.mktemp("poems")
-    source = folder / "诗.txt"
-    source.write_text("".join(f"{poem}\n" for poem in POEMS * 40), encoding="utf-8")
-    settings = tiny_settings(model__layers=1, train__epochs=4, data__separate_documents="true", data__document="line")
-    result = call("train", source, *settings, "--out", folder / "诗集", "--quiet")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "诗集", source, result)
+
+    def prepare(folder: Path) -> tuple[Path, Sequence[object], str]:
+        source = folder / "诗.txt"
+        source.write_text("".join(f"{poem}\n" for poem in POEMS * 40), encoding="utf-8")
+        documents = {"data__separate_documents": "true", "data__document": "line"}
+        return source, [*tiny_settings(model__layers=1, train__epochs=4, **documents), "--quiet"], "诗集"
+
+    return trained_once(tmp_path_factory, "poems", prepare)
 
 
 @pytest.fixture(scope="session")
@@ -157,21 +249,22 @@ def write_opinions(path: Path, count: int = 200, seed: int = 0) -> Path:
 @pytest.fixture(scope="session")
 def trained_classifier(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A classifier of opinions, trained with its progress shown."""
-    folder = tmp_path_factory.mktemp("trained_classifier")
-    source = write_opinions(folder / "opinions.jsonl")
-    settings = classifier_settings(data__label_names='["0=negative", "1=positive"]')
-    result = call("train", source, "--task", "sentiment", *settings, "--out", folder / "run")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "run", source, result)
+    settings = ["--task", "sentiment", *classifier_settings(data__label_names='["0=negative", "1=positive"]')]
+    return trained_once(
+        tmp_path_factory,
+        "trained_classifier",
+        lambda folder: (write_opinions(folder / "opinions.jsonl"), settings, "run"),
+    )
 
 
 @pytest.fixture(scope="session")
 def trained_classifier_int8(trained_classifier: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its bundle in 8 bits."""
-    bundle = tmp_path_factory.mktemp("int8") / "bundle"
-    result = call("export", trained_classifier.folder, "--quantize", "int8", "--out", bundle)
-    assert result.code == 0, result.err
-    return bundle
+    with made_once(tmp_path_factory, "trained_classifier_int8") as (folder, new):
+        if new:
+            result = call("export", trained_classifier.folder, "--quantize", "int8", "--out", folder / "bundle")
+            assert result.code == 0, result.err
+    return folder / "bundle"
 
 
 # Of models of vectors small enough to train in seconds.
@@ -208,11 +301,10 @@ def write_lines(path: Path, count: int = 200, seed: int = 0, values: bool = Fals
 @pytest.fixture(scope="session")
 def trained_on_vectors(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A classifier of lines, trained with its progress shown."""
-    folder = tmp_path_factory.mktemp("trained_on_vectors")
-    source = write_lines(folder / "lines.npz")
-    result = call("train", source, "--task", "classification", *vector_settings(), "--out", folder / "run")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "run", source, result)
+    settings = ["--task", "classification", *vector_settings()]
+    return trained_once(
+        tmp_path_factory, "trained_on_vectors", lambda folder: (write_lines(folder / "lines.npz"), settings, "run")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -220,21 +312,22 @@ def trained_regressor(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """It tells height and slope of lines; its first checkpoint lies beside the run, as ``first.npz``."""
     from textrnn.training.loop import trainer  # which loads TensorFlow
 
-    folder = tmp_path_factory.mktemp("trained_regressor")
-    source = write_lines(folder / "lines.npz", values=True)
-    settings = vector_settings(train__epochs=20)
     save = trainer.save_checkpoint
 
     def keep_first(path: Path, *arguments: Any) -> None:
         save(path, *arguments)
-        if path.name == "checkpoint.npz" and not (folder / "first.npz").exists():
-            shutil.copyfile(path, folder / "first.npz")
+        first = path.parents[1] / "first.npz"
+        if path.name == "checkpoint.npz" and not first.exists():
+            shutil.copyfile(path, first)
 
+    settings = ["--task", "regression", *vector_settings(train__epochs=20)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "save_checkpoint", keep_first)
-        result = call("train", source, "--task", "regression", *settings, "--out", folder / "run")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "run", source, result)
+        return trained_once(
+            tmp_path_factory,
+            "trained_regressor",
+            lambda folder: (write_lines(folder / "lines.npz", values=True), settings, "run"),
+        )
 
 
 def write_wave(path: Path, count: int = 400, period: int = 24, noise: float = 0.0) -> Path:
@@ -267,8 +360,7 @@ def forecast_settings(**changes: object) -> list[str]:
 @pytest.fixture(scope="session")
 def trained_forecaster(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """It goes on from a sine wave."""
-    folder = tmp_path_factory.mktemp("trained_forecaster")
-    source = write_wave(folder / "wave.csv")
-    result = call("train", source, "--task", "forecast", *forecast_settings(), "--out", folder / "run")
-    assert result.code == 0, result.err
-    return TrainedRun(folder / "run", source, result)
+    settings = ["--task", "forecast", *forecast_settings()]
+    return trained_once(
+        tmp_path_factory, "trained_forecaster", lambda folder: (write_wave(folder / "wave.csv"), settings, "run")
+    )

@@ -39,14 +39,19 @@ def test_train_resolves_every_setting(trained: TrainedRun) -> None:
     assert config["model"]["layers"] == 2
 
 
-def test_a_run_that_has_ended_is_not_trained_again(trained: TrainedRun) -> None:
-    before = files_of(trained.folder)
-    assert call("train", "--resume", "--out", trained.folder, "--quiet") == (0, trained.result.out, "")
-    same = call(
-        "train", trained.source, *tiny_settings(train__epochs=2), "--resume", "--out", trained.folder, "--quiet"
-    )
-    assert same == (0, trained.result.out, "")
-    assert files_of(trained.folder) == before
+@pytest.fixture
+def copied(trained: TrainedRun, tmp_path: Path) -> TrainedRun:
+    """A copy of the run, for commands that lock it: other processes of the tests read the run itself."""
+    shutil.copytree(trained.folder, tmp_path / "copied")
+    return trained._replace(folder=tmp_path / "copied")
+
+
+def test_a_run_that_has_ended_is_not_trained_again(copied: TrainedRun) -> None:
+    before, nothing_else = files_of(copied.folder), (0, f"{copied.folder / 'bundle'}\n", "")
+    assert call("train", "--resume", "--out", copied.folder, "--quiet") == nothing_else
+    same = call("train", copied.source, *tiny_settings(train__epochs=2), "--resume", "--out", copied.folder, "--quiet")
+    assert same == nothing_else
+    assert files_of(copied.folder) == before
 
 
 @pytest.mark.parametrize(
@@ -57,13 +62,11 @@ def test_a_run_that_has_ended_is_not_trained_again(trained: TrainedRun) -> None:
         (["--errors", "replace"], "data.errors, which was 'strict' and is 'replace' now;"),
     ],
 )
-def test_a_run_of_another_configuration_is_not_resumed(trained: TrainedRun, change: list[str], message: str) -> None:
-    before = files_of(trained.folder)
-    result = call(
-        "train", *change, trained.source, *tiny_settings(train__epochs=2), "--resume", "--out", trained.folder
-    )
+def test_a_run_of_another_configuration_is_not_resumed(copied: TrainedRun, change: list[str], message: str) -> None:
+    before = files_of(copied.folder)
+    result = call("train", *change, copied.source, *tiny_settings(train__epochs=2), "--resume", "--out", copied.folder)
     assert message in told(result)
-    assert files_of(trained.folder) == before
+    assert files_of(copied.folder) == before
 
 
 def test_the_config_file_counts_and_set_wins_over_it(tmp_path: Path) -> None:
@@ -501,13 +504,13 @@ def test_wrong_settings_are_told_before_a_folder_is_made(
     assert files_of(tmp_path) == before
 
 
-def test_a_run_folder_that_exists_is_not_touched(trained: TrainedRun, tmp_path: Path) -> None:
-    before = files_of(trained.folder)
-    assert "add --resume, or give another --out" in told(call("train", trained.source, "--out", trained.folder))
-    assert files_of(trained.folder) == before
+def test_a_run_folder_that_exists_is_not_touched(copied: TrainedRun, tmp_path: Path) -> None:
+    before = files_of(copied.folder)
+    assert "add --resume, or give another --out" in told(call("train", copied.source, "--out", copied.folder))
+    assert files_of(copied.folder) == before
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    told(call("train", trained.source, "--out", tmp_path / "file"))
-    told(call("train", trained.source, "--out", tmp_path / "file" / "below"))
+    told(call("train", copied.source, "--out", tmp_path / "file"))
+    told(call("train", copied.source, "--out", tmp_path / "file" / "below"))
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 

@@ -17,6 +17,7 @@ from conftest import (
     TrainedRun,
     classifier_settings,
     tiny_settings,
+    vector_settings,
     write_lines,
     write_opinions,
     write_small_text,
@@ -181,13 +182,16 @@ def test_tensorflow_is_imported_where_standard_error_is_closed(monkeypatch: pyte
     assert tensorflow_setup.import_tensorflow(lambda: "started") == "started"
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_default_name_of_a_run_is_one_that_windows_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = write_small_text(tmp_path / "a:b?.txt")
-    assert call("train", source, *tiny_settings(), "--set", "train.epochs=1", "--quiet").code == 0
+    settings = tiny_settings(train__epochs=0.05, train__evaluations=1)
+    assert call("train", source, *settings, "--quiet").code == 0
     assert (tmp_path / "runs" / "a-b-" / "bundle").is_dir()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_no_command_renames_or_removes_a_file_that_it_has_open(
     tmp_path: Path, trained: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,9 +202,9 @@ def test_no_command_renames_or_removes_a_file_that_it_has_open(
     refused = let_windows_rule(monkeypatch)
     run, labelled, vectors = (tmp_path / name for name in ("run", "labelled", "vectors"))
     commands = [
-        ["train", text, *tiny_settings(train__epochs=1), "--out", run],
-        ["train", opinions, *classifier_settings(train__epochs=2), "--out", labelled],
-        ["train", lines, "--task", "classification", "--set", "data.reads=vectors", "--out", vectors],
+        ["train", text, *tiny_settings(train__epochs=0.1, model__layers=1), "--out", run],
+        ["train", opinions, *classifier_settings(train__epochs=0.5), "--out", labelled],
+        ["train", lines, "--task", "classification", *vector_settings(train__epochs=0.5), "--out", vectors],
         ["train", "--resume", "--out", run],
         ["export", run, "--quantize", "int8"],
         ["export", labelled, "--quantize", "int8"],

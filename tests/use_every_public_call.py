@@ -30,7 +30,7 @@ import onnxruntime.quantization  # type: ignore[import-untyped]  # noqa: F401
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 import sentencepiece  # noqa: F401
-import tensorflow as tf  # noqa: F401
+import tensorflow as tf
 
 import textrnn
 from textrnn.data.hugging_face import HubDataset
@@ -89,14 +89,19 @@ def main(folder: Path) -> None:
 
 
 def use(folder: Path) -> None:
-    small = ["model.hidden_dim=4", "model.layers=1", "train.batch_size=4", "train.epochs=1", "train.evaluations=2"]
-    of_texts = ["train.sequence_length=8", "train.sample_length=5"]
+    # A few steps each, of one length, eagerly: their compilation would take most of the time, and is TensorFlow's.
+    tf.config.run_functions_eagerly(True)
+    small = ["model.hidden_dim=4", "model.layers=1", "train.batch_size=16", "train.epochs=1", "train.evaluations=2"]
+    of_texts = ["train.sequence_length=8", "train.sample_length=5", "train.epochs=0.1"]
     runs = {
         "lm": ("animals.txt", of_texts),
         "words": ("animals.txt", [*of_texts, "tokenizer.kind=word"]),
         "classifier": (
             "opinions.csv",
-            ["task=classification", "model.embedding_dim=4", "model.activation=tanh", "tokenizer.min_count=1"],
+            [
+                *("task=classification", "model.embedding_dim=4", "model.activation=tanh", "tokenizer.min_count=1"),
+                "data.max_length=16",
+            ],
         ),
         "forecaster": ("wave.csv", ["task=forecast", "train.sequence_length=16"]),
     }
@@ -108,7 +113,8 @@ def use(folder: Path) -> None:
         trainer.finish()
     for name in ("lm", "classifier"):
         trainer_of(open_run(folder / name, quiet=True)).export(folder / f"{name}-int8", "int8")
-    called = textrnn.train(folder / "animals.txt", hidden_dim=4, layers=1, epochs=0.5, evaluations=1)
+    tiny: dict[str, Any] = {"hidden_dim": 4, "layers": 1, "sequence_length": 16, "epochs": 0.1, "evaluations": 1}
+    called = textrnn.train(folder / "animals.txt", **tiny)
     called.evaluate()
     called.save(folder / "called")
     for name in ("lm", "words", "lm-int8", "called"):

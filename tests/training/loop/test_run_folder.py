@@ -21,6 +21,8 @@ from textrnn.bundle import read_bundle
 from textrnn.training.loop.run_lock import LOCK_FILE, locked
 from textrnn.training.tasks.runs import open_run
 
+pytestmark = pytest.mark.usefixtures("as_graphs")
+
 ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
 import sys, time

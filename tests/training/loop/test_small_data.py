@@ -17,6 +17,8 @@ from textrnn.training.loop.small_data import fit_to_records, fit_to_tokens, fitt
 from textrnn.training.tasks.configuration import from_dict
 from textrnn.training.tasks.runs import open_run
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LANGUAGE_MODEL, CLASSIFIER = Config(), from_dict({"task": "classification"})
 
 

@@ -23,9 +23,12 @@ from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import trainer_of
 
+pytestmark = pytest.mark.usefixtures("as_graphs")
+
 ROOT = Path(__file__).resolve().parents[3]
 MIRRORED = Path(__file__).parents[1] / "distributed" / "train_mirrored.py"
 NGRAMS = {"model__input_ngrams": 3, "model__ngram_dropout": 0.2, "model__direct_ngrams": 0}
+SMALL = {**NGRAMS, "model__layers": 1, "data__max_length": 8, "train__epochs": 2}  # all texts are padded to one length
 
 
 def write_orders(path: Path, count: int = 240) -> Path:
@@ -80,7 +83,7 @@ def test_8_bits_cost_little(model: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_run_ends_in_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     source = write_opinions(tmp_path / "opinions.jsonl")
-    settings = classifier_settings(**NGRAMS, data__source=json.dumps([str(source)]), train__epochs=2)
+    settings = classifier_settings(**SMALL, data__source=json.dumps([str(source)]))
     whole, stopped = (
         trainer_of(create_run(tmp_path / name, load_config(None, settings[1::2]), quiet=True))
         for name in ("whole", "stopped")
@@ -106,7 +109,7 @@ def test_a_stopped_run_ends_in_the_same_weights_bit_for_bit(tmp_path: Path) -> N
 
 
 def test_two_devices_end_in_the_weights_of_one(tmp_path: Path) -> None:
-    settings = classifier_settings(**NGRAMS, train__epochs=2)
+    settings = classifier_settings(**SMALL)
     source = write_opinions(tmp_path / "opinions.jsonl")
     assert call("train", source, *settings, "--out", tmp_path / "one", "--quiet").code == 0
     command = [sys.executable, str(MIRRORED), "2", "train", str(source), *settings]

@@ -25,6 +25,8 @@ from textrnn.training.tasks.configuration import load_config
 from textrnn.training.tasks.runs import create_run, open_run
 from textrnn.training.tasks.table import prepare, trainer_of
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SETTINGS = {
     "task": "classification",
     "model.bidirectional": "true",
