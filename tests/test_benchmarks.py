@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from commands import call
+from conftest import write_opinions, xla
 from spoken import write_wav
 
 pytestmark = pytest.mark.long
@@ -33,15 +34,18 @@ SCRIPTS = {path.stem: path for path in sorted(FOLDER.rglob("*.py")) if "def main
 TOYS = {
     "tokenizing": ["--megabytes", "0.02", "--pieces", "400", "--seconds", "0"],
     "training_step": ["--units", "8", "--batch", "2", "--steps", "4", "--vocabulary", "11", "--seconds", "0"],
-    "training_sizes": ["--only", "units=64", "batch=1", "steps=128", "--seconds", "0"],
+    "training_sizes": ["--only", "units=64", "batch=1", "steps=32", "--seconds", "0"],
     "memory": ["--units", "8", "--batch", "2", "--steps", "8", "--recompute", "3", "--seconds", "0"],
     "generation": ["--units", "8", "--layers", "1", "--count", "2", "--tokens", "4", "--seconds", "0"],
     "scoring": ["--units", "8", "--layers", "1", "--lengths", "4", "--batches", "1", "2", "--seconds", "0"],
     "classification_speed": ["--texts", "4", "--batches", "1", "2", "--seconds", "0"],
-    "length_bucketing": ["--set-value", "model.hidden_dim=8", "train.batch_size=4", "--seconds", "0"],
+    "length_bucketing": [
+        *("--set-value", "model.hidden_dim=8", "model.layers=1", "model.segment_length=8", "model.direct_ngrams=0"),
+        *("data.max_length=24", "train.batch_size=4", "--seconds", "0"),
+    ],
     "sentiment": [
         *("--set", "rt-polarity", "--folds", "3", "--only-folds", "1", "--seeds", "2", "--int8", "--target", "0"),
-        *("--set-value", "train.epochs=1", "train.batch_size=4", "model.hidden_dim=8"),
+        *("--set-value", "train.epochs=1", "train.batch_size=4", "model.hidden_dim=8", "model.layers=1"),
     ],
     "diagonal_step": ["--units", "8", "--steps", "8", "--batch", "2", "--inputs", "4", "--seconds", "0"],
     "long_distance": [
@@ -53,7 +57,7 @@ TOYS = {
         *("--seconds", "0"),
     ],
     "comparable_figures": [
-        *("--tokenizers", "word", "--epochs", "1"),
+        *("--tokenizers", "word", "--epochs", "0.2"),
         *("--set-value", "model.hidden_dim=8", "train.batch_size=4", "train.evaluations=1"),
     ],
     "large_vocabularies": [
@@ -62,7 +66,8 @@ TOYS = {
     ],
     "ablation": [
         *("--only", "all", "--also", "narrow: model.hidden_dim=4", "--set", "model.dropout=0.5"),
-        *("model.hidden_dim=8", "model.layers=1", "train.batch_size=4", "train.epochs=0.02", "train.evaluations=1"),
+        *("model.hidden_dim=8", "model.layers=1", "model.ngram_rows=64", "train.sequence_length=16"),
+        *("train.batch_size=4", "train.epochs=0.1", "train.evaluations=1", "train.sample_length=0"),
     ],
     "gpu": ["--device", "cpu", "--what", "step", "--units", "8", "--batch", "2", "--steps", "4", "--seconds", "0"],
     "gpu_words": ["--epochs", "2", "--variant", "", "dropout=0.2"],
@@ -131,7 +136,7 @@ def run_here(script: str, folder: Path, *arguments: str) -> Outcome:
     """Run a script in this process, as `run_script` does in its own."""
     folder.mkdir()
     file = folder / "results" / "figures.json"
-    with pytest.MonkeyPatch.context() as patch, importable() as load:
+    with pytest.MonkeyPatch.context() as patch, importable() as load, xla(False):
         patch.chdir(folder)
         code, out, err = call(*arguments, "--json", file, main=load(SCRIPTS[script].stem).main)
     return Outcome(code or 0, out, err, json.loads(file.read_text(encoding="utf-8")), folder)
@@ -198,7 +203,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     source = folder / "manual.txt"
     source.write_text("\n".join(topics.values())[:20_000], encoding="utf-8")
     toys = TOYS | {"tokenizing": ["--source", str(source), *TOYS["tokenizing"]]}
-    toys["ablation"] = ["--out", str(folder / "runs"), *TOYS["ablation"]]
+    opinions = str(write_opinions(folder / "opinions.jsonl", 60))
+    for name in ("classification_speed", "length_bucketing"):
+        toys[name] = ["--data", opinions, *TOYS[name]]
+    toys["comparable_figures"] = ["--text", str(source), *TOYS["comparable_figures"]]
+    toys["ablation"] = ["--out", str(folder / "runs"), *TOYS["ablation"], f'data.source=["{source.as_posix()}"]']
     toys["gpu_words"] = [*words(folder), *TOYS["gpu_words"]]
     toys["sentiment"] = [*sentences(folder), *TOYS["sentiment"]]
     layer = [argument.replace("step", "layer") if argument == "step" else argument for argument in toys["gpu"]]
@@ -473,13 +482,14 @@ def test_training_sizes_are_added_to_a_file(
 ) -> None:
     result = outcome("training_sizes")
     (row,) = result.document["rows"]
-    assert [row[size] for size in ("units", "batch", "steps", "layers", "vocabulary")] == [64, 1, 128, 1, 65]
+    assert [row[size] for size in ("units", "batch", "steps", "layers", "vocabulary")] == [64, 1, 32, 1, 65]
     assert row["ours"].startswith("textrnn") and not row["best_peer"].startswith("textrnn")
     assert row["times_faster"] == pytest.approx(row["peer_milliseconds"] / row["milliseconds"])
     assert row["ours"] in result.out and row["best_peer"] in result.out
     module = scripts("training_sizes")
     file = tmp_path / "sizes.json"
-    document = json.dumps(result.document | {"environment": scripts("measure").environment()})
+    drawn = [row | {"steps": 128}]  # as long as those of the picture
+    document = json.dumps(result.document | {"environment": scripts("measure").environment(), "rows": drawn})
     file.write_text(document, encoding="utf-8")
     assert module.main(["--only", "units=64", "batch=1", "steps=128", "--json", str(file)]) == 0
     assert file.read_text(encoding="utf-8") == document, "what is there already is not measured again"
