@@ -113,12 +113,15 @@ def _right_tokens(
     logits: NDArray[np.float64], options: SamplingOptions, uniform: float, tolerance: float
 ) -> Iterator[int]:
     """Yield the tokens of a row ``(1, vocabulary)`` for a uniform and options within the tolerance."""
-    for sign in (-1, 0, 1):
-        near = replace(
+    uniforms = np.clip([uniform - tolerance, uniform + tolerance], 0, 1 - 1e-9)
+    near = (
+        replace(
             options,
             top_k=max(options.top_k + sign, 1) if options.top_k else 0,
             top_p=float(np.clip(options.top_p + sign * tolerance, 1e-9, 1)) if options.top_p < 1 else 1.0,
             min_p=float(np.clip(options.min_p * (1 - sign * tolerance), 0, 1)),
         )
-        for shift in (-tolerance, tolerance):
-            yield int(sample(logits, near, np.clip([uniform + shift], 0, 1 - 1e-9))[0])
+        for sign in (-1, 0, 1)
+    )
+    for each in dict.fromkeys(near):  # without filters they are the same
+        yield from map(int, sample(np.repeat(logits, 2, axis=0), each, uniforms))
