@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,7 @@ from textrnn.training.tensorflow_setup import import_tensorflow
 
 import_tensorflow()
 
-
-pytestmark = pytest.mark.usefixtures("as_graphs")
+import tensorflow as tf  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OPTIONS = PairOptions(label="target")
@@ -42,6 +42,14 @@ def in_words(number: int) -> str:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return str(module.in_words(number))
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without compilation, which takes longer than a short training."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
