@@ -28,6 +28,8 @@ from textrnn.training.loop.history import read_history
 from textrnn.training.loop.trainer import Trainer
 from textrnn.training.search import watch
 
+pytestmark = pytest.mark.usefixtures("as_graphs")
+
 # All that a search of a language model changes but the dropout.
 KEPT = {
     "model.layers": 1,
@@ -38,6 +40,7 @@ KEPT = {
     "tokenizer.kind": "char",
     "train.weight_decay": 0.0,
     "train.epochs": 2,
+    "train.sample_length": 0,
 }
 
 
@@ -55,7 +58,7 @@ def trials_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_text(tmp_path_factory.mktemp("text") / "animals.txt")
+    return write_small_text(tmp_path_factory.mktemp("text") / "animals.txt", 120)
 
 
 @pytest.fixture(scope="module")
