@@ -47,7 +47,6 @@ REQUESTS = {
     "alarm": ("wake me at {number} in the morning", "set an alarm for {number}", "cancel the {number} alarm"),
     "travel": ("book a train to {city}", "when does the bus to {city} leave", "find a cheap flight from {city}"),
     "food": ("order a {dish} for {number} people", "how long does {dish} cook", "find a recipe for {dish}"),
-    "money": ("send {number} euros to my sister", "what is my balance in {city}", "pay the {dish} bill now"),
 }
 WORDS = {
     "music": ["folk", "rock", "jazz", "soul", "pop"],
@@ -117,8 +116,7 @@ def review_zh(chance: random.Random, label: str) -> str:
 SETS: dict[str, tuple[int, Sequence[str], Writer, str]] = {
     "remarks": (80, ("good", "bad"), remark, " "),
     "mixed remarks": (40, ("good", "bad", "mixed"), mixed_remark, " "),
-    "five kinds of requests": (300, tuple(REQUESTS)[:5], request, " "),
-    "six kinds of requests": (500, tuple(REQUESTS), request, " "),
+    "five kinds of requests": (300, tuple(REQUESTS), request, " "),
     "reviews": (100, ("good", "bad"), review, " "),
     "Chinese remarks": (120, ("好评", "差评"), remark_zh, ""),
     "Chinese requests": (240, tuple(REQUESTS_ZH), request_zh, ""),
