@@ -29,8 +29,10 @@ from textrnn.training.loop.checkpoints import load_checkpoint
 from textrnn.training.tasks.runs import open_run
 from textrnn.training.tasks.table import trainer_of
 
+pytestmark = pytest.mark.usefixtures("as_graphs")
+
 NEW_SETTINGS = ("--set", "train.batch_size=8", "--set", "train.sequence_length=16", "--set", "train.warmup_steps=5")
-NEW_SETTINGS += ("--set", "train.sample_length=30", "--set", "train.evaluations=2")
+NEW_SETTINGS += ("--set", "train.sample_length=0", "--set", "train.evaluations=2")
 
 
 def write_new_text(path: Path, sentences: int = 200) -> Path:
@@ -149,7 +151,7 @@ class OfKind(NamedTuple):
 def of_kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OfKind:
     folder, settings = tmp_path_factory.mktemp("of_kind"), KINDS[request.param]
     arguments = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    tiny = tiny_settings(train__epochs=1, model__layers=1, train__evaluations=1)
+    tiny = tiny_settings(train__epochs=1, model__layers=1, train__evaluations=1, train__sample_length=0)
     if "tokenizer.kind" in settings:  # n-grams are inputs of character models alone
         tiny = [word for word in tiny if "ngram" not in word]
         tiny = [word for word, other in zip(tiny, [*tiny[1:], ""], strict=True) if (word, other) != ("--set", "--set")]
@@ -340,7 +342,7 @@ def test_before_the_training_a_model_of_vectors_computes_what_it_did(
         source = write_lines(tmp_path / "new.npz", 60, seed=3, values=task == "regression")
         settings = vector_settings()[6:]
     run = tmp_path / "run"
-    settings += ["--set", "train.epochs=1"]
+    settings += ["--set", "train.epochs=0.1", "--set", "train.evaluations=1"]  # a step: looked at is what is before it
     result = call("train", source, "--from", old.folder / place, *settings, "--out", run, "--quiet")
     assert (result.code, result.err) == (0, "")
     figure = {"classification": "held_out_accuracy", "regression": "mean_squared_error", "forecast": "horizon_rmse"}
