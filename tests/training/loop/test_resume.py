@@ -74,9 +74,10 @@ def steps_of(folder: Path) -> int:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("uninterrupted")
     source = write_small_text(folder / "animals.txt")
-    result = call("train", source, *SETTINGS, "--out", folder / "run", "--quiet")
-    assert result.code == 0, result.err
-    return Ended(folder / "run", result.out, result.err)
+    with training(TEXTRNN, source, *SETTINGS, "--out", folder / "run") as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return Ended(folder / "run", out, err)
 
 
 @pytest.fixture(scope="module")
