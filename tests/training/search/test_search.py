@@ -136,8 +136,8 @@ def test_short_trials_choose_and_the_best_is_trained_in_full(
     assert load(folder).generate("the ", length=20, seed=1)
 
 
-def test_a_budget_that_is_too_small_says_so_and_trains_with_the_defaults(text: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+def test_a_budget_that_is_too_small_says_so_and_trains_with_the_defaults(tmp_path: Path) -> None:
+    folder, text = tmp_path / "run", write_small_text(tmp_path / "animals.txt")  # of enough steps to be timed
     result = call("train", text, *settings_but_dropout(), "--budget", "0.1s", "--out", folder)
     assert result.code == 0, result.err
     assert "a budget of 0 s is too small to try settings, one training takes about" in result.err
