@@ -101,7 +101,8 @@ def test_text_that_is_not_utf_8_is_refused_or_replaced(
     for name in ("a.txt", "a.csv"):
         (tmp_path / name).write_bytes(data)
         message = told(call("classify", model, "--input", tmp_path / name))
-        assert f"{tmp_path / name} has the byte 0xe9 at offset 13; convert it, or go on with --errors" in message
+        assert f"{tmp_path / name} has the byte 0xe9 at offset 13" in message
+        assert "iconv -f cp1252 -t utf-8" in message and "or go on with --errors replace" in message
         replaced = labels(call("classify", model, "--input", tmp_path / name, "--errors", "replace"))
         assert replaced == (expected if name == "a.txt" else expected[1:])
 
@@ -228,7 +229,7 @@ def test_a_file_is_a_text_a_line_or_a_record(
     [
         (["good", "--input", "a.txt"], "classify takes texts or --input FILE, was given both; leave one out"),
         (["--input", "none.txt"], "a source must be a file or folder that exists, was: 'none.txt'"),
-        (["--input", "a.jsonl"], "the text column must be one of 'review' in a.jsonl line 1, was: 'text'; name"),
+        (["--input", "a.jsonl"], "the text column must be one of 'review' in a.jsonl, was: 'text'; name"),
         (["--input", "empty.txt"], "a source must hold some text, found none in: empty.txt"),
         (["--input", "a.png"], "is a PNG image"),
         (["good", "--png", "out.png"], "--png is of what --why says; give both"),
