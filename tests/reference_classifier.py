@@ -19,7 +19,8 @@ def random_weights(
 
     With `features` it reads vectors of so many numbers, and `vocabulary_size` means nothing.
     """
-    hidden, width = config.hidden_dim, config.embedding_dim or features or config.hidden_dim
+    values = 2 * config.cepstra or features
+    hidden, width = config.hidden_dim, config.embedding_dim or values or config.hidden_dim
     directions = ("", "backward_") if config.bidirectional else ("",)
     states = len(directions) * hidden
     pooled = 2 * states + width if config.pooling == "all" else states
@@ -27,9 +28,11 @@ def random_weights(
     if config.input_ngrams > 1:
         shapes["ngrams"] = (config.ngram_rows, width)
     if features:
-        shapes = {"input_mean": (features,), "input_scale": (features,)}
+        shapes = {"input_mean": (values,), "input_scale": (values,)}
+    if config.cepstra:
+        shapes["input_frame_mean"] = (features,)
     if features and config.embedding_dim:
-        shapes |= {"projection_kernel": (features, width), "projection_bias": (width,)}
+        shapes |= {"projection_kernel": (values, width), "projection_bias": (width,)}
     for prefix in directions:
         shapes |= layer_shapes(config, width, prefix)
     shapes |= {"output_kernel": (pooled, outputs), "output_bias": (outputs,)}
@@ -55,7 +58,10 @@ def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDA
             read = [0] * (order - 1) + [int(token) for token in sequence]
             vectors = vectors + [ngram_vectors(weights, read[t : t + order]) for t in range(len(sequence))]
     else:
-        vectors = (np.asarray(sequence) - weights["input_mean"]) / weights["input_scale"]
+        vectors = np.asarray(sequence)
+        if config.cepstra:
+            vectors = cepstra_and_slopes(vectors - weights["input_frame_mean"], config.cepstra)
+        vectors = (vectors - weights["input_mean"]) / weights["input_scale"]
         if "projection_kernel" in weights:
             vectors = np.maximum(vectors @ weights["projection_kernel"] + weights["projection_bias"], 0)
     length = config.segment_length or len(vectors)
@@ -72,6 +78,17 @@ def _pooled(config: ModelConfig, weights: Weights, sequence: Sequence[int] | NDA
         return states.mean(axis=0)
     read = vectors[config.stride - 1 :: config.stride]
     return np.concatenate([states.max(axis=0), states.mean(axis=0), read.mean(axis=0)])
+
+
+def cepstra_and_slopes(frames: Array, cepstra: int) -> Array:
+    """The first coefficients of the cosine transform of frames (time, bins), and their slopes over five frames."""
+    from scipy.fft import dct
+
+    found = dct(frames, norm="ortho")[:, :cepstra]
+    zeros = np.zeros((2, cepstra))
+    wide = np.concatenate([zeros, found, zeros])
+    slopes = [np.polyfit(np.arange(5), wide[t : t + 5], 1)[0] for t in range(len(found))]
+    return np.concatenate([found, np.array(slopes)], axis=1)
 
 
 def layers_over_time(config: ModelConfig, weights: Weights, x: Array, prefix: str) -> Array:

@@ -361,6 +361,11 @@ class ModelConfig:
     )
     """Recognition: consecutive frames of a recording that are joined to one step of the network (Sak et al. 2015). A
     recording needs a step for each character of its transcript, and one more between two equal characters."""
+    cepstra: int = field(
+        default=0, metadata=_for(AUDIO, off=0) | _between(0, 64, "13 is usual, 0 reads the values of a frame")
+    )
+    """Recordings: the network reads so many cepstral coefficients of each frame and their slopes over 5 frames (Davis &
+    Mermelstein 1980, Furui 1986). They differ less between voices than the values of a frame. 0: reads those values."""
     pooling: str = field(default="all", metadata=_for(OF_SEQUENCES) | _one_of("all", "mean", "last"))
     """Classification and regression: pooling over time: maximum and mean of the states with the mean input (all),
     the mean state, or the last state."""
@@ -488,6 +493,7 @@ STRUCTURE = (
     "segment_length",
     "pooling",
     "stride",
+    "cepstra",
     "horizon",
 )
 """Further settings that a run copies from a model of its own task."""
@@ -554,6 +560,11 @@ def require_consistent(config: Config) -> None:
         raise UserError(
             f"data.mix is for a run that starts from a model, which model.init_from names, was: {config.data.mix[0]}; "
             "add it to the sources"
+        )
+    if model.cepstra > config.data.mel_bins:
+        raise UserError(
+            f"model.cepstra must be {config.data.mel_bins} at most with data.mel_bins={config.data.mel_bins}, was: "
+            f"{model.cepstra}; lower it"
         )
     if model.recurrence == "rotation" and model.hidden_dim % 2:
         raise UserError(f"rotations pair units, model.hidden_dim was: {model.hidden_dim}; give an even number")

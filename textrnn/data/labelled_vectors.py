@@ -64,6 +64,12 @@ class VectorDataset(LabelledDataset):
         return self.record(index).astype(np.float32)
 
 
+def some_sequences(dataset: VectorDataset) -> list[NDArray[np.float32]]:
+    """Return 1,000 sequences of a dataset, spread over it, or all if it has fewer."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, 1000).round().astype(np.int64))
+    return [dataset.sequence(int(index)) for index in chosen]
+
+
 def prepare_vectors(
     sources: Sequence[str],
     options: VectorOptions,

@@ -41,6 +41,7 @@ CONFIGS = {
     "rotation": replace(SMALL, recurrence="rotation", residual=False, layers=2),
     "rotation, linear": LINEAR,
     "projected": replace(LINEAR, embedding_dim=5, pooling="all"),
+    "cepstra": replace(LINEAR, cepstra=2, bidirectional=True, pooling="all"),
     "stride": replace(LINEAR, stride=3),
     "stride, last": replace(SMALL, stride=2, layers=3, pooling="last"),
     "stride, both directions, last": replace(SMALL, stride=2, layers=2, bidirectional=True, pooling="last"),
@@ -101,7 +102,9 @@ def test_padding_counts_in_nothing(name: str, more: int) -> None:
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=4),
     more=st.integers(0, 4),
     seed=st.integers(0, 100),
-    name=st.sampled_from(["stride", "stride, both directions, all", "stride, both directions, last", "tanh"]),
+    name=st.sampled_from(
+        ["cepstra", "stride", "stride, both directions, all", "stride, both directions, last", "tanh"]
+    ),
 )
 def test_any_batch_equals_the_equations_of_each_of_its_sequences(
     uncompiled: None, lengths: list[int], more: int, seed: int, name: str

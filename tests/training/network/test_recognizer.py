@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exported import in_onnxruntime
 from numpy.typing import NDArray
-from reference_classifier import layers_over_time
+from reference_classifier import cepstra_and_slopes, layers_over_time
 from reference_model import drawn
 
 from textrnn.config import ModelConfig
@@ -47,7 +47,10 @@ def reference(network: Recognizer, recording: NDArray[np.float32]) -> NDArray[np
     """Logits (steps, tokens) of one recording (time, features), in float64."""
     config, weights = network.config, network.arrays()
     steps = len(recording) // config.frame_stack
-    x = recording[: steps * config.frame_stack].reshape(steps, -1)
+    read = recording
+    if config.cepstra:
+        read = cepstra_and_slopes(recording - weights["input_frame_mean"], config.cepstra)
+    x = read[: steps * config.frame_stack].reshape(steps, -1)
     x = (x - weights["input_mean"]) / weights["input_scale"]
     if config.embedding_dim:
         x = np.maximum(x @ weights["projection_kernel"] + weights["projection_bias"], 0)
@@ -63,6 +66,7 @@ def reference(network: Recognizer, recording: NDArray[np.float32]) -> NDArray[np
         {"bidirectional": False, "frame_stack": 1, "layers": 1},
         {"recurrence": "rotation", "activation": "linear", "mixing": "glu", "normalization": "layer"},
         {"recurrence": "diagonal", "bidirectional": False, "embedding_dim": 4, "frame_stack": 2},
+        {"cepstra": 2, "frame_stack": 2},
     ],
 )
 def test_network_and_graph_compute_what_numpy_does(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.group": ("speaker",),
     "data.sample_rate": ("4000",),
     "data.mel_bins": ("8",),
+    "model.cepstra": ("5",),
     "data.mix": ('["{other}"]',),
     "data.validation": ('["{other}"]',),
     "data.held_out": ("0.4",),

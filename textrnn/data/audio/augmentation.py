@@ -13,8 +13,9 @@ from textrnn.data.labelled import Batch
 from textrnn.data.labelled_vectors import VectorBatches
 from textrnn.data.vectors import padded
 
-SPEED, VOICE = 0.15, 0.12  # largest logarithm of the factor of time, and of mel frequency
-TILT, LEVEL = 0.7, 0.3  # standard deviations of nepers of energy: of the ends of the spectrum, and of all of it
+SPEED, VOICE = 0.15, 0.05  # largest logarithm of the factor of time, and of mel frequency
+LEVEL, TILT = 0.3, 0.7  # standard deviations of nepers of energy: of a recording, of the ends of its noise's spectrum
+COLOUR, WAVES = 1.0, 3  # standard deviation of the first wave of a microphone's colour; waves over the spectrum
 NOISY = 0.6  # share of the recordings that get noise
 SIGNAL_TO_NOISE = (0.0, 8.0)  # nepers of energy: 0 to 35 dB
 SHIFT = 8  # frames of background at most, before and after
@@ -62,8 +63,7 @@ def augment(
     found = _stretched(frames, max(2, round(time / speed)))
     found = _stretched(found.T, bins, np.arange(bins) / voice).T
     place = np.linspace(-1, 1, bins, dtype=np.float32)
-    found = found + generator.normal(0, LEVEL) + generator.normal(0, TILT) * place
-    found = found + generator.normal(0, TILT / 2) * (place**2 - np.float32(1 / 3))
+    found = found + generator.normal(0, LEVEL) + _colour(bins, generator)
     quiet = np.quantile(found, 0.05, axis=0)
     before, after = generator.integers(0, SHIFT + 1, 2)
     background = quiet + generator.normal(0, 0.5, (before + len(found) + after, bins))
@@ -86,6 +86,14 @@ def augment(
             begin = generator.integers(0, bins - width + 1)
             result[:, begin : begin + width] = mean[begin : begin + width]
     return result
+
+
+def _colour(bins: int, generator: np.random.Generator) -> NDArray[np.floating]:
+    """Return what a microphone adds to every frame, ``(bins,)``: a few slow waves over the spectrum."""
+    waves = np.arange(1, WAVES + 1)
+    heights = generator.normal(0, COLOUR, WAVES) / np.sqrt(waves)
+    colour: NDArray[np.floating] = np.cos(np.outer(np.linspace(0, np.pi, bins), waves)) @ heights
+    return colour
 
 
 def _stretched(

@@ -28,6 +28,7 @@ from textrnn.training.export.exporter import Exporter, relative, require_close, 
 from textrnn.training.export.layer_graphs import join, layer_over_time, pooled_over_time, tensors
 from textrnn.training.export.ngram_graphs import ngram_constants, ngrams_of_texts
 from textrnn.training.export.quantization import stored_in_8_bits
+from textrnn.training.network.cepstra import REACH, cepstral_kernel
 from textrnn.training.network.classifier import LOWEST, Classifier
 from textrnn.training.network.weight_names import BACKWARD
 
@@ -128,7 +129,7 @@ def whole_sequence_graph(
         direct: the direct path, whose logits are added to the output.
     """
     outputs = len(weights["output_bias"])
-    features = len(weights["input_mean"]) if "input_mean" in weights else 0
+    features = frame_width(config, weights)
     nodes = Nodes()
     constants: dict[str, NDArray[Any]] = {
         "pad": np.array(PAD_ID, np.int32),
@@ -160,7 +161,7 @@ def whole_sequence_graph(
     shape = nodes.add("Shape", "vectors" if features else "ids")
     batch, steps = nodes.add("Gather", shape, "first"), nodes.add("Gather", shape, "second")
     if features:
-        by_time = nodes.add("Transpose", "vectors", perm=[1, 0, 2])
+        by_time = nodes.add("Transpose", read_frames(nodes, config, weights, constants), perm=[1, 0, 2])
         if config.stride > 1:  # at least one block, whole or not
             by_time = nodes.add("Pad", by_time, "rest_of_block")
             steps = nodes.add("Add", steps, "stride_start")
@@ -243,6 +244,51 @@ def whole_sequence_graph(
             value("lengths", TensorProto.INT32, "batch"),
         ]
     return graph_model(nodes, inputs, [value(output, TensorProto.FLOAT, "batch", outputs)], tensors(weights), constants)
+
+
+def frame_width(config: ModelConfig, weights: Mapping[str, Array]) -> int:
+    """Return the number of values of a vector or frame that a graph reads; 0 if it reads ids."""
+    if config.cepstra:
+        return len(weights["input_frame_mean"])
+    return len(weights["input_mean"]) // config.frame_stack if "input_mean" in weights else 0
+
+
+def read_frames(
+    nodes: Nodes, config: ModelConfig, weights: Mapping[str, Array], constants: dict[str, NDArray[Any]]
+) -> str:
+    """Add what a model reads of the inputs ``vectors`` and ``lengths``: these vectors, or cepstra and slopes of frames.
+
+    Args:
+        nodes: the nodes.
+        config: configuration of the model.
+        weights: its weights.
+        constants: constants of the graph, to which those of the cepstra are added.
+
+    Returns:
+        the name of the values, ``(batch, time, values)``.
+    """
+    if not config.cepstra:
+        return "vectors"
+    constants |= {
+        "cepstral_kernel": cepstral_kernel(frame_width(config, weights), config.cepstra),
+        "reach_of_slopes": np.array([0, REACH, 0, 0, REACH, 0]),
+        "start": np.array(0, np.int32),
+        "frame": np.array(1, np.int32),
+        "time_axis": np.array([1]),
+        "value_axis": np.array([2]),
+    }
+    time = nodes.add("Gather", nodes.add("Shape", "vectors"), "time_axis")
+    numbers = nodes.add("Range", "start", nodes.add("Cast", nodes.add("Squeeze", time), to=TensorProto.INT32), "frame")
+    is_real = nodes.add("Less", numbers, nodes.add("Unsqueeze", "lengths", "time_axis"))
+    real = nodes.add("Unsqueeze", nodes.add("Cast", is_real, to=TensorProto.FLOAT), "value_axis")
+    centred = nodes.add("Mul", nodes.add("Sub", "vectors", "input_frame_mean"), real)
+    wide = nodes.add("Pad", centred, "reach_of_slopes")
+    shifted = []
+    for shift in range(2 * REACH + 1):
+        constants[f"frames_later_{shift}"] = np.array([shift])
+        end = nodes.add("Add", time, f"frames_later_{shift}")
+        shifted.append(nodes.add("Slice", wide, f"frames_later_{shift}", end, "time_axis"))
+    return nodes.add("MatMul", nodes.add("Concat", *shifted, axis=2), "cepstral_kernel")
 
 
 def strided(nodes: Nodes, x: str) -> str:

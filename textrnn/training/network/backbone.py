@@ -6,10 +6,13 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import NDArray
 
 from textrnn.config import ModelConfig
+from textrnn.training.network.cepstra import cepstra_of, cepstral_kernel, cepstral_scaling
 from textrnn.training.network.layer_output import layer_output
 from textrnn.training.network.layers import DenseLayer, DiagonalLayer, InitScale, recurrent_layer
 from textrnn.training.network.ngram_inputs import earlier_tokens, ngram_rows, state_rows
@@ -149,7 +152,7 @@ class Backbone(Layer):
         seed: seed of the weight initialisation.
         precision: dtype of the matrix products in training, "float32" or "bfloat16".
         start: scales of the initial weights.
-        features: size of the input vectors; 0 if the input is tokens.
+        features: size of the input vectors, or of the frames of recordings; 0 if the input is tokens.
     """
 
     def __init__(
@@ -165,7 +168,8 @@ class Backbone(Layer):
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.features = features
-        self.embedding_dim = config.embedding_dim or features or config.hidden_dim
+        width = (2 * config.cepstra or features) * config.frame_stack
+        self.embedding_dim = config.embedding_dim or width or config.hidden_dim
         self.precision = precision
         # A tied embedding is also the output matrix, whose logits should start near zero. The first projection
         # compensates for its small entries.
@@ -181,16 +185,17 @@ class Backbone(Layer):
         self.tail_embeddings: list[tuple[Tensor, Tensor]] = []
         self.projection: tuple[Tensor, Tensor] | None = None
         if features:
-            self.input_mean = self.add_weight(
-                name="input_mean", shape=(features,), initializer="zeros", trainable=False
-            )
-            self.input_scale = self.add_weight(
-                name="input_scale", shape=(features,), initializer="ones", trainable=False
-            )
+            self.input_mean = self.add_weight(name="input_mean", shape=(width,), initializer="zeros", trainable=False)
+            self.input_scale = self.add_weight(name="input_scale", shape=(width,), initializer="ones", trainable=False)
+            if config.cepstra:
+                self.cepstral_kernel = cepstral_kernel(features, config.cepstra)
+                self.frame_mean = self.add_weight(
+                    name="input_frame_mean", shape=(features,), initializer="zeros", trainable=False
+                )
             if config.embedding_dim:
                 he = keras.initializers.HeNormal(seed=seed)
                 self.projection = (
-                    self.add_weight(name="projection_kernel", shape=(features, config.embedding_dim), initializer=he),
+                    self.add_weight(name="projection_kernel", shape=(width, config.embedding_dim), initializer=he),
                     self.add_weight(name="projection_bias", shape=(config.embedding_dim,), initializer="zeros"),
                 )
         else:
@@ -236,6 +241,8 @@ class Backbone(Layer):
             weights["ngrams"] = self.ngrams
         if self.embedding is None:
             weights = {"input_mean": self.input_mean, "input_scale": self.input_scale}
+            if self.config.cepstra:
+                weights["input_frame_mean"] = self.frame_mean
         for number, (rows, projection) in enumerate(self.tail_embeddings, start=1):
             weights[f"embedding_{number}"], weights[f"embedding_projection_{number}"] = rows, projection
         if self.projection:
@@ -327,6 +334,33 @@ class Backbone(Layer):
         """Set the mean that is subtracted from input vectors and the scale that divides them, each ``(features,)``."""
         self.input_mean.assign(mean)
         self.input_scale.assign(scale)
+
+    def set_frame_scaling(
+        self, mean: NDArray[np.float32], scale: NDArray[np.float32], frames: list[NDArray[np.float32]]
+    ) -> None:
+        """Set the scaling of a model of recordings.
+
+        Args:
+            mean: mean of each value of a frame, ``(features,)``.
+            scale: its standard deviation.
+            frames: recordings to train on, ``(time, features)`` each, for the scaling of cepstra.
+        """
+        if self.config.cepstra:
+            self.frame_mean.assign(mean)
+            mean, scale = cepstral_scaling(frames, mean, self.config.cepstra)
+        self.set_scaling(np.tile(mean, self.config.frame_stack), np.tile(scale, self.config.frame_stack))
+
+    def read_frames(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Compute what a model of recordings reads of frames: their cepstra and slopes, or the frames themselves.
+
+        Args:
+            frames: float32 ``(batch, time, features)``.
+            lengths: int32 ``(batch,)``, frames of each recording; those behind are padding.
+        """
+        if not self.config.cepstra:
+            return frames
+        real = ops.cast(ops.arange(frames.shape[1]) < lengths[:, None], "float32")[:, :, None]
+        return cepstra_of((frames - self.frame_mean) * real, self.cepstral_kernel)
 
     def scaled(self, vectors: Tensor) -> Tensor:
         """Scale the input vectors for the first layer, and project them if the model has an input projection.

@@ -106,7 +106,7 @@ class Classifier(Model):
         rows, steps = self.segments(batch, time)
         if self.backbone.features:
             real = ops.cast(ops.arange(time)[:, None] < lengths, "float32")[:, :, None]
-            vectors = self.backbone.scaled(inputs)
+            vectors = self.backbone.scaled(self.backbone.read_frames(inputs, lengths))
         else:
             known = ops.where(inputs < self.backbone.vocabulary_size, inputs, UNKNOWN_ID)
             ids = ops.reshape(known, (rows, steps))

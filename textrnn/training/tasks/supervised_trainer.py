@@ -13,7 +13,7 @@ from textrnn.config import Config
 from textrnn.data.audio.augmentation import AugmentedBatches
 from textrnn.data.labelled import Batches, LabelledDataset, MixedBatches
 from textrnn.data.labelled_texts import TextBatches, TextDataset
-from textrnn.data.labelled_vectors import VectorBatches, VectorDataset
+from textrnn.data.labelled_vectors import VectorBatches, VectorDataset, some_sequences
 from textrnn.tokenizers.base import END_ID, UNKNOWN_ID, Tokenizer
 from textrnn.training.distributed.distribution import Distribution
 from textrnn.training.loop.compilation import Compiler
@@ -88,7 +88,9 @@ class SupervisedTrainer(BatchTrainer):
         with distribution.scope():
             model = Classifier(config.model, vocabulary_size, outputs, config.seed, config.train.precision, features)
         if isinstance(train, VectorDataset):
-            model.backbone.set_scaling(train.mean, train.scale)
+            model.backbone.set_frame_scaling(
+                train.mean, train.scale, some_sequences(train) if config.model.cepstra else []
+            )
         super().__init__(
             run,
             model,

@@ -85,3 +85,9 @@ class VectorTask(Task):
 
     def what_to_try(self, folder: str) -> str:
         return f"textrnn predict {folder} --input FILE"
+
+
+def default_cepstra(data: object) -> int:
+    """Return the default of `model.cepstra`: 13, or the mel bins if the user states fewer in `data`."""
+    mel_bins = data.get("mel_bins") if isinstance(data, Mapping) else None
+    return min(13, mel_bins) if isinstance(mel_bins, int) else 13

@@ -16,7 +16,7 @@ from textrnn.config import ModelConfig
 from textrnn.training.export.cell_graphs import Nodes, graph_model, value
 from textrnn.training.export.layer_graphs import tensors
 from textrnn.training.export.quantization import stored_in_8_bits
-from textrnn.training.export.whole_sequence import stack_over_time
+from textrnn.training.export.whole_sequence import frame_width, read_frames, stack_over_time
 from textrnn.training.network.layers import fold_input_scale
 from textrnn.training.network.weight_names import BACKWARD
 
@@ -37,7 +37,7 @@ def recognize_graph(config: ModelConfig, arrays: Mapping[str, Array], in_8_bits:
     weights = fold_input_scale(config, arrays)
     weights = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
     outputs, stack = len(weights["output_bias"]), config.frame_stack
-    width = len(weights["input_mean"])
+    width, features = len(weights["input_mean"]), frame_width(config, weights)
     nodes = Nodes()
     if in_8_bits:
         weights = stored_in_8_bits(nodes, weights)
@@ -55,7 +55,8 @@ def recognize_graph(config: ModelConfig, arrays: Mapping[str, Array], in_8_bits:
     shape = nodes.add("Shape", "vectors")
     batch, time = nodes.add("Gather", shape, "first"), nodes.add("Gather", shape, "second")
     steps = nodes.add("Div", time, "stack")
-    whole = nodes.add("Slice", "vectors", "first", nodes.add("Mul", steps, "stack"), "second")
+    read = read_frames(nodes, config, weights, constants)
+    whole = nodes.add("Slice", read, "first", nodes.add("Mul", steps, "stack"), "second")
     stacked = nodes.add("Reshape", whole, "stacked_shape") if stack > 1 else whole
     by_time = nodes.add("Transpose", stacked, perm=[1, 0, 2])
     vectors = nodes.add("Div", nodes.add("Sub", by_time, "input_mean"), "input_scale")
@@ -76,7 +77,7 @@ def recognize_graph(config: ModelConfig, arrays: Mapping[str, Array], in_8_bits:
     return graph_model(
         nodes,
         [
-            value("vectors", TensorProto.FLOAT, "batch", "time", width // stack),
+            value("vectors", TensorProto.FLOAT, "batch", "time", features),
             value("lengths", TensorProto.INT32, "batch"),
         ],
         [value("logits", TensorProto.FLOAT, "batch", "steps", outputs)],

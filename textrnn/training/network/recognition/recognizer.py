@@ -36,7 +36,7 @@ class Recognizer(Model):
         self.config = config
         self.features, self.outputs = features, vocabulary_size
         self.precision = precision
-        self.backbone = Backbone(config, 0, seed, precision, features=features * config.frame_stack)
+        self.backbone = Backbone(config, 0, seed, precision, features=features)
         states = config.hidden_dim * (2 if config.bidirectional else 1)
         self.output_kernel = self.add_weight(
             name="output_kernel",
@@ -48,11 +48,6 @@ class Recognizer(Model):
 
     def head_weights(self) -> dict[str, Any]:
         return {"output_kernel": self.output_kernel, "output_bias": self.output_bias}
-
-    def set_scaling(self, mean: Tensor, scale: Tensor) -> None:
-        """Set mean and scale of the values of a frame, each ``(features,)``."""
-        stack = self.config.frame_stack
-        self.backbone.set_scaling(ops.tile(mean, stack), ops.tile(scale, stack))
 
     def draw_masks(self, batch: int, time: int, random_seed: Tensor) -> Masks:
         """Draw the dropout masks of one training step on recordings of `time` frames."""
@@ -71,9 +66,10 @@ class Recognizer(Model):
             ``(batch,)``. Logits at padding have no meaning.
         """
         stack = self.config.frame_stack
-        batch, time, features = frames.shape
+        read = self.backbone.read_frames(frames, lengths)
+        batch, time, width = read.shape
         steps = time // stack
-        vectors = self.backbone.scaled(ops.reshape(frames[:, : steps * stack], (batch, steps, stack * features)))
+        vectors = self.backbone.scaled(ops.reshape(read[:, : steps * stack], (batch, steps, stack * width)))
         counts = lengths // stack
         real = ops.cast(ops.arange(steps)[:, None] < counts, "float32")[:, :, None]
         states = self.backbone.bidirectional_states(vectors, real, masks)

@@ -34,7 +34,7 @@ from textrnn.training.tasks.moves import (
 )
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer, of_unseparated_words, tokenizer_options
-from textrnn.training.tasks.vector_task import VectorTask
+from textrnn.training.tasks.vector_task import VectorTask, default_cepstra
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -205,6 +205,7 @@ class AudioClassification(VectorClassification):
                 "bidirectional": True,
                 "memory": 20.0,
                 "dropout": 0.3,
+                "cepstra": default_cepstra(stated.get("data")),
             },
             "train": {"learning_rate": 4e-3, "weight_decay": 0.05},
         }

@@ -26,6 +26,7 @@ from textrnn.training.loop.small_data import fit_to_records, fitted
 from textrnn.training.tasks.moves import Move, moves_of_vectors
 from textrnn.training.tasks.task import Digests, Prepared, Task
 from textrnn.training.tasks.tokenizer import kept_tokenizer
+from textrnn.training.tasks.vector_task import default_cepstra
 
 if TYPE_CHECKING:
     from textrnn.training.distributed.distribution import Distribution
@@ -52,6 +53,7 @@ class Recognition(Task):
                 "memory": 20.0,
                 "dropout": 0.3,
                 "frame_stack": 3,
+                "cepstra": default_cepstra(stated.get("data")),
             },
             "train": {"batch_size": 16, "learning_rate": 4e-3, "weight_decay": 0.05},
         }

@@ -15,6 +15,7 @@ from textrnn.data.audio.transcripts import (
     find_transcripts,
     transcript_columns,
 )
+from textrnn.data.labelled_vectors import some_sequences
 from textrnn.data.labels import describe
 from textrnn.decoding.ctc import greedy, log_probability
 from textrnn.metrics.recognition import compare_transcripts, write_report
@@ -70,7 +71,7 @@ class RecognizerTrainer(BatchTrainer):
         require_memory(bytes_needed(config, stack * train.features, vocabulary, longest), longest)
         with distribution.scope():
             model = Recognizer(config.model, train.features, vocabulary, config.seed, config.train.precision)
-        model.set_scaling(train.mean, train.scale)
+        model.backbone.set_frame_scaling(train.mean, train.scale, some_sequences(train) if config.model.cepstra else [])
         super().__init__(
             run,
             model,
