@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -272,6 +273,29 @@ def test_csv_with_quoted_newlines(tmp_path: Path, name: str) -> None:
 
 def test_csv_starts_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert documents(write(tmp_path / "a.csv", "\ufeffreview,label\r\n好,1\r\n"), text="review") == ["好"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text\tlabel\n"He said ""hi"""\ta\nplain\tb\n',  # a doubled quote
+        'text\tlabel\n"two\nlines"\ta\nplain\tb\n',  # could not be read otherwise
+        '"text"\t"label"\n"one"\t"a"\n"two"\t"b"\n',  # the first line, as R writes it
+        'text\tlabel\n"one, two"\ta\nthree\tb\n',  # commas, as Excel does
+    ],
+)
+def test_tsv_may_be_quoted(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "a.tsv", content)
+    found = labelled(path, text="text", label="label")
+    assert [label for _, label in found] == ["a", "b"]
+    expected = list(csv.DictReader(io.StringIO(content), delimiter="\t"))
+    assert [text for text, _ in found] == [row["text"] for row in expected]
+
+
+@pytest.mark.parametrize("quotation", ['"To be, or not"', '"Hi" she said', 'it is 5" long', '"open', '"all of it"'])
+def test_quotation_marks_of_the_text_stay(tmp_path: Path, quotation: str) -> None:
+    path = write(tmp_path / "a.tsv", f"text\tlabel\n{quotation}\ta\nnext, or not\tb\n")
+    assert labelled(path, text="text", label="label") == [(quotation, "a"), ("next, or not", "b")]
 
 
 def test_tsv_is_not_quoted(tmp_path: Path) -> None:

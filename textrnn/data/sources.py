@@ -7,7 +7,8 @@ A source is a string:
 * a file. ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` and ``.parquet`` have one document per record, in the column
   `SourceOptions.text`. All other files are plain text, and `SourceOptions.documents` defines their documents.
   All files but ``.parquet`` may be compressed (``.gz``). A ``.csv`` is quoted as in RFC 4180. Its delimiter is
-  detected: a comma, semicolon, tab or bar, or the one of a first line ``sep=``. A ``.tsv`` is not quoted. Both start
+  detected: a comma, semicolon, tab or bar, or the one of a first line ``sep=``. A ``.tsv`` is read as it stands,
+  unless its first lines show that fields are in quotes. Both start
   with a header line, unless columns are named by number. Their lines may also end with a single ``\\r``. A ``.json``
   or ``.jsonl`` has one object per line, or one array of objects (which is read into memory); a ``.json`` may also have
   this array in one object. A field ``b`` of a nested object ``a`` is the column ``a.b``;

@@ -43,7 +43,7 @@ def _csv_parser() -> Any:
 
 def delimiter_of(path: Path) -> str:
     """Return the delimiter of a table: one of `DELIMITERS` or that of a first line ``sep=``; outside .csv a tab."""
-    lines = whole_lines(path, "replace", newline_of(path))
+    lines = _lines_of(path)
     sample, characters = list[str](), 0
     for line in islice(lines, SAMPLED_LINES):
         sample.append(line)
@@ -101,10 +101,10 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
     delimiter = delimiter_of(path)
     record: list[str] = []  # lines of the current record
     lines = _kept_in(record, whole_lines(path, errors, newline_of(path)))
-    if text_suffix(path) != ".csv":
-        rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
-    else:
+    if text_suffix(path) == ".csv" or _is_quoted(path, delimiter):
         rows = parser.reader(lines, delimiter=delimiter, strict=True)
+    else:
+        rows = parser.reader(lines, delimiter=delimiter, quoting=parser.QUOTE_NONE)
     first: list[str] = []
     try:
         for row in rows:
@@ -129,6 +129,41 @@ def delimited_rows(path: Path, errors: str) -> Iterator[tuple[int, list[str]]]:
                 f"field: {error}; close it, and double quotes inside a field"
             ) from error
         raise UserError(f"{path} must be {name}, line {rows.line_num}: {error}") from error
+
+
+def _is_quoted(path: Path, delimiter: str) -> bool:
+    """Return whether a table that is no .csv has quotes around fields, as spreadsheets and programs write them.
+
+    Quotes may belong to the text too. So all of the file must be readable with quotes around fields, and some of its
+    first lines must show them: they cannot be read as they stand, or have a doubled quote, or the first line is quoted
+    whole, or those fields are quoted that have a comma, and no others.
+    """
+    parser = _csv_parser()
+    sample = list(islice(_lines_of(path), SAMPLED_LINES))
+    if not any('"' in line for line in sample):
+        return False
+    try:
+        widths = {len(row) for row in parser.reader(_lines_of(path), delimiter=delimiter, strict=True) if row}
+    except parser.Error:
+        return False
+    if len(widths) != 1 or widths == {1}:
+        return False
+    rows = list(filter(None, parser.reader(sample, delimiter=delimiter, quoting=parser.QUOTE_NONE)))
+    if any({len(row)} != widths for row in rows):
+        return True
+    fields = [field for row in rows for field in row]
+    if not all(QUOTED.fullmatch(field) for field in fields if '"' in field):
+        return False
+    is_doubled = any('""' in field[1:-1] for field in fields)
+    is_whole = all(QUOTED.fullmatch(field) for field in rows[0])
+    return is_doubled or is_whole or all((field[:1] == '"') == ("," in field) for field in fields)
+
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    return whole_lines(path, "replace", newline_of(path))
 
 
 def _above(first: list[str]) -> str:
