@@ -437,7 +437,7 @@ BAD_TEXT: dict[str, tuple[bytes | None, str]] = {
     "binary": (bytes(range(256)) * 40, "text.txt is binary"),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(5000), "text.txt is a PNG image"),
     "invalid UTF-8": (b"a" * 1234 + b"\xff" + b"b" * 9000, "has the byte 0xff at offset 1234"),
-    "UTF-16": (("hello " * 2000).encode("utf-16"), "UTF-16"),
+    "UTF-32": (("hello " * 2000).encode("utf-32"), "UTF-32"),
     "too short": (b"ab", "must have at least 2 tokens"),
     "one character": (b"x", "text"),
 }
