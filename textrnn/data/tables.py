@@ -27,6 +27,7 @@ SAMPLED_OBJECTS = 1000  # at most, of which some must have a column
 SAMPLED_LINES = 200  # at most, read to find the delimiter of a .csv
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT = "__label__"
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 @cache
@@ -142,24 +143,25 @@ def _is_quoted(path: Path, delimiter: str) -> bool:
     sample = list(islice(_lines_of(path), SAMPLED_LINES))
     if not any('"' in line for line in sample):
         return False
+    plain = list(filter(None, parser.reader(sample, delimiter=delimiter, quoting=parser.QUOTE_NONE)))
     try:
-        widths = {len(row) for row in parser.reader(_lines_of(path), delimiter=delimiter, strict=True) if row}
+        rows = filter(None, parser.reader(_lines_of(path), delimiter=delimiter, strict=True))
+        width = len(next(rows, []))
+        if all(len(row) == width for row in plain) and not _shows_quotes(plain):
+            return False
+        return width > 1 and all(len(row) == width for row in rows)
     except parser.Error:
         return False
-    if len(widths) != 1 or widths == {1}:
-        return False
-    rows = list(filter(None, parser.reader(sample, delimiter=delimiter, quoting=parser.QUOTE_NONE)))
-    if any({len(row)} != widths for row in rows):
-        return True
+
+
+def _shows_quotes(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether rows that were read as they stand have quotes around fields, and quotes nowhere else."""
     fields = [field for row in rows for field in row]
     if not all(QUOTED.fullmatch(field) for field in fields if '"' in field):
         return False
     is_doubled = any('""' in field[1:-1] for field in fields)
     is_whole = all(QUOTED.fullmatch(field) for field in rows[0])
     return is_doubled or is_whole or all((field[:1] == '"') == ("," in field) for field in fields)
-
-
-QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def _lines_of(path: Path) -> Iterator[str]:
@@ -171,7 +173,7 @@ def _above(first: list[str]) -> str:
 
 
 def _as_wide(row: list[str], first: list[str]) -> list[str]:
-    """Return a row with as many empty fields at its end as the first row, if that is all in which they differ.
+    """Return a row as wide as the first row, by adding or removing empty fields at its end; another row as it is.
 
     Spreadsheets leave out some of the empty fields at the end of a line.
     """
@@ -220,7 +222,7 @@ def read_table(path: Path, options: SourceOptions) -> Iterator[Record]:
     if all(name.isdecimal() for name in options.columns) and not all(name.isdecimal() for name in names):
         names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], rows)
     if len(first) < len(set(options.columns)):
-        next(rows, None)  # a wider line raises an error that tells more: the first one may be a title
+        next(rows, None)  # The first line may be a title. Then the second is wider, and its error is the clearer one.
     require_columns(path, names, options)
     places = [names.index(name) for name in options.columns]
     for row in rows:
@@ -264,7 +266,7 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
     lines = whole_lines(path, errors)
     if text_suffix(path) == ".json":
         lines, whole = _whole_object(lines)
-        for index, record in enumerate(_records_of(whole) or (), 1):
+        for index, record in enumerate(whole, 1):
             yield f"{path} record {index}", record
     for number, line in enumerate(lines, 1):
         if line.isspace():
@@ -286,8 +288,8 @@ def json_objects(path: Path, errors: str) -> Iterator[tuple[str, dict[str, Any]]
             yield place, record
 
 
-def _whole_object(lines: Iterator[str]) -> tuple[Iterator[str], Any]:
-    """Return the lines of a file and, if they are one object that holds records, no lines and the object."""
+def _whole_object(lines: Iterator[str]) -> tuple[Iterator[str], list[Any]]:
+    """Return the lines of a file and no records; or, if the lines are one object that holds records, only these."""
     start: list[str] = []  # up to the second line that is not blank
     for line in lines:
         start.append(line)
@@ -296,10 +298,11 @@ def _whole_object(lines: Iterator[str]) -> tuple[Iterator[str], Any]:
     filled = [line for line in start if not line.isspace()]
     is_line = len(filled) > 1 and _parsed(filled[0]) is not None
     if is_line or not filled or not filled[0].lstrip().startswith("{"):
-        return chain(start, lines), None
+        return chain(start, lines), []
     rest = "".join(lines)
-    whole = _parsed("".join(start) + rest)
-    return (iter(()), whole) if _records_of(whole) else (chain(start, io.StringIO(rest, newline="\n")), None)
+    if records := _records_of(_parsed("".join(start) + rest)):
+        return iter(()), records
+    return chain(start, io.StringIO(rest, newline="\n")), []
 
 
 def _parsed(text: str) -> Any:
