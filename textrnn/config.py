@@ -362,10 +362,11 @@ class ModelConfig:
     """Recognition: consecutive frames of a recording that are joined to one step of the network (Sak et al. 2015). A
     recording needs a step for each character of its transcript, and one more between two equal characters."""
     cepstra: int = field(
-        default=0, metadata=_for(AUDIO, off=0) | _between(0, 64, "13 is usual, 0 reads the values of a frame")
+        default=0, metadata=_for(AUDIO, off=0) | _between(0, 64, "13 is usual, 0 reads the mel energies")
     )
-    """Recordings: the network reads so many cepstral coefficients of each frame and their slopes over 5 frames (Davis &
-    Mermelstein 1980, Furui 1986). They differ less between voices than the values of a frame. 0: reads those values."""
+    """Recordings: the number of cepstral coefficients of a frame (Davis & Mermelstein 1980). The network reads these
+    and their slopes over 5 frames (Furui 1986), which differ less between voices than the mel energies. 0: it reads the
+    mel energies."""
     pooling: str = field(default="all", metadata=_for(OF_SEQUENCES) | _one_of("all", "mean", "last"))
     """Classification and regression: pooling over time: maximum and mean of the states with the mean input (all),
     the mean state, or the last state."""

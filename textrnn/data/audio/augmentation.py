@@ -15,7 +15,7 @@ from textrnn.data.vectors import padded
 
 SPEED, VOICE = 0.15, 0.05  # largest logarithm of the factor of time, and of mel frequency
 LEVEL, TILT = 0.3, 0.7  # standard deviations of nepers of energy: of a recording, of the ends of its noise's spectrum
-COLOUR, WAVES = 1.0, 3  # standard deviation of the first wave of a microphone's colour; waves over the spectrum
+COLOUR, WAVES = 1.0, 3  # of the waves that a microphone adds to the spectrum: nepers of the slowest, and their number
 NOISY = 0.6  # share of the recordings that get noise
 SIGNAL_TO_NOISE = (0.0, 8.0)  # nepers of energy: 0 to 35 dB
 SHIFT = 8  # frames of background at most, before and after

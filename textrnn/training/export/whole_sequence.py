@@ -274,20 +274,20 @@ def read_frames(
         "reach_of_slopes": np.array([0, REACH, 0, 0, REACH, 0]),
         "start": np.array(0, np.int32),
         "frame": np.array(1, np.int32),
-        "time_axis": np.array([1]),
-        "value_axis": np.array([2]),
+        "second": np.array([1]),
+        "third": np.array([2]),
     }
-    time = nodes.add("Gather", nodes.add("Shape", "vectors"), "time_axis")
+    time = nodes.add("Gather", nodes.add("Shape", "vectors"), "second")
     numbers = nodes.add("Range", "start", nodes.add("Cast", nodes.add("Squeeze", time), to=TensorProto.INT32), "frame")
-    is_real = nodes.add("Less", numbers, nodes.add("Unsqueeze", "lengths", "time_axis"))
-    real = nodes.add("Unsqueeze", nodes.add("Cast", is_real, to=TensorProto.FLOAT), "value_axis")
+    is_real = nodes.add("Less", numbers, nodes.add("Unsqueeze", "lengths", "second"))
+    real = nodes.add("Unsqueeze", nodes.add("Cast", is_real, to=TensorProto.FLOAT), "third")
     centred = nodes.add("Mul", nodes.add("Sub", "vectors", "input_frame_mean"), real)
     wide = nodes.add("Pad", centred, "reach_of_slopes")
     shifted = []
     for shift in range(2 * REACH + 1):
         constants[f"frames_later_{shift}"] = np.array([shift])
         end = nodes.add("Add", time, f"frames_later_{shift}")
-        shifted.append(nodes.add("Slice", wide, f"frames_later_{shift}", end, "time_axis"))
+        shifted.append(nodes.add("Slice", wide, f"frames_later_{shift}", end, "second"))
     return nodes.add("MatMul", nodes.add("Concat", *shifted, axis=2), "cepstral_kernel")
 
 

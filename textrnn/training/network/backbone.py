@@ -338,12 +338,12 @@ class Backbone(Layer):
     def set_frame_scaling(
         self, mean: NDArray[np.float32], scale: NDArray[np.float32], frames: list[NDArray[np.float32]]
     ) -> None:
-        """Set the scaling of a model of recordings.
+        """Set the scaling of a model that reads vectors, or frames of recordings.
 
         Args:
-            mean: mean of each value of a frame, ``(features,)``.
+            mean: mean of each value of a vector or frame, ``(features,)``.
             scale: its standard deviation.
-            frames: recordings to train on, ``(time, features)`` each, for the scaling of cepstra.
+            frames: recordings to train on, ``(time, features)`` each. The scaling of cepstra is computed from them.
         """
         if self.config.cepstra:
             self.frame_mean.assign(mean)
